@@ -1,0 +1,1 @@
+"""What turns a grant into a running session; ``base`` is the contract, the rest keeps it."""

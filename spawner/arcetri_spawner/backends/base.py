@@ -1,0 +1,195 @@
+"""The two contracts of a backend: the queue, and what runs sessions.
+
+A queue never runs anything, a backend never decides who is next. Both have an implementation for
+one machine (``backends.local``) and one for Kubernetes, and pass the same tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Protocol
+from uuid import UUID
+
+from arcetri_spawner.policy.model import Grant, Inventory, Reason
+
+
+class TicketState(StrEnum):
+    """Where a ticket is in the queue."""
+
+    WAITING = "waiting"
+    ADMITTED = "admitted"
+    EVICTED = "evicted"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device, or slice of one, that a session can hold."""
+
+    uuid: str
+    """``GPU-...``, ``MIG-...``, or ``SIM-...`` for a simulated one."""
+    flavor: str
+    model: str
+    simulated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where an admitted ticket may start."""
+
+    devices: tuple[Device, ...] = ()
+    """Known at admission in local mode; empty for a CPU-only flavour and on Kubernetes."""
+    node: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A granted request's place in the queue."""
+
+    request_id: UUID
+    state: TicketState
+    placement: Placement | None = None
+    reason: Reason | None = None
+    """Why it waits, or why it was evicted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A ticket's place among the group's requests for the same flavour."""
+
+    ahead: int
+    provisional: bool = False
+
+
+class Queue(Protocol):
+    """Who is next. ``submit`` is idempotent by the request's id."""
+
+    async def submit(self, grant: Grant) -> Ticket:
+        """Take a place, or return the one already taken."""
+        ...
+
+    def watch(self) -> AsyncIterator[Ticket]:
+        """Tickets as they change, for ever; starts with every ticket as it is."""
+        ...
+
+    async def position(self, ticket: Ticket) -> Position | None:
+        """The ticket's place; None when it does not wait."""
+        ...
+
+    async def ready(self, ticket: Ticket) -> None:
+        """Say that the admitted session answers."""
+        ...
+
+    async def release(self, ticket: Ticket, *, requeue: bool) -> None:
+        """Give back what an admitted ticket holds, and wait again or leave."""
+        ...
+
+    async def finish(self, ticket: Ticket) -> None:
+        """Leave the queue and free everything; a second call changes nothing."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A started session, as its backend knows it."""
+
+    id: UUID
+    """The same as the request's."""
+    username: str
+    server_name: str
+    url: str
+    """Where the single-user server answers, such as ``http://127.0.0.1:40001``."""
+    devices: tuple[Device, ...]
+    started: datetime
+    state: Mapping[str, Any] = field(default_factory=dict)
+    """What ``restore`` needs, JSON only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The session runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """The session is gone."""
+
+    code: int
+    """Exit status; a negative one is the signal that ended it."""
+    reason: str
+    """A stable code, as in the lease journal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The backend could not be asked; this never ends a session."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One step of a start, in plain words."""
+
+    at: datetime
+    percent: int
+    message: str
+    details: str = ""
+    """Raw text for those who want it."""
+
+
+class Backend(Protocol):
+    """What runs sessions."""
+
+    def inventory(self) -> AsyncIterator[Inventory]:
+        """What there is, at once and then at every change, for ever."""
+        ...
+
+    def current_inventory(self) -> Inventory:
+        """What there is now, from memory: never waits."""
+        ...
+
+    async def start(
+        self, grant: Grant, ticket: Ticket, launch: Launch
+    ) -> Session:
+        """Start what was granted on what the ticket was admitted to; return once it listens.
+
+        Raises:
+            BackendError: It could not be started; nothing of it remains.
+        """
+        ...
+
+    async def poll(self, session: Session) -> Running | Exited | Unknown:
+        """Whether the session still runs."""
+        ...
+
+    async def wait(self, session: Session) -> Exited:
+        """Return when the session has ended, as soon as the backend can know."""
+        ...
+
+    async def stop(self, session: Session, grace: timedelta, *, reason: str = "stopped") -> None:
+        """End the session: ask, wait at most ``grace``, then kill. Returns when it is gone."""
+        ...
+
+    def progress(self, session_id: UUID) -> AsyncIterator[Event]:
+        """The steps of a start, from its first one, until it is over."""
+        ...
+
+    async def restore(self, session_id: UUID) -> Session | Exited | Unknown:
+        """Find a session again after the hub was restarted."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What JupyterHub wants the single-user server to be started with."""
+
+    args: tuple[str, ...]
+    """Arguments of the single-user command, without the port."""
+    env: Mapping[str, str]
+    """The environment JupyterHub asks for; the backend adds its own and removes what is not its."""
+    base_url: str
+    """The server's path, such as ``/user/alice/``: readiness is asked at ``{base_url}api``."""

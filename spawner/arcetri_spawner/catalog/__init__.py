@@ -1,0 +1,1 @@
+"""profiles.yaml: its models, its checks, its schema and its reload."""

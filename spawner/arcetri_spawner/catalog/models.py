@@ -1,0 +1,218 @@
+"""The models of profiles.yaml: its whole vocabulary, strict and immutable.
+
+The models check each field alone. What needs two fields at once (dangling names, template
+variables, quotas against the farm) is checked in ``arcetri_spawner.catalog.references``.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from fractions import Fraction
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from arcetri_accounting.contract import Share
+from arcetri_spawner.catalog.fields import (
+    Bytes,
+    Cores,
+    Duration,
+    GroupField,
+    IdRange,
+    MountPath,
+    Name,
+    RelativePath,
+    ResourceName,
+    TimeZone,
+)
+from arcetri_spawner.groups import GroupPath
+
+FlavorType = Literal["gpu", "fpga", "cpu"]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Site(_Model):
+    """Who runs the platform."""
+
+    name: str = "Arcetri"
+    timezone: TimeZone = "UTC"
+    admins: tuple[GroupField, ...] = ()
+    """Groups whose members administer the platform."""
+    members: tuple[GroupField, ...] = ()
+    """Groups whose members are allowed in, besides those listed under ``groups``."""
+
+
+class Defaults(_Model):
+    """Times that hold for every session."""
+
+    idle: Duration
+    """A session without activity ends after this; a busy kernel is activity."""
+    lifetime: Duration
+    """The longest a session may run."""
+    hold: Duration
+    """How long an admitted request or an unvisited start is kept."""
+    grace: Duration
+    """The warning before an end that the user did not ask for."""
+    stop: Duration
+    """How long a process may take to exit before it is killed."""
+
+
+class Ids(_Model):
+    """Numeric ids that the platform allocates where IAM gives none."""
+
+    users: IdRange
+    groups: IdRange
+
+
+class Limits(_Model):
+    """What one user may hold or ask for at the same time; beyond it one is refused."""
+
+    sessions: int = Field(default=2, ge=1, le=1000)
+    requests: int = Field(default=3, ge=1, le=1000)
+
+
+class Everyone(_Model):
+    """What all who are allowed in are granted."""
+
+    flavors: tuple[Name, ...] = ()
+    volumes: tuple[Name, ...] = ()
+
+
+class Maintenance(_Model):
+    """A flavour that cannot be started for a while."""
+
+    until: date | datetime | None = None
+    """A date means until that day begins in the site's time zone; absent means until removed."""
+    message: str = ""
+
+
+class Flavor(_Model):
+    """An accelerator shape on offer: whole device, slice, FPGA, or none."""
+
+    title: str
+    description: str = ""
+    type: FlavorType = "cpu"
+    """Given or derived: ``gpu`` when a resource is named, else ``cpu``."""
+    memory: Bytes | None = None
+    """Memory of the device, for the card."""
+    resource: ResourceName | None = None
+    """Kubernetes' extended resource, such as nvidia.com/gpu or nvidia.com/mig-1g.5gb."""
+    share: Share = Fraction(1)
+    """Share of one device."""
+    nodes: dict[str, str] = Field(default_factory=dict)
+    """Node labels required; locally ``nvidia.com/gpu.product`` is compared with NVML's name."""
+    tolerations: tuple[str, ...] = ()
+    """Keys of node taints that sessions of this flavour tolerate."""
+    maintenance: Maintenance | None = None
+
+
+class Size(_Model):
+    """Cores and memory of a session."""
+
+    title: str = ""
+    cpu: Cores
+    memory: Bytes
+    shm: Bytes | None = None
+    flavors: tuple[Name, ...] | None = None
+    """Flavours it goes with; absent means all."""
+
+
+class Environment(_Model):
+    """The software of a session."""
+
+    title: str
+    description: str = ""
+    image: str | None = None
+    local: str | None = None
+    """Interpreter that serves it without Kubernetes: ``default``, or an absolute path."""
+    flavors: tuple[Name, ...] | None = None
+    """Flavours it goes with; absent means all."""
+
+
+class Volume(_Model):
+    """A folder that sessions see."""
+
+    title: str = ""
+    mount: MountPath
+    """Absolute path in the session; may use {username}."""
+    claim: str
+    """The storage it lies on; locally a folder of the state folder."""
+    path: RelativePath = ""
+    """Sub-folder of the claim; may use {username}."""
+    mode: Literal["rw", "ro"] = "rw"
+    quota: Bytes | None = None
+
+
+class GroupFlavor(_Model):
+    """What a group is entitled to of one flavour."""
+
+    quota: int | None = Field(default=None, ge=0, le=100_000)
+    """Sessions of the group at the same time; beyond it one waits. Absent: capacity alone bounds."""
+    borrow: int = Field(default=0, ge=0, le=100_000)
+    """How many more may be borrowed from idle quota of others."""
+    limit: int | None = Field(default=None, ge=1, le=1000)
+    """Sessions of one user at the same time; beyond it one is refused."""
+
+
+class Group(_Model):
+    """What members of one IAM group are granted."""
+
+    title: str = ""
+    leads: tuple[GroupField, ...] = ()
+    """Groups whose members read this group's usage."""
+    subgroups: bool = False
+    """True lets leads read the usage of sub-groups too."""
+    flavors: dict[Name, GroupFlavor] = Field(default_factory=dict)
+    volumes: tuple[Name, ...] = ()
+
+
+class Local(_Model):
+    """What holds only without Kubernetes."""
+
+    simulate: dict[Name, Annotated[int, Field(ge=0, le=1024)]] = Field(default_factory=dict)
+    """Devices to simulate where NVML finds none, by flavour."""
+    cpu_sessions: int = Field(default=16, ge=0, le=10_000)
+    """How many sessions without accelerator may run at the same time."""
+
+
+class Catalog(_Model):
+    """profiles.yaml, valid as a whole."""
+
+    version: Literal[1]
+    site: Site = Site()
+    defaults: Defaults
+    ids: Ids
+    limits: Limits = Limits()
+    everyone: Everyone = Everyone()
+    flavors: dict[Name, Flavor]
+    sizes: dict[Name, Size]
+    environments: dict[Name, Environment]
+    volumes: dict[Name, Volume] = Field(default_factory=dict)
+    groups: dict[GroupField, Group] = Field(default_factory=dict)
+    local: Local = Local()
+
+    def allowed_groups(self) -> frozenset[GroupPath]:
+        """Groups whose members may log in."""
+        return frozenset(self.groups) | frozenset(self.site.members) | frozenset(self.site.admins)
+
+    def group_flavor(self, group: GroupPath, flavor: str) -> GroupFlavor | None:
+        """What ``group`` is entitled to of ``flavor``, or None when it grants it not."""
+        entry = self.groups.get(group)
+        return entry.flavors.get(flavor) if entry else None
+
+
+class LoadedCatalog(BaseModel):
+    """A catalog together with where it came from."""
+
+    model_config = ConfigDict(frozen=True)
+
+    catalog: Catalog
+    digest: str
+    """SHA-256 of the file's bytes, in hexadecimal; frozen in every grant."""
+    path: str
+    loaded_at: datetime
+
+

@@ -1,0 +1,103 @@
+"""The errors of this package.
+
+::
+
+    ArcetriError               has a code, a sentence and a remedy; may be shown to a person
+    ├── CatalogError           profiles.yaml cannot be used (carries all findings)
+    ├── Denied                 policy says no; asking again unchanged says no again
+    ├── Busy                   policy says yes, but one would wait; nothing was started
+    ├── StoreError             the database cannot be read or written
+    │   ├── Conflict           somebody else was faster
+    │   └── StorageFull        the disk of the state folder is full
+    └── BackendError           a session could not be started, stopped or found
+        ├── DeviceUnavailable  a granted device cannot be had
+        └── StartFailed        the process ended or never answered
+
+Codes are stable: scripts and tests match on them. Sentences and remedies may be reworded.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ArcetriError(Exception):
+    """An error that may be shown to a person.
+
+    Attributes:
+        code: A stable word such as ``flavor_not_granted``.
+        message: One sentence that says what is wrong.
+        remedy: What the person can do about it, naming the group, the edit or the alternative.
+        status: The HTTP status that fits.
+    """
+
+    default_code: ClassVar[str] = "error"
+    status: ClassVar[int] = 500
+
+    def __init__(self, message: str, *, code: str | None = None, remedy: str = "") -> None:
+        super().__init__(message)
+        self.code = code or self.default_code
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.remedy}".strip()
+
+
+class CatalogError(ArcetriError):
+    """profiles.yaml cannot be used."""
+
+    default_code = "catalog_invalid"
+
+
+class Denied(ArcetriError):
+    """Policy refuses; see ``arcetri_spawner.policy.reasons`` for all codes."""
+
+    default_code = "denied"
+    status = 403
+
+
+class Busy(ArcetriError):
+    """The request is legitimate but cannot start now."""
+
+    default_code = "busy"
+    status = 409
+
+
+class StoreError(ArcetriError):
+    """The database cannot be read or written."""
+
+    default_code = "store_unavailable"
+    status = 503
+
+
+class Conflict(StoreError):
+    """Somebody else was faster."""
+
+    default_code = "conflict"
+    status = 409
+
+
+class StorageFull(StoreError):
+    """The disk of the state folder is full."""
+
+    default_code = "storage_full"
+
+
+class BackendError(ArcetriError):
+    """A session could not be started, stopped or found."""
+
+    default_code = "backend_failed"
+
+
+class DeviceUnavailable(BackendError):
+    """A granted device cannot be had."""
+
+    default_code = "device_unavailable"
+    status = 409
+
+
+class StartFailed(BackendError):
+    """The session's process ended or never answered."""
+
+    default_code = "start_failed"

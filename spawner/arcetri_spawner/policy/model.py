@@ -1,0 +1,208 @@
+"""What policy decides about, and what it answers. All immutable, all free of I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from fractions import Fraction
+from uuid import UUID
+
+from arcetri_spawner.catalog.models import FlavorType
+from arcetri_spawner.groups import GroupPath
+
+
+class Standing(StrEnum):
+    """What the identity provider last said of a person."""
+
+    ADMITTED = "admitted"
+    NOT_ADMITTED = "not_admitted"
+    """Suspended, deleted, or the refresh was refused."""
+    UNKNOWN = "unknown"
+    """The provider gave no answer: running work goes on, nothing new starts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A person as policy sees them."""
+
+    account_id: str
+    """Opaque, stable; see the store's account."""
+    name: str
+    """The account's name, which is also the JupyterHub name."""
+    groups: frozenset[GroupPath]
+    standing: Standing = Standing.ADMITTED
+    checked_at: datetime | None = None
+    """When the provider last answered."""
+    display_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FlavorInventory:
+    """What a backend has of one flavour."""
+
+    total: int
+    free: int
+    """Devices nobody holds, on places that can start a session now."""
+    simulated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What a backend has, at one moment."""
+
+    flavors: dict[str, FlavorInventory]
+    as_of: datetime
+    stale: bool = False
+    """True when the backend could not be asked; numbers are then the last known ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSession:
+    """A request or session that counts against limits and quota."""
+
+    id: UUID
+    account_id: str
+    account_name: str
+    server_name: str
+    group: GroupPath
+    flavor: str
+    running: bool
+    """False while it waits or starts."""
+    started: datetime | None = None
+
+
+class ReasonKind(StrEnum):
+    """What a reason does to a start."""
+
+    REFUSE = "refuse"
+    WAIT = "wait"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why not, or why not now. The same object serves page, command line and refusal."""
+
+    code: str
+    kind: ReasonKind
+    sentence: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """A person's choice, as it came in and well-formed; None means not chosen."""
+
+    flavor: str | None = None
+    group: GroupPath | None = None
+    environment: str | None = None
+    size: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupOffer:
+    """One group's side of an offer."""
+
+    group: GroupPath
+    title: str
+    quota: int | None
+    in_use: int
+    """Sessions of the whole group on this flavour."""
+    limit: int | None
+    mine: int
+    """Sessions of this person on this flavour, charged to this group."""
+    startable: int
+    reasons: tuple[Reason, ...] = ()
+    """Why this person cannot start it through this group now; empty when they can."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A flavour that this person's groups grant."""
+
+    flavor: str
+    title: str
+    description: str
+    type: FlavorType
+    memory: int | None
+    share: Fraction
+    simulated: bool
+    total: int
+    startable: int
+    """How many more of this offer would start now, for this person."""
+    groups: tuple[GroupOffer, ...]
+    environments: tuple[str, ...]
+    sizes: tuple[str, ...]
+    reasons: tuple[Reason, ...] = ()
+    """Empty when at least one would start now."""
+    alternative: str | None = None
+    """Another flavour of theirs that would start now."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotOffered:
+    """A flavour this person is not offered, and why; only ``explain`` shows it."""
+
+    flavor: str
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Offers:
+    """Everything the spawn page needs to know about choices."""
+
+    offers: tuple[Offer, ...]
+    refusals: tuple[Reason, ...] = ()
+    """What refuses every start, whatever the choice (not admitted, session limit)."""
+    not_offered: tuple[NotOffered, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MountedVolume:
+    """A volume with its templates filled in for one person."""
+
+    name: str
+    title: str
+    mount: str
+    claim: str
+    path: str
+    read_only: bool
+    quota: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What policy allows, frozen: nothing later widens it."""
+
+    request_id: UUID
+    account_id: str
+    username: str
+    server_name: str
+    group: GroupPath
+    flavor: str
+    flavor_type: FlavorType
+    share: Fraction
+    environment: str
+    size: str
+    cpu: float
+    memory: int
+    """Bytes."""
+    shm: int | None
+    image: str | None
+    interpreter: str | None
+    """The environment's ``local``: ``default`` or an absolute path."""
+    volumes: tuple[MountedVolume, ...]
+    groups: tuple[GroupPath, ...]
+    """The person's groups in the catalog, for supplemental ids."""
+    catalog_digest: str
+    decided_at: datetime
+    idle: timedelta
+    lifetime: timedelta
+    grace: timedelta
+    stop: timedelta
+    quota: int | None = None
+    """The charged group's quota of the flavour when decided; None bounds nothing."""
+    user_limit: int | None = None
+    sessions_limit: int = 2
+    requests_limit: int = 3
+    kind: str = field(default="notebook")
