@@ -1,0 +1,173 @@
+"""What the hub's process is told, in one JSON file.
+
+``arcetri up`` writes the file and names it in the environment variable ``ARCETRI_SETTINGS``;
+whoever runs JupyterHub by other means writes it by hand. Secrets are not in it: it says in which
+files they are.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+SETTINGS_VARIABLE = "ARCETRI_SETTINGS"
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class SettingsError(Exception):
+    """The settings file is missing or wrong; the message is one sentence for the operator."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class IamSettings(_Section):
+    """The identity provider."""
+
+    issuer: str
+    """Exactly as the provider's discovery document says it, with or without a slash at the end."""
+    client_id: str
+    client_secret_file: Path
+    """A file that holds the client's secret and nothing else."""
+    development: bool = False
+    """True for ``arcetri_hub.devidp``: serves loopback only, and plain HTTP is accepted."""
+    scopes: tuple[str, ...] = ("openid", "profile", "email", "offline_access", "wlcg.groups")
+    groups_claim: str | None = None
+    """Which claim carries the groups; absent means whichever of the known four is there."""
+    discovery_timeout: float = Field(default=10.0, gt=0)
+    """Seconds for one answer of the provider."""
+
+
+class ProxySettings(_Section):
+    """The configurable-http-proxy that is already running."""
+
+    api_url: str
+    """Where the hub tells the proxy its routes, such as ``http://127.0.0.1:8001``."""
+    token_file: Path
+    """The secret the proxy's API asks for."""
+
+
+class Settings(_Section):
+    """Everything the hub's process needs to know."""
+
+    state_dir: Path
+    """Absolute path of the state folder; everything that is kept lies in it."""
+    instance_id: str = Field(pattern=r"^[0-9a-f]{8,32}$")
+    """Tells this state folder's processes and leases from those of another."""
+    profiles: Path
+    """The catalog."""
+    ip: str = "127.0.0.1"
+    """Address the proxy serves."""
+    port: Port = 8000
+    """Port the proxy serves."""
+    public_url: str = ""
+    """Where browsers find the platform; empty means ``http://{ip}:{port}``. No path, no slash."""
+    hub_port: Port = 8081
+    """Where the hub answers the proxy and the sessions, on loopback."""
+    database_url: str = ""
+    """SQLAlchemy URL for JupyterHub's tables and Arcetri's; empty means SQLite in the state
+    folder."""
+    iam: IamSettings
+    proxy: ProxySettings
+    cookie_secret_file: Path
+    """64 hexadecimal digits; JupyterHub insists that others cannot read it."""
+    crypt_key_file: Path
+    """64 hexadecimal digits that encrypt what the hub keeps of a login."""
+    accounts: bool = False
+    """True: each user's sessions run as a system account of their own (needs root)."""
+    start_timeout: int = Field(default=180, gt=0)
+    """Seconds a session may take until its process is there."""
+    http_timeout: int = Field(default=180, gt=0)
+    """Seconds a session's process may take until it answers."""
+    log_level: str = "INFO"
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if not self.public_url:
+            host = f"[{self.ip}]" if ":" in self.ip else self.ip
+            object.__setattr__(self, "public_url", f"http://{host}:{self.port}")
+        if not self.database_url:
+            object.__setattr__(self, "database_url", f"sqlite:///{self.state_dir}/arcetri.sqlite")
+        if self.iam.development and not is_loopback(self.ip):
+            raise ValueError("the development IAM serves loopback only: set ip to 127.0.0.1")
+        return self
+
+    @property
+    def callback_url(self) -> str:
+        """Where the identity provider sends a browser back to."""
+        return f"{self.public_url}/hub/oauth_callback"
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach the platform; simulated devices need it."""
+        return is_loopback(self.ip)
+
+    @property
+    def secure(self) -> bool:
+        """Whether browsers come over HTTPS, so that cookies may insist on it."""
+        return urlsplit(self.public_url).scheme == "https"
+
+    def read_client_secret(self) -> str:
+        """The client's secret, without the newline an editor leaves at its end."""
+        return self.iam.client_secret_file.read_text(encoding="utf-8").strip()
+
+    def write(self, path: Path) -> None:
+        """Write the settings to ``path``, all or nothing, readable by this account only."""
+        temporary = path.with_suffix(".new")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(self.model_dump_json(indent=2))
+            file.write("\n")
+        temporary.replace(path)
+
+
+def is_loopback(address: str) -> bool:
+    """Whether ``address`` (an IP address or ``localhost``) is reachable from this machine only."""
+    if address == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def read_settings(path: Path) -> Settings:
+    """Read a settings file.
+
+    Raises:
+        SettingsError: It is missing, no JSON, or says something that cannot be.
+    """
+    try:
+        data: Any = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise SettingsError(f"{path} is no JSON: {error}.") from error
+    try:
+        return Settings.model_validate(data)
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(str(part) for part in item['loc']) or 'settings'}: {item['msg']}"
+            for item in error.errors()
+        )
+        raise SettingsError(f"{path} says something that cannot be: {wrong}.") from error
+
+
+def settings_from_environment() -> Settings:
+    """The settings that ``ARCETRI_SETTINGS`` names.
+
+    Raises:
+        SettingsError: As ``read_settings``, or the variable is not set.
+    """
+    name = os.environ.get(SETTINGS_VARIABLE)
+    if not name:
+        raise SettingsError(f"{SETTINGS_VARIABLE} must name the settings file.")
+    return read_settings(Path(name))
