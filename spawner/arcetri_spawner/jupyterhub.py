@@ -1,0 +1,148 @@
+"""The JupyterHub spawner: a thin adapter over ``SessionService``.
+
+It holds no state of its own: after a restart of the hub it finds its session through the service,
+by user and server name, also when the hub died before JupyterHub had written the spawner's state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import html
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+from uuid import UUID
+
+from jupyterhub.spawner import Spawner, SpawnException
+from traitlets import Callable as CallableTrait
+
+from arcetri_spawner.backends.base import Exited, Launch, Session
+from arcetri_spawner.errors import ArcetriError
+from arcetri_spawner.service import SessionService
+
+_service: Callable[[], SessionService] | None = None
+
+
+def use_service(getter: Callable[[], SessionService]) -> None:
+    """Name the service that every spawner of this process adapts; the hub's factory calls it."""
+    global _service  # noqa: PLW0603 - JupyterHub makes the spawners, so nothing can be passed in
+    _service = getter
+
+
+class PolicyRefusal(SpawnException):
+    """A start that was refused or failed for a reason a person can act on."""
+
+    def __init__(self, error: ArcetriError) -> None:
+        text = html.escape(error.message)
+        if error.remedy:
+            text = f"{text}<br>{html.escape(error.remedy)}"
+        super().__init__(
+            str(error), reason=error.code, message_html=text, status_code=error.status
+        )
+        self.error = error
+
+
+def _accept(_spawner: Spawner, _options: object) -> None:
+    """The options are judged in ``start``, where nothing can pass by."""
+
+
+class ArcetriSpawner(Spawner):  # type: ignore[misc] - JupyterHub is not typed
+    """Starts what policy grants, through the platform's service."""
+
+    apply_user_options = CallableTrait(default_value=_accept)
+
+    _session_id: UUID | None = None
+    _watcher: asyncio.Task[None] | None = None
+
+    @property
+    def service(self) -> SessionService:
+        """The service that decides and starts."""
+        if _service is None:
+            raise RuntimeError("arcetri_spawner.jupyterhub.use_service was not called")
+        return _service()
+
+    def options_from_form(self, form_data: dict[str, list[str]]) -> dict[str, Any]:
+        """Unwrap the single values of the form; everything else goes on to be refused."""
+        options: dict[str, Any] = {}
+        for key, values in form_data.items():
+            if key == "_xsrf" or values in ([], [""]):
+                continue
+            options[key] = values[0] if len(values) == 1 else values
+        return options
+
+    async def start(self) -> str:
+        """Start the session; the one gate that nothing passes by."""
+        launch = Launch(
+            args=tuple(self.get_args()),
+            env=self.get_env(),
+            base_url=self.server.base_url,
+        )
+        try:
+            session = await self.service.start(
+                self.user.name, self.name, self.user_options, launch
+            )
+        except ArcetriError as error:
+            raise PolicyRefusal(error) from error
+        self._follow(session)
+        return session.url
+
+    def _follow(self, session: Session) -> None:
+        if self._session_id == session.id:
+            return
+        self._session_id = session.id
+        self._watcher = asyncio.create_task(self._notify(session.id))
+
+    async def _notify(self, session_id: UUID) -> None:
+        """Tell JupyterHub of the end at once, rather than at its next poll."""
+        await self.service.ended(session_id)
+        # JupyterHub adds its callback only after the proxy's route: an end before that is told again.
+        while self._session_id == session_id and not self._stop_pending:
+            await self.poll_and_notify()
+            await asyncio.sleep(1)
+
+    async def poll(self) -> int | None:
+        """None while it runs, or cannot be asked; its exit status when it is gone."""
+        if self._session_id is None:
+            session = await self.service.find(self.user.name, self.name)
+            if session is None:
+                return 0
+            self._follow(session)
+        assert self._session_id is not None  # noqa: S101 - narrowed just above, for mypy
+        state = await self.service.poll(self._session_id)
+        return state.code if isinstance(state, Exited) else None
+
+    async def get_url(self) -> str:
+        """Where the session answers, known also when the hub died while it started."""
+        session = await self.service.find(self.user.name, self.name)
+        return session.url if session else str(self.server.url)
+
+    async def stop(self, now: bool = False) -> None:  # noqa: ARG002 - the catalog's time holds
+        """End the session and free what it holds."""
+        session = await self.service.find(self.user.name, self.name)
+        if session is not None:
+            await self.service.end(session.id, "stopped")
+
+    def get_state(self) -> dict[str, Any]:
+        """What JupyterHub keeps: the session's id, for the record only."""
+        state: dict[str, Any] = super().get_state()
+        if self._session_id is not None:
+            state["session"] = str(self._session_id)
+        return state
+
+    def clear_state(self) -> None:
+        """Forget the session that has ended."""
+        super().clear_state()
+        self._session_id = None
+        if self._watcher is not None and self._watcher is not asyncio.current_task():
+            self._watcher.cancel()
+        self._watcher = None
+
+    async def progress(self) -> AsyncIterator[dict[str, Any]]:
+        """The steps of the start, in plain words."""
+        async for event in self.service.progress(self.user.name, self.name):
+            item: dict[str, Any] = {"progress": event.percent, "message": event.message}
+            if event.details:
+                item["html_message"] = (
+                    f"{html.escape(event.message)}<details><summary>Details</summary>"
+                    f"<pre>{html.escape(event.details)}</pre></details>"
+                )
+            yield item
