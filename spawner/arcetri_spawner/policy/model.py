@@ -55,6 +55,8 @@ class Inventory:
     as_of: datetime
     stale: bool = False
     """True when the backend could not be asked; numbers are then the last known ones."""
+    environments: frozenset[str] | None = None
+    """Environments that the backend can start; None means all of the catalog's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,8 @@ class LiveSession:
     running: bool
     """False while it waits or starts."""
     started: datetime | None = None
+    waiting: bool = False
+    """True while it is in the queue and holds nothing: it then counts as asked for, not as held."""
 
 
 class ReasonKind(StrEnum):
@@ -206,3 +210,4 @@ class Grant:
     sessions_limit: int = 2
     requests_limit: int = 3
     kind: str = field(default="notebook")
+    flavor_title: str = ""

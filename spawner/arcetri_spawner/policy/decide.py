@@ -1,0 +1,239 @@
+"""What a person is offered, and what a start is granted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from arcetri_spawner.catalog.models import Catalog, LoadedCatalog
+from arcetri_spawner.groups import EVERYONE, GroupPath
+from arcetri_spawner.policy import reasons
+from arcetri_spawner.policy.model import (
+    Grant,
+    GroupOffer,
+    Identity,
+    Inventory,
+    LiveSession,
+    Offer,
+    Offers,
+    Options,
+    Reason,
+)
+from arcetri_spawner.policy.situation import Situation
+from arcetri_spawner.policy.volumes import volumes_of
+
+
+def offers(
+    catalog: Catalog,
+    identity: Identity,
+    inventory: Inventory | None,
+    sessions: Sequence[LiveSession],
+    now: datetime,
+    *,
+    server_name: str = "",
+) -> Offers:
+    """Return every flavour that the person's groups grant, with what would start now.
+
+    Args:
+        catalog: What is granted to whom.
+        identity: The person.
+        inventory: What there is; None leaves capacity out, as ``explain`` does.
+        sessions: All live ones, of everybody.
+        now: When this is asked.
+        server_name: The server that would be started; empty for the default one.
+    """
+    situation = Situation(catalog, identity, inventory, sessions, now, server_name=server_name)
+    return offers_of(situation)
+
+
+def offers_of(situation: Situation) -> Offers:
+    """Return the offers of a situation."""
+    return Offers(
+        offers=tuple(_offer(situation, flavor) for flavor in situation.offered),
+        refusals=situation.refusals,
+    )
+
+
+def authorize(
+    loaded: LoadedCatalog,
+    identity: Identity,
+    options: Options,
+    inventory: Inventory | None,
+    sessions: Sequence[LiveSession],
+    now: datetime,
+    *,
+    request_id: UUID,
+    server_name: str,
+) -> Grant:
+    """Decide about a start, and freeze what it is granted.
+
+    A request may be decided again under its own id: it does not count against itself. Quota and
+    capacity are not looked at; ``waiting_reason`` says whether the grant could start now.
+
+    Raises:
+        Denied: The first reason that refuses, as the offers show it.
+    """
+    catalog = loaded.catalog
+    situation = Situation(
+        catalog, identity, inventory, sessions, now, server_name=server_name, ignoring=request_id
+    )
+    for reason in situation.refusals:
+        raise reasons.denied(reason)
+    flavor = _flavor(situation, options)
+    group = _group(situation, flavor, options)
+    for reason in situation.flavor_refusals(flavor):
+        raise reasons.denied(reason)
+    limit = situation.limit_refusal(flavor, group)
+    if limit:
+        raise reasons.denied(limit)
+    environment = _environment(situation, flavor, options)
+    size = _size(situation, flavor, options)
+
+    entry = catalog.flavors[flavor]
+    entitled = catalog.group_flavor(group, flavor)
+    shape = catalog.sizes[size]
+    software = catalog.environments[environment]
+    return Grant(
+        request_id=request_id,
+        account_id=identity.account_id,
+        username=identity.name,
+        server_name=server_name,
+        group=group,
+        flavor=flavor,
+        flavor_type=entry.type,
+        share=entry.share,
+        environment=environment,
+        size=size,
+        cpu=shape.cpu,
+        memory=shape.memory,
+        shm=shape.shm,
+        image=software.image,
+        interpreter=software.local,
+        volumes=volumes_of(catalog, situation.groups, group, identity.name),
+        groups=situation.groups,
+        catalog_digest=loaded.digest,
+        decided_at=now,
+        idle=catalog.defaults.idle,
+        lifetime=catalog.defaults.lifetime,
+        grace=catalog.defaults.grace,
+        stop=catalog.defaults.stop,
+        quota=entitled.quota if entitled else None,
+        user_limit=entitled.limit if entitled else None,
+        sessions_limit=catalog.limits.sessions,
+        requests_limit=catalog.limits.requests,
+        flavor_title=entry.title,
+    )
+
+
+def waiting_reason(
+    catalog: Catalog,
+    grant: Grant,
+    inventory: Inventory | None,
+    sessions: Sequence[LiveSession],
+    now: datetime | None = None,
+) -> Reason | None:
+    """Return why a granted request would wait now, or None when it could start.
+
+    The quota is the grant's own. ``now`` decides which alternatives are under maintenance; absent,
+    it is when the grant was decided.
+    """
+    situation = Situation(
+        catalog,
+        Identity(grant.account_id, grant.username, frozenset(grant.groups)),
+        inventory,
+        sessions,
+        now or grant.decided_at,
+        server_name=grant.server_name,
+        ignoring=grant.request_id,
+    )
+    found = situation.waiting(grant.flavor, grant.group, grant.quota)
+    return found[0] if found else None
+
+
+def _offer(situation: Situation, flavor: str) -> Offer:
+    entry = situation.catalog.flavors[flavor]
+    groups = tuple(_group_offer(situation, flavor, g) for g in situation.offered[flavor])
+    startable = max(group.startable for group in groups)
+    have = situation.inventory.flavors.get(flavor) if situation.inventory else None
+    return Offer(
+        flavor=flavor,
+        title=entry.title,
+        description=entry.description,
+        type=entry.type,
+        memory=entry.memory,
+        share=entry.share,
+        simulated=have.simulated if have else False,
+        total=have.total if have else 0,
+        startable=startable,
+        groups=groups,
+        environments=situation.environments(flavor),
+        sizes=situation.sizes(flavor),
+        reasons=() if startable else tuple(dict.fromkeys(r for g in groups for r in g.reasons)),
+        alternative=None if startable else situation.alternative(flavor),
+    )
+
+
+def _group_offer(situation: Situation, flavor: str, group: GroupPath) -> GroupOffer:
+    entry = situation.catalog.groups.get(group)
+    entitled = entry.flavors.get(flavor) if entry else None
+    return GroupOffer(
+        group=group,
+        title=(entry.title if entry else "") or ("Everyone" if group == EVERYONE else group),
+        quota=entitled.quota if entitled else None,
+        in_use=situation.in_use.get((group, flavor), 0),
+        limit=entitled.limit if entitled else None,
+        mine=len(situation.held(flavor, group)),
+        startable=situation.room(flavor, group).startable,
+        reasons=situation.why_not(flavor, group),
+    )
+
+
+def _flavor(situation: Situation, options: Options) -> str:
+    if options.flavor is None:
+        raise reasons.denied(reasons.flavor_required(situation.offered))
+    if options.flavor not in situation.offered:
+        raise reasons.denied(reasons.flavor_not_granted(options.flavor, situation.offered))
+    return options.flavor
+
+
+def _group(situation: Situation, flavor: str, options: Options) -> GroupPath:
+    grantors = situation.offered[flavor]
+    title = situation.catalog.flavors[flavor].title
+    if options.group is None:
+        if len(grantors) > 1:
+            raise reasons.denied(reasons.group_required(title, grantors))
+        return grantors[0]
+    if options.group in grantors:
+        return options.group
+    if options.group == EVERYONE or options.group in situation.identity.groups:
+        raise reasons.denied(reasons.group_does_not_grant(options.group, flavor, title, grantors))
+    raise reasons.denied(reasons.group_not_yours(options.group, grantors))
+
+
+def _environment(situation: Situation, flavor: str, options: Options) -> str:
+    fitting = situation.environments(flavor)
+    chosen = options.environment
+    if chosen is None:
+        return fitting[0]
+    if chosen in fitting:
+        return chosen
+    if chosen not in situation.catalog.environments:
+        raise reasons.denied(reasons.environment_unknown(chosen, fitting))
+    if chosen in situation.index.environments[flavor]:
+        raise reasons.denied(reasons.environment_unavailable(chosen, fitting))
+    title = situation.catalog.flavors[flavor].title
+    raise reasons.denied(reasons.environment_not_for_flavor(chosen, title, fitting))
+
+
+def _size(situation: Situation, flavor: str, options: Options) -> str:
+    fitting = situation.sizes(flavor)
+    chosen = options.size
+    if chosen is None:
+        return fitting[0]
+    if chosen in fitting:
+        return chosen
+    if chosen not in situation.catalog.sizes:
+        raise reasons.denied(reasons.size_unknown(chosen, fitting))
+    title = situation.catalog.flavors[flavor].title
+    raise reasons.denied(reasons.size_not_for_flavor(chosen, title, fitting))

@@ -1,0 +1,94 @@
+"""What a person would be offered, and why not the rest: for admins, before anyone asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from arcetri_spawner.catalog.models import Catalog
+from arcetri_spawner.groups import normalize_groups
+from arcetri_spawner.policy import reasons
+from arcetri_spawner.policy.decide import offers_of
+from arcetri_spawner.policy.model import (
+    GroupOffer,
+    Identity,
+    Inventory,
+    LiveSession,
+    NotOffered,
+    Offer,
+    Offers,
+    Reason,
+)
+from arcetri_spawner.policy.situation import Situation
+
+
+def explain(
+    catalog: Catalog,
+    who: Identity | Iterable[str],
+    *,
+    now: datetime,
+    inventory: Inventory | None = None,
+    sessions: Sequence[LiveSession] = (),
+) -> Offers:
+    """Return the offers of a person, and of every other flavour why it is none.
+
+    Args:
+        catalog: What is granted to whom.
+        who: The person, or the groups somebody would be in.
+        now: When this is asked.
+        inventory: What there is; None looks at grants and limits only.
+        sessions: Live sessions; none counts nothing as held.
+    """
+    identity = (
+        who if isinstance(who, Identity) else Identity("", "somebody", groups=normalize_groups(who))
+    )
+    situation = Situation(catalog, identity, inventory, sessions, now)
+    return replace(offers_of(situation), not_offered=tuple(_not_offered(situation)))
+
+
+def render(offers: Offers) -> str:
+    """Write offers as plain text, one flavour a paragraph."""
+    lines: list[str] = []
+    for reason in offers.refusals:
+        lines += [f"Every start is refused: {_sentence(reason)}", ""]
+    lines.append("Offered:" if offers.offers else "Offered: nothing.")
+    for offer in offers.offers:
+        lines += _offer_lines(offer)
+    if offers.not_offered:
+        lines += ["", "Not offered:"]
+    for missing in offers.not_offered:
+        lines.append(f"  {missing.flavor}: {_sentence(missing.reason)}")
+    return "\n".join(lines) + "\n"
+
+
+def _not_offered(situation: Situation) -> Iterator[NotOffered]:
+    groups = situation.catalog.groups
+    for flavor in situation.catalog.flavors:
+        if flavor in situation.offered:
+            continue
+        if not situation.allowed and flavor in situation.index.everyone and situation.refusals:
+            yield NotOffered(flavor, situation.refusals[0])
+            continue
+        grantors = [group for group, entry in groups.items() if flavor in entry.flavors]
+        yield NotOffered(flavor, reasons.flavor_granted_elsewhere(flavor, grantors))
+
+
+def _offer_lines(offer: Offer) -> Iterator[str]:
+    yield f"  {offer.flavor}: {offer.title}"
+    for group in offer.groups:
+        yield f"    charged to {group.group}: {_entitlement(group)}"
+    yield f"    environments: {', '.join(offer.environments) or 'none'}"
+    yield f"    sizes: {', '.join(offer.sizes) or 'none'}"
+    for reason in offer.reasons:
+        yield f"    not now: {_sentence(reason)}"
+
+
+def _entitlement(group: GroupOffer) -> str:
+    quota = "no quota" if group.quota is None else f"quota {group.quota}, {group.in_use} in use"
+    limit = "" if group.limit is None else f", at most {group.limit} a user"
+    return f"{quota}{limit}"
+
+
+def _sentence(reason: Reason) -> str:
+    return f"[{reason.code}] {reason.sentence} {reason.remedy}".rstrip()

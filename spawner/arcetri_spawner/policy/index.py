@@ -1,0 +1,79 @@
+"""What follows from a catalog alone, worked out once for each.
+
+A catalog is immutable, so what is derived from it is kept as long as the catalog lives.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, time
+from zoneinfo import ZoneInfo
+
+from arcetri_spawner.catalog.models import Catalog, Maintenance
+from arcetri_spawner.groups import GroupPath
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogIndex:
+    """Look-ups over one catalog."""
+
+    allowed: frozenset[GroupPath]
+    everyone: frozenset[str]
+    """Flavours of all who are allowed in."""
+    environments: Mapping[str, tuple[str, ...]]
+    """By flavour, in the catalog's order."""
+    sizes: Mapping[str, tuple[str, ...]]
+    """By flavour, in the catalog's order."""
+    group_order: Mapping[GroupPath, int]
+
+
+_indexes: dict[int, tuple[weakref.ref[Catalog], CatalogIndex]] = {}
+
+
+def index_of(catalog: Catalog) -> CatalogIndex:
+    """Return the catalog's index, made at the first call."""
+    key = id(catalog)
+    known = _indexes.get(key)
+    if known is not None and known[0]() is catalog:
+        return known[1]
+    index = _build(catalog)
+    # An id may be used again once its catalog is gone: the entry goes with the catalog.
+    _indexes[key] = (weakref.ref(catalog, lambda _: _indexes.pop(key, None)), index)
+    return index
+
+
+def _build(catalog: Catalog) -> CatalogIndex:
+    return CatalogIndex(
+        allowed=catalog.allowed_groups(),
+        everyone=frozenset(catalog.everyone.flavors),
+        environments={
+            flavor: tuple(
+                name
+                for name, environment in catalog.environments.items()
+                if environment.flavors is None or flavor in environment.flavors
+            )
+            for flavor in catalog.flavors
+        },
+        sizes={
+            flavor: tuple(
+                name
+                for name, size in catalog.sizes.items()
+                if size.flavors is None or flavor in size.flavors
+            )
+            for flavor in catalog.flavors
+        },
+        group_order={group: place for place, group in enumerate(catalog.groups)},
+    )
+
+
+def maintenance_end(catalog: Catalog, maintenance: Maintenance) -> datetime | None:
+    """When the maintenance ends, in the site's time zone; None when it is open-ended."""
+    until = maintenance.until
+    if until is None:
+        return None
+    zone = ZoneInfo(catalog.site.timezone)
+    if not isinstance(until, datetime):
+        return datetime.combine(until, time(), zone)
+    return until.replace(tzinfo=zone) if until.tzinfo is None else until.astimezone(zone)

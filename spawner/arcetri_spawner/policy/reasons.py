@@ -1,0 +1,457 @@
+"""Every reason why a session does not start: its code, its sentence, its remedy.
+
+The spawn page, ``arcetri profiles explain`` and the refusal at a start all show what is built here.
+Codes are stable; sentences and remedies may be reworded. A remedy names the group, the edit in
+profiles.yaml, or the alternative that would start now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Final
+
+from arcetri_spawner.errors import Busy, Denied
+from arcetri_spawner.groups import EVERYONE, GroupPath
+from arcetri_spawner.policy.model import LiveSession, Reason, ReasonKind
+from arcetri_spawner.policy.names import shown
+
+REFUSAL_CODES: Final = (
+    "invalid_options",
+    "not_admitted",
+    "identity_unknown",
+    "account_name_unsafe",
+    "not_allowed",
+    "server_name_invalid",
+    "already_running",
+    "session_limit",
+    "request_limit",
+    "flavor_required",
+    "flavor_not_granted",
+    "maintenance",
+    "no_environment",
+    "no_size",
+    "group_required",
+    "group_not_yours",
+    "group_does_not_grant",
+    "flavor_limit",
+    "environment_unknown",
+    "environment_not_for_flavor",
+    "environment_unavailable",
+    "size_unknown",
+    "size_not_for_flavor",
+)
+"""Codes of reasons that refuse, in the order in which they are looked at."""
+
+WAITING_CODES: Final = ("busy_quota", "capacity_unknown", "capacity_none", "busy_capacity")
+"""Codes of reasons that only make one wait."""
+
+ALL_CODES: Final = (*REFUSAL_CODES, *WAITING_CODES)
+
+_LISTED = 8
+
+
+def denied(reason: Reason) -> Denied:
+    """Return the exception that refuses for this reason."""
+    return Denied(reason.sentence, code=reason.code, remedy=reason.remedy)
+
+
+def busy(reason: Reason) -> Busy:
+    """Return the exception that says it cannot start now for this reason."""
+    return Busy(reason.sentence, code=reason.code, remedy=reason.remedy)
+
+
+def listed(items: Iterable[str], *, last: str = "or") -> str:
+    """Join names for a sentence, at most eight of them; ``a, b or c``."""
+    names = [shown(item) for item in items]
+    if len(names) > _LISTED:
+        return f"{', '.join(names[:_LISTED])} and {len(names) - _LISTED} more"
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} {last} {names[-1]}"
+
+
+def group_name(group: GroupPath) -> str:
+    """Name a charged group in a sentence."""
+    return "everyone's share" if group == EVERYONE else shown(group, 128)
+
+
+# What refuses whatever the choice -------------------------------------------------------------
+
+
+def invalid_options(problem: str) -> Reason:
+    """The choice is not well-formed."""
+    return _refuse(
+        "invalid_options",
+        f"The choice cannot be read: {problem}.",
+        "Send an object with the keys flavor, group, environment and size, each a plain string;"
+        " leave out those you do not choose.",
+    )
+
+
+def not_admitted(name: str) -> Reason:
+    """The identity provider refuses this person."""
+    return _refuse(
+        "not_admitted",
+        "IAM no longer admits you: the account is suspended or deleted, or the login withdrawn.",
+        "Log out and log in again. If IAM refuses that too, the account behind"
+        f' "{shown(name)}" has to be restored in IAM first.',
+    )
+
+
+def identity_unknown() -> Reason:
+    """The identity provider gives no answer."""
+    return _refuse(
+        "identity_unknown",
+        "IAM does not answer, so it cannot be checked which groups you are in now.",
+        "Sessions that run go on. Start again in a few minutes, when IAM answers.",
+    )
+
+
+def account_name_unsafe(name: str) -> Reason:
+    """The account's name could be a path."""
+    return _refuse(
+        "account_name_unsafe",
+        f'"{shown(name)}" is no account name that folders can be made for.',
+        "Log in through IAM: it makes an account with a safe name.",
+    )
+
+
+def not_allowed(
+    site: str, mine: Iterable[GroupPath], members: Sequence[GroupPath], others: Iterable[GroupPath]
+) -> Reason:
+    """None of the person's groups is allowed in.
+
+    Args:
+        site: The platform's name.
+        mine: The person's groups.
+        members: Groups whose members are all allowed in.
+        others: The other allowed groups.
+    """
+    groups = sorted(mine)
+    has = (
+        f"Your groups ({listed(groups, last='and')}) are not among those that {shown(site)} serves."
+        if groups
+        else f"IAM names no group of yours, and {shown(site)} serves members of its groups only."
+    )
+    names = list(members)
+    allowed = sorted(others)
+    if len(names) + len(allowed) <= _LISTED:
+        target = listed([*names, *allowed]) or "a group (none is listed yet)"
+    elif names:
+        target = listed(names)
+    else:
+        tops = sorted({"/" + path.split("/")[1] for path in allowed})
+        target = f"one of the {len(allowed)} groups below {listed(tops)}"
+    return _refuse(
+        "not_allowed",
+        has,
+        f"Join {target} in IAM, then start again; or an admin lists a group of yours"
+        " under groups or site.members in profiles.yaml.",
+    )
+
+
+def server_name_invalid(name: str) -> Reason:
+    """The server's name cannot be used."""
+    return _refuse(
+        "server_name_invalid",
+        f'A server cannot be called "{shown(name)}".',
+        "Use at most 40 letters, digits, dots, underscores and hyphens, the first of them a letter"
+        " or a digit.",
+    )
+
+
+def already_running(server_name: str) -> Reason:
+    """This server runs, starts or waits already."""
+    which = f'The server "{shown(server_name)}"' if server_name else "Your server"
+    return _refuse(
+        "already_running",
+        f"{which} runs or starts already.",
+        "Open it, or stop it first to start it with another choice.",
+    )
+
+
+def session_limit(held: Sequence[LiveSession], limit: int) -> Reason:
+    """The person holds as many sessions as a user may."""
+    return _refuse(
+        "session_limit",
+        f"You hold {len(held)} of the {limit} {_plural(limit, 'session')} that a user may hold.",
+        f"Stop one of them first: {_named(held)}. The limit is limits.sessions in profiles.yaml.",
+    )
+
+
+def request_limit(asked: Sequence[LiveSession], limit: int) -> Reason:
+    """The person asked for as many sessions as a user may."""
+    return _refuse(
+        "request_limit",
+        f"You have {len(asked)} of the {limit} {_plural(limit, 'request')} that a user may have"
+        " waiting or running.",
+        f"Stop or cancel one of them first: {_named(asked)}."
+        " The limit is limits.requests in profiles.yaml.",
+    )
+
+
+# What refuses a flavour ----------------------------------------------------------------------
+
+
+def flavor_required(offered: Iterable[str]) -> Reason:
+    """No flavour was chosen."""
+    return _refuse(
+        "flavor_required",
+        "No flavour was chosen.",
+        _choose("flavor", offered, none="None of your groups grants a flavour."),
+    )
+
+
+def flavor_not_granted(flavor: str, offered: Iterable[str]) -> Reason:
+    """No group of the person grants it, or there is none such: the two are not told apart."""
+    return _refuse(
+        "flavor_not_granted",
+        f'None of your groups grants a flavour "{shown(flavor)}".',
+        _choose("flavor", offered, none="None of your groups grants any flavour."),
+    )
+
+
+def flavor_granted_elsewhere(flavor: str, grantors: Sequence[GroupPath]) -> Reason:
+    """The same refusal as ``explain`` words it for admins, with the edit that would change it."""
+    edit = f"in profiles.yaml list {flavor} in the flavors of one of their groups"
+    return _refuse(
+        "flavor_not_granted",
+        f'None of your groups grants a flavour "{shown(flavor)}".',
+        f"Granted by {listed(sorted(grantors), last='and')}: make them a member of one, or {edit}."
+        if grantors
+        else f"No group grants it yet: {edit}.",
+    )
+
+
+def maintenance(
+    flavor: str, title: str, until: datetime | None, message: str, alternative: str | None
+) -> Reason:
+    """The flavour is under maintenance.
+
+    Args:
+        flavor: The flavour's name in profiles.yaml.
+        title: Its title.
+        until: When the maintenance ends, in the site's time zone; None when it is open-ended.
+        message: The admins' words.
+        alternative: Title of a flavour that would start now.
+    """
+    when = f" until {_moment(until)}" if until else ""
+    why = f": {shown(message, 200)}" if message else ""
+    after = (
+        f"Start it after {_moment(until)}"
+        if until
+        else f"It returns when maintenance is removed from the flavour {flavor} in profiles.yaml"
+    )
+    return _refuse(
+        "maintenance",
+        f"{shown(title)} is under maintenance{when}{why.removesuffix('.')}.",
+        _or_alternative(after, alternative),
+    )
+
+
+def no_environment(flavor: str, title: str) -> Reason:
+    """No environment goes with the flavour."""
+    return _refuse(
+        "no_environment",
+        f"No environment here runs on {shown(title)}.",
+        f"In profiles.yaml list {flavor} in the flavors of an environment that is installed here.",
+    )
+
+
+def no_size(flavor: str, title: str) -> Reason:
+    """No size goes with the flavour."""
+    return _refuse(
+        "no_size",
+        f"No size goes with {shown(title)}.",
+        f"In profiles.yaml list {flavor} in the flavors of a size.",
+    )
+
+
+# What refuses the group to charge ------------------------------------------------------------
+
+
+def group_required(title: str, grantors: Sequence[GroupPath]) -> Reason:
+    """Several groups grant the flavour and none was chosen."""
+    return _refuse(
+        "group_required",
+        f"{len(grantors)} of your groups grant {shown(title)}, and none was chosen to be charged.",
+        _choose("group", grantors),
+    )
+
+
+def group_not_yours(group: GroupPath, grantors: Sequence[GroupPath]) -> Reason:
+    """The person is no member of the group, or there is none such: the two are not told apart."""
+    return _refuse(
+        "group_not_yours",
+        f'You are not in a group "{shown(group, 128)}", so it cannot be charged.',
+        _choose("group", grantors),
+    )
+
+
+def group_does_not_grant(
+    group: GroupPath, flavor: str, title: str, grantors: Sequence[GroupPath]
+) -> Reason:
+    """The group is the person's, but grants the flavour not."""
+    return _refuse(
+        "group_does_not_grant",
+        f"{group_name(group)} does not grant {shown(title)}.",
+        _choose("group", grantors)
+        + f" Or an admin lists {flavor} in the flavors of {shown(group, 128)} in profiles.yaml.",
+    )
+
+
+def flavor_limit(
+    flavor: str, title: str, group: GroupPath, held: Sequence[LiveSession], limit: int
+) -> Reason:
+    """The person holds as many of the flavour as the group allows one user."""
+    return _refuse(
+        "flavor_limit",
+        f"You hold {len(held)} of the {limit} {_plural(limit, 'session')} with {shown(title)}"
+        f" that {group_name(group)} allows a user.",
+        f"Stop one of them first: {_named(held)}. The limit is groups.{shown(group, 128)}"
+        f".flavors.{flavor}.limit in profiles.yaml.",
+    )
+
+
+# What refuses environment or size ------------------------------------------------------------
+
+
+def environment_unknown(environment: str, fitting: Iterable[str]) -> Reason:
+    """There is no such environment."""
+    return _refuse(
+        "environment_unknown",
+        f'There is no environment "{shown(environment)}".',
+        _choose("environment", fitting),
+    )
+
+
+def environment_not_for_flavor(environment: str, title: str, fitting: Iterable[str]) -> Reason:
+    """The environment does not go with the flavour."""
+    return _refuse(
+        "environment_not_for_flavor",
+        f'The environment "{shown(environment)}" does not run on {shown(title)}.',
+        _choose("environment", fitting),
+    )
+
+
+def environment_unavailable(environment: str, fitting: Iterable[str]) -> Reason:
+    """The environment is in the catalog, but not installed where sessions run."""
+    return _refuse(
+        "environment_unavailable",
+        f'The environment "{shown(environment)}" is not installed here.',
+        _choose("environment", fitting)
+        + f" Or an admin sets environments.{shown(environment)}.local in profiles.yaml to an"
+        " interpreter that is.",
+    )
+
+
+def size_unknown(size: str, fitting: Iterable[str]) -> Reason:
+    """There is no such size."""
+    return _refuse("size_unknown", f'There is no size "{shown(size)}".', _choose("size", fitting))
+
+
+def size_not_for_flavor(size: str, title: str, fitting: Iterable[str]) -> Reason:
+    """The size does not go with the flavour."""
+    return _refuse(
+        "size_not_for_flavor",
+        f'The size "{shown(size)}" does not go with {shown(title)}.',
+        _choose("size", fitting),
+    )
+
+
+# What only makes one wait --------------------------------------------------------------------
+
+
+def busy_quota(
+    flavor: str, title: str, group: GroupPath, used: int, quota: int, alternative: str | None
+) -> Reason:
+    """The charged group uses its whole quota of the flavour."""
+    if quota == 0:
+        return _wait(
+            "busy_quota",
+            f"{group_name(group)} has no {shown(title)} of its own.",
+            _or_alternative(
+                f"An admin can raise groups.{shown(group, 128)}.flavors.{flavor}.quota above 0 in"
+                " profiles.yaml",
+                alternative,
+            ),
+        )
+    return _wait(
+        "busy_quota",
+        f"{group_name(group)} uses {used} of its {quota} {shown(title)}.",
+        _or_alternative("It starts when a session of the group ends", alternative),
+    )
+
+
+def capacity_unknown(title: str, alternative: str | None) -> Reason:
+    """It is not known what is free."""
+    return _wait(
+        "capacity_unknown",
+        f"It is not known now whether {shown(title)} is free: what runs the sessions does not"
+        " answer.",
+        _or_alternative("Sessions that run go on; start again in a few minutes", alternative),
+    )
+
+
+def capacity_none(flavor: str, title: str, alternative: str | None) -> Reason:
+    """No node has the flavour."""
+    return _wait(
+        "capacity_none",
+        f"There is no {shown(title)} here now.",
+        _or_alternative(
+            "It starts when one is connected; without one, an admin can simulate it with"
+            f" local.simulate.{flavor} in profiles.yaml",
+            alternative,
+        ),
+    )
+
+
+def busy_capacity(title: str, total: int, alternative: str | None) -> Reason:
+    """All devices of the flavour are in use."""
+    what = f"The only {shown(title)} is" if total == 1 else f"All {total} {shown(title)} are"
+    return _wait(
+        "busy_capacity",
+        f"{what} in use.",
+        _or_alternative("It starts when a session that holds one ends", alternative),
+    )
+
+
+# Wording -------------------------------------------------------------------------------------
+
+
+def _refuse(code: str, sentence: str, remedy: str) -> Reason:
+    return Reason(code, ReasonKind.REFUSE, sentence, remedy)
+
+
+def _wait(code: str, sentence: str, remedy: str) -> Reason:
+    return Reason(code, ReasonKind.WAIT, sentence, remedy)
+
+
+def _choose(key: str, choices: Iterable[str], *, none: str = "") -> str:
+    names = listed(choices)
+    return f"Set {key} to {names}." if names else none or f"No {key} can be chosen."
+
+
+def _or_alternative(otherwise: str, alternative: str | None) -> str:
+    if alternative is None:
+        return f"{otherwise}."
+    return f"{shown(alternative)} would start now. {otherwise}."
+
+
+def _named(sessions: Sequence[LiveSession]) -> str:
+    return listed(
+        f'the server "{s.server_name}" ({s.flavor})'
+        if s.server_name
+        else f"your server ({s.flavor})"
+        for s in sessions
+    )
+
+
+def _plural(count: int, word: str) -> str:
+    return word if count == 1 else f"{word}s"
+
+
+def _moment(moment: datetime) -> str:
+    day = f"{moment.day} {moment:%B %Y}"
+    return day if not (moment.hour or moment.minute) else f"{moment:%H:%M} on {day}"
