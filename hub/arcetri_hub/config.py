@@ -1,0 +1,98 @@
+"""JupyterHub as Arcetri runs it: every trait that differs from its default, with the reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from arcetri_hub.settings import Settings
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def configure(c: Any, settings: Settings) -> None:
+    """Set JupyterHub's traits on the configuration object ``c``.
+
+    Builds the platform first, so that a catalog or database that cannot be used ends the hub
+    before it serves anything.
+
+    Raises:
+        ArcetriError: The platform cannot be built; the message is for the operator.
+    """
+    # Imported here because both pull in the whole platform, which only the hub's process needs.
+    from arcetri_hub.auth import IamAuthenticator
+    from arcetri_hub.factory import build_platform
+    from arcetri_spawner.jupyterhub import ArcetriSpawner
+
+    platform = build_platform(settings)
+
+    c.JupyterHub.authenticator_class = IamAuthenticator
+    c.JupyterHub.spawner_class = ArcetriSpawner
+    _network(c, settings)
+    _secrets_and_database(c, settings)
+    _servers(c, settings)
+
+    def session_limit(_handler: object) -> int:
+        return int(platform.catalogs.current.catalog.limits.sessions)
+
+    # JupyterHub's own cap answers before our gate does; both read the catalog of the moment.
+    c.JupyterHub.named_server_limit_per_user = session_limit
+
+    c.JupyterHub.template_paths = [str(TEMPLATES)]
+    c.JupyterHub.authenticate_prometheus = True
+    c.JupyterHub.log_level = settings.log_level
+
+
+def _network(c: Any, settings: Settings) -> None:
+    """Where the hub and its proxy answer."""
+    c.JupyterHub.bind_url = f"http://{_host(settings.ip)}:{settings.port}"
+    if settings.public_url != c.JupyterHub.bind_url:
+        c.JupyterHub.public_url = f"{settings.public_url}/"
+    c.JupyterHub.hub_ip = "127.0.0.1"
+    # Running sessions know the hub by this port: the same one at every start of a state folder.
+    c.JupyterHub.hub_port = settings.hub_port
+    c.ConfigurableHTTPProxy.should_start = False
+    c.ConfigurableHTTPProxy.api_url = settings.proxy.api_url
+    c.ConfigurableHTTPProxy.auth_token = settings.proxy.token_file.read_text().strip()
+    # A proxy that was restarted knows no routes until the hub looks.
+    c.JupyterHub.proxy_check_interval = 5
+    c.JupyterHub.tornado_settings = {
+        "cookie_options": {"SameSite": "Lax", **({"Secure": True} if settings.secure else {})},
+        # A refusal is answered at once; whatever takes longer is watched on the progress page.
+        "slow_spawn_timeout": 1,
+        "slow_stop_timeout": 5,
+    }
+
+
+def _secrets_and_database(c: Any, settings: Settings) -> None:
+    """What is kept from one start to the next."""
+    c.JupyterHub.db_url = settings.database_url
+    if settings.database_url.startswith("sqlite"):
+        # Two writers, JupyterHub's own tables and ours, take turns on one file.
+        c.JupyterHub.db_kwargs = {"connect_args": {"timeout": 10}}
+    c.JupyterHub.cookie_secret_file = str(settings.cookie_secret_file)
+    c.CryptKeeper.keys = [bytes.fromhex(settings.crypt_key_file.read_text().strip())]
+
+
+def _servers(c: Any, settings: Settings) -> None:
+    """How single-user servers are started, kept and ended."""
+    # Whoever stops the hub decides about the sessions; the hub itself always leaves them.
+    c.JupyterHub.cleanup_servers = False
+    c.JupyterHub.cleanup_proxy = False
+    c.JupyterHub.allow_named_servers = True
+    # A GET never starts anything, and neither does a log-in.
+    c.JupyterHub.redirect_to_server = False
+    c.JupyterHub.implicit_spawn_seconds = 0
+    # Limits are the catalog's; a burst is slow on a small machine, but everybody gets in.
+    c.JupyterHub.concurrent_spawn_limit = 0
+    c.JupyterHub.active_server_limit = 0
+    c.Spawner.consecutive_failure_limit = 0
+    c.Spawner.start_timeout = settings.start_timeout
+    c.Spawner.http_timeout = settings.http_timeout
+    c.Spawner.default_url = "/lab"
+    # The spawner's own start asks IAM again; JupyterHub's refresh would be a second, weaker gate.
+    c.Authenticator.refresh_pre_spawn = False
+
+
+def _host(ip: str) -> str:
+    return f"[{ip}]" if ":" in ip else ip

@@ -1,0 +1,14 @@
+"""What ``python -m jupyterhub -f`` reads; everything is in ``arcetri_hub.config``."""
+
+import sys
+from typing import Any
+
+from arcetri_hub.config import configure
+from arcetri_hub.settings import SettingsError, settings_from_environment
+from arcetri_spawner.errors import ArcetriError
+
+c: Any = get_config()  # type: ignore[name-defined]  # noqa: F821  # JupyterHub puts it there
+try:
+    configure(c, settings_from_environment())
+except (ArcetriError, SettingsError) as error:
+    sys.exit(f"arcetri: {error}")

@@ -1,0 +1,113 @@
+"""The processes of the platform: how each is started, and how one sees that it answers."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from arcetri_hub.settings import SETTINGS_VARIABLE
+from arcetri_hub.up.children import ChildSpec
+from arcetri_hub.up.iam import DISCOVERY
+from arcetri_hub.up.prepare import Plan
+from arcetri_hub.up.probe import status
+
+_CONFIG = Path(__file__).parent.parent / "jupyterhub_config.py"
+_PROXY_MAIN = "from configurable_http_proxy.cli import main; main()"
+
+
+def iam(plan: Plan) -> ChildSpec:
+    """The development IAM."""
+    settings = plan.settings
+
+    async def ready() -> bool:
+        return await status(settings.iam.issuer.rstrip("/") + DISCOVERY) == 200
+
+    return ChildSpec(
+        name="iam",
+        title="the development IAM",
+        command=(
+            sys.executable,
+            "-m",
+            "arcetri_hub.devidp",
+            "--port",
+            str(plan.iam_port),
+            "--state",
+            str(plan.folder.path / "iam.json"),
+            "--client-id",
+            settings.iam.client_id,
+            "--client-secret-file",
+            str(settings.iam.client_secret_file),
+            "--redirect-uri",
+            settings.callback_url,
+        ),
+        log=plan.folder.logs / "iam.log",
+        ready=ready,
+    )
+
+
+def proxy(plan: Plan) -> ChildSpec:
+    """The configurable-http-proxy, in Python."""
+    settings = plan.settings
+    hub = f"http://127.0.0.1:{settings.hub_port}"
+    token = settings.proxy.token_file.read_text(encoding="utf-8").strip()
+
+    async def ready() -> bool:
+        url = f"{settings.proxy.api_url}/api/routes"
+        return await status(url, {"Authorization": f"token {token}"}) == 200
+
+    return ChildSpec(
+        name="proxy",
+        title="the proxy",
+        command=(
+            sys.executable,
+            "-c",
+            _PROXY_MAIN,
+            "--ip",
+            settings.ip,
+            "--port",
+            str(settings.port),
+            "--api-ip",
+            "127.0.0.1",
+            "--api-port",
+            str(urlsplit(settings.proxy.api_url).port),
+            # What has no route is the hub's, also just after the proxy was started again.
+            "--default-target",
+            hub,
+            "--error-target",
+            f"{hub}/hub/error",
+            "--log-level",
+            "warning",
+        ),
+        env={"CONFIGPROXY_AUTH_TOKEN": token},
+        log=plan.folder.logs / "proxy.log",
+        ready=ready,
+    )
+
+
+def hub(plan: Plan) -> ChildSpec:
+    """JupyterHub."""
+    settings = plan.settings
+    host = f"[{settings.ip}]" if ":" in settings.ip else settings.ip
+    entrance = f"http://{host}:{settings.port}/hub"
+
+    async def ready() -> bool:
+        if await status(f"{entrance}/api/health") != 200:
+            return False
+        return 200 <= await status(f"{entrance}/login", patience=30) < 500
+
+    return ChildSpec(
+        name="hub",
+        title="the hub",
+        command=(
+            sys.executable,
+            "-m",
+            "jupyterhub",
+            "-f",
+            str(_CONFIG),
+        ),
+        env={SETTINGS_VARIABLE: str(plan.folder.settings_file)},
+        log=plan.folder.logs / "hub.log",
+        ready=ready,
+        patience=180,
+    )
