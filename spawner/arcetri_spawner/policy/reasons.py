@@ -436,7 +436,7 @@ def _choose(key: str, choices: Iterable[str], *, none: str = "") -> str:
 def _or_alternative(otherwise: str, alternative: str | None) -> str:
     if alternative is None:
         return f"{otherwise}."
-    return f"{shown(alternative)} would start now. {otherwise}."
+    return f'Choose "{shown(alternative)}" instead: it would start now. {otherwise}.'
 
 
 def _named(sessions: Sequence[LiveSession]) -> str:

@@ -134,7 +134,7 @@ class Situation:
             return (reasons.account_name_unsafe(identity.name),)
         site = self.catalog.site
         if not self.allowed:
-            others = self.index.allowed - set(site.members)
+            others = self.catalog.groups.keys() - set(site.members)
             return (reasons.not_allowed(site.name, identity.groups, site.members, others),)
         if not is_server_name(self.server_name):
             return (reasons.server_name_invalid(self.server_name),)

@@ -1,0 +1,102 @@
+"""What the store takes and returns: plain, immutable values, never rows of a database session."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+from uuid import UUID
+
+from arcetri_spawner.groups import GroupPath
+from arcetri_spawner.policy.model import Grant
+
+RequestState = Literal["asked", "waiting", "admitted", "starting", "running", "ended"]
+"""How far a request is. ``ended`` is final; the others may follow each other in any order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A person (issuer, sub), under the name made once for them."""
+
+    id: str
+    """Opaque; the only thing the ledger knows."""
+    name: str
+    """The JupyterHub name and ``{username}``; never changed, never given to anybody else."""
+    issuer: str
+    sub: str
+    label: str
+    """The preferred user name as it came last; anybody's to change."""
+    display_name: str
+    is_new: bool = False
+    """True from the call that made it."""
+    suffixed: bool = False
+    """True where the name asked for was somebody else's: the person should be told."""
+
+
+@dataclass(frozen=True, slots=True)
+class PosixIds:
+    """A person's numeric ids."""
+
+    uid: int
+    gid: int
+    """Of the person's private group, nobody else's."""
+    gids: dict[GroupPath, int]
+
+
+@dataclass(frozen=True, slots=True)
+class PosixNumber:
+    """One numeric id, as exported."""
+
+    kind: Literal["user", "group"]
+    name: str
+    """The account's name, or the group's path; a private group has its account's name."""
+    number: int
+    claimed: bool
+    """True where IAM gave it, False where it was allocated."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRecord:
+    """What is kept of a started session, so that a restarted hub finds it again."""
+
+    id: UUID
+    """The request's id."""
+    username: str
+    account_id: str
+    server_name: str
+    group: GroupPath
+    flavor: str
+    devices: Sequence[Mapping[str, Any]]
+    pid: int
+    pid_start_ticks: int
+    boot_id: str
+    port: int
+    base_url: str
+    state: Mapping[str, Any]
+    """The backend's own, JSON only."""
+    started: datetime
+    grant: Mapping[str, Any] = field(default_factory=dict)
+    """As dumped by ``store.grants``; what is read back is always the request's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRow:
+    """A request that has not ended."""
+
+    id: UUID
+    grant: Grant
+    state: RequestState
+    reason: str
+    message: str
+    asked: datetime
+    session: SessionRecord | None
+
+
+class Ended(NamedTuple):
+    """How the last session of a server ended."""
+
+    reason: str
+    """A stable code, as in the lease journal, or of a refusal."""
+    message: str
+    at: datetime

@@ -1,0 +1,221 @@
+"""Requests, sessions and choices, inside a transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, get_args
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from arcetri_spawner.errors import Conflict
+from arcetri_spawner.groups import GroupPath
+from arcetri_spawner.policy import reasons
+from arcetri_spawner.policy.model import Grant, LiveSession
+from arcetri_spawner.policy.situation import counting_refusals
+from arcetri_spawner.store import grants
+from arcetri_spawner.store.records import Ended, RequestRow, RequestState, SessionRecord
+from arcetri_spawner.store.tables import AccountTable, ChoiceTable, RequestTable, SessionTable
+
+_STATES: frozenset[str] = frozenset(get_args(RequestState))
+
+
+def open_request(db: Session, grant: Grant, now: datetime) -> None:
+    """Write a request, unless the person's limits are reached: counted here, where nobody races."""
+    if db.get(RequestTable, grant.request_id) is not None:
+        return
+    if db.get(AccountTable, grant.account_id) is None:
+        raise Conflict(
+            "The account of this request is not known.",
+            code="account_unknown",
+            remedy="Log out and log in again: that makes the account.",
+        )
+    mine = live_sessions(db, grant.account_id)
+    for reason in counting_refusals(
+        mine, grant.server_name, grant.sessions_limit, grant.requests_limit
+    ):
+        raise reasons.denied(reason)
+    held = [s for s in mine if s.flavor == grant.flavor and s.group == grant.group]
+    if grant.user_limit is not None and len(held) >= grant.user_limit:
+        title = grant.flavor_title or grant.flavor
+        raise reasons.denied(
+            reasons.flavor_limit(grant.flavor, title, grant.group, held, grant.user_limit)
+        )
+    db.add(
+        RequestTable(
+            id=grant.request_id,
+            account_id=grant.account_id,
+            username=grant.username,
+            server_name=grant.server_name,
+            group=grant.group,
+            flavor=grant.flavor,
+            state="asked",
+            reason="",
+            message="",
+            grant=grants.dump(grant),
+            asked_at=now,
+            changed_at=now,
+            ended_at=None,
+        )
+    )
+    db.flush()
+
+
+def mark(
+    db: Session, request_id: UUID, state: RequestState, reason: str, message: str, now: datetime
+) -> bool:
+    """Move a request on; False when it has ended already or does not exist."""
+    if state not in _STATES:
+        raise ValueError(f"no such state of a request: {state}")
+    row = db.get(RequestTable, request_id)
+    if row is None or row.state == "ended":
+        return False
+    row.state = state
+    row.reason = reason[:64] or row.reason
+    row.message = message or row.message
+    row.changed_at = now
+    if state == "ended":
+        row.ended_at = now
+    return True
+
+
+def save_session(db: Session, record: SessionRecord) -> None:
+    """Write what is known of a session's process, or replace it."""
+    db.merge(
+        SessionTable(
+            id=record.id,
+            devices=[dict(device) for device in record.devices],
+            pid=record.pid,
+            pid_start_ticks=record.pid_start_ticks,
+            boot_id=record.boot_id,
+            port=record.port,
+            base_url=record.base_url,
+            state=dict(record.state),
+            started_at=record.started,
+        )
+    )
+    db.flush()
+
+
+def session(db: Session, session_id: UUID) -> SessionRecord | None:
+    """Return a session, live or ended."""
+    row = db.get(SessionTable, session_id)
+    request = db.get(RequestTable, session_id)
+    return _session(request, row) if row and request else None
+
+
+def live_requests(db: Session) -> list[RequestRow]:
+    """Return what has not ended, oldest first."""
+    query = (
+        select(RequestTable, SessionTable)
+        .outerjoin(SessionTable, SessionTable.id == RequestTable.id)
+        .where(RequestTable.state != "ended")
+        .order_by(RequestTable.asked_at, RequestTable.id)
+    )
+    return [
+        RequestRow(
+            id=request.id,
+            grant=grants.load(request.grant),
+            state=_state(request.state),
+            reason=request.reason,
+            message=request.message,
+            asked=request.asked_at,
+            session=_session(request, row) if row else None,
+        )
+        for request, row in db.execute(query)
+    ]
+
+
+def live_sessions(db: Session, account_id: str | None = None) -> list[LiveSession]:
+    """Return what counts against limits and quota: everybody's, or one account's."""
+    query = (
+        select(
+            RequestTable.id,
+            RequestTable.account_id,
+            RequestTable.username,
+            RequestTable.server_name,
+            RequestTable.group,
+            RequestTable.flavor,
+            RequestTable.state,
+            SessionTable.started_at,
+        )
+        .outerjoin(SessionTable, SessionTable.id == RequestTable.id)
+        .where(RequestTable.state != "ended")
+        .order_by(RequestTable.asked_at, RequestTable.id)
+    )
+    if account_id is not None:
+        query = query.where(RequestTable.account_id == account_id)
+    return [
+        LiveSession(
+            id=request_id,
+            account_id=account,
+            account_name=name,
+            server_name=server,
+            group=GroupPath(group),
+            flavor=flavor,
+            running=state == "running",
+            started=started,
+            waiting=state == "waiting",
+        )
+        for request_id, account, name, server, group, flavor, state, started in db.execute(query)
+    ]
+
+
+def last_ended(db: Session, account_id: str, server_name: str) -> Ended | None:
+    """Return how the last session of a server ended."""
+    row = db.scalars(
+        select(RequestTable)
+        .where(
+            RequestTable.account_id == account_id,
+            RequestTable.server_name == server_name,
+            RequestTable.state == "ended",
+        )
+        .order_by(RequestTable.ended_at.desc())
+        .limit(1)
+    ).first()
+    return Ended(row.reason, row.message, row.ended_at) if row and row.ended_at else None
+
+
+def remember_choice(db: Session, account_id: str, choice: Mapping[str, Any], now: datetime) -> None:
+    """Keep what a person chose, instead of what they chose before."""
+    db.merge(ChoiceTable(account_id=account_id, choice=dict(choice), chosen_at=now))
+
+
+def last_choice(db: Session, account_id: str) -> dict[str, Any]:
+    """Return what a person chose last; empty when nothing yet."""
+    row = db.get(ChoiceTable, account_id)
+    return dict(row.choice) if row else {}
+
+
+def _state(state: str) -> RequestState:
+    for known in get_args(RequestState):
+        if known == state:
+            found: RequestState = known
+            return found
+    raise Conflict(
+        "A request is in a state that this version does not know.",
+        code="store_too_new",
+        remedy="The database was written by a later version of Arcetri: run that version again.",
+    )
+
+
+def _session(request: RequestTable, row: SessionTable) -> SessionRecord:
+    return SessionRecord(
+        id=row.id,
+        username=request.username,
+        account_id=request.account_id,
+        server_name=request.server_name,
+        group=GroupPath(request.group),
+        flavor=request.flavor,
+        devices=row.devices,
+        pid=row.pid,
+        pid_start_ticks=row.pid_start_ticks,
+        boot_id=row.boot_id,
+        port=row.port,
+        base_url=row.base_url,
+        state=row.state,
+        started=row.started_at,
+        grant=request.grant,
+    )

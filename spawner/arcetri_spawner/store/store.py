@@ -1,0 +1,254 @@
+"""The store's face to the rest: asynchronous, with one thread that does all the work.
+
+One thread, because SQLite has one writer anyway and because the hub's event loop must never wait
+for a disk. A call that is cancelled while its transaction runs still finishes it: every write is
+named by the ids it writes, so that doing it again changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from arcetri_spawner.backends.base import Device
+from arcetri_spawner.errors import StoreError
+from arcetri_spawner.groups import GroupPath
+from arcetri_spawner.policy.model import Grant, LiveSession
+from arcetri_spawner.store import accounts, leases, requests
+from arcetri_spawner.store.database import Database
+from arcetri_spawner.store.migrate import migrate
+from arcetri_spawner.store.records import (
+    Account,
+    Ended,
+    PosixIds,
+    PosixNumber,
+    RequestRow,
+    RequestState,
+    SessionRecord,
+)
+
+T = TypeVar("T")
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Store:
+    """Accounts, requests, leases and sessions, on SQLite or PostgreSQL.
+
+    Every method may raise ``StoreError``: the database could not be asked, and nothing changed.
+    """
+
+    def __init__(self, database: Database, clock: Callable[[], datetime] = _utc_now) -> None:
+        self._database = database
+        self._clock = clock
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="arcetri-store")
+
+    @classmethod
+    def open(cls, url: str, *, clock: Callable[[], datetime] = _utc_now) -> Store:
+        """Connect, and bring the tables up to this version.
+
+        Args:
+            url: ``sqlite:////path/to/file`` or ``postgresql://user@host/database``.
+            clock: Gives the moments that are written, aware.
+
+        Raises:
+            StoreError: The database cannot be reached or used; the remedy says what to do.
+        """
+        store = cls(Database(url), clock)
+        try:
+            store._worker.submit(migrate, store._database).result()
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    def close(self) -> None:
+        """Finish what is under way, and close the connections; a second call does nothing."""
+        self._worker.shutdown(wait=True)
+        self._database.close()
+
+    # Accounts
+
+    async def account_for(
+        self, issuer: str, sub: str, preferred_username: str, display_name: str = ""
+    ) -> Account:
+        """Return the person's account, making it when they come for the first time.
+
+        The name is made once, from the first preferred user name, and never changed or given to
+        anybody else. Label and display name are kept as they came last.
+        """
+        now = self._clock()
+        return await self._write(
+            lambda db: accounts.account_for(db, issuer, sub, preferred_username, display_name, now)
+        )
+
+    async def account(self, account_id: str) -> Account | None:
+        """Return an account by its opaque id."""
+        return await self._read(lambda db: accounts.account(db, account_id))
+
+    async def account_by_name(self, name: str) -> Account | None:
+        """Return an account by its name."""
+        return await self._read(lambda db: accounts.account_by_name(db, name))
+
+    async def posix_ids(
+        self,
+        account_id: str,
+        username: str,
+        groups: Iterable[GroupPath],
+        *,
+        users: range,
+        groups_range: range,
+        uid: int | None = None,
+        gids: Mapping[GroupPath, int] | None = None,
+    ) -> PosixIds:
+        """Return the person's numeric ids; each is given once and stays.
+
+        Args:
+            account_id: The account.
+            username: Its name, for the export.
+            groups: The person's groups in the catalog.
+            users: Numbers to allocate uids and private groups from.
+            groups_range: Numbers to allocate gids from.
+            uid: What IAM claims; None allocates one.
+            gids: What IAM claims for groups; those absent are allocated.
+
+        Raises:
+            Conflict: A claim names a system id, or one that is another's.
+        """
+        now = self._clock()
+        wanted = tuple(groups)
+        claimed = dict(gids or {})
+        return await self._write(
+            lambda db: accounts.posix_ids(
+                db,
+                account_id,
+                username,
+                wanted,
+                users=users,
+                groups_range=groups_range,
+                uid=uid,
+                gids=claimed,
+                now=now,
+            )
+        )
+
+    async def posix_numbers(self) -> list[PosixNumber]:
+        """Return every numeric id ever given, for export to the storage's servers."""
+        return await self._read(accounts.posix_numbers)
+
+    # Requests and sessions
+
+    async def open_request(self, grant: Grant) -> None:
+        """Write a request in the state ``asked``; a second call with its id changes nothing.
+
+        Raises:
+            Denied: A limit of the person is reached, counted in the transaction that writes.
+            Conflict: The account does not exist.
+        """
+        now = self._clock()
+        await self._write(lambda db: requests.open_request(db, grant, now))
+
+    async def mark(
+        self, request_id: UUID, state: RequestState, *, reason: str = "", message: str = ""
+    ) -> bool:
+        """Move a request on. An ended one stays as it ended; empty words keep the ones written.
+
+        Returns:
+            False when it had ended already or does not exist.
+        """
+        now = self._clock()
+        return await self._write(
+            lambda db: requests.mark(db, request_id, state, reason, message, now)
+        )
+
+    async def save_session(self, record: SessionRecord) -> None:
+        """Write what is known of a session's process, or replace it."""
+        await self._write(lambda db: requests.save_session(db, record))
+
+    async def session(self, session_id: UUID) -> SessionRecord | None:
+        """Return a session, live or ended."""
+        return await self._read(lambda db: requests.session(db, session_id))
+
+    async def live_requests(self) -> list[RequestRow]:
+        """Return every request that has not ended, with its session if any, oldest first."""
+        return await self._read(requests.live_requests)
+
+    async def live_sessions(self) -> list[LiveSession]:
+        """Return what counts against limits and quota."""
+        return await self._read(requests.live_sessions)
+
+    async def last_ended(self, account_id: str, server_name: str) -> Ended | None:
+        """Return how the last session of a server ended, or None when it never had one."""
+        return await self._read(lambda db: requests.last_ended(db, account_id, server_name))
+
+    async def remember_choice(self, account_id: str, choice: Mapping[str, Any]) -> None:
+        """Keep what a person chose, for the next time."""
+        now = self._clock()
+        await self._write(lambda db: requests.remember_choice(db, account_id, choice, now))
+
+    async def last_choice(self, account_id: str) -> dict[str, Any]:
+        """Return what a person chose last; empty when nothing yet."""
+        return await self._read(lambda db: requests.last_choice(db, account_id))
+
+    # Leases
+
+    async def lease(
+        self,
+        request_id: UUID,
+        flavor: str,
+        devices: Sequence[Device],
+        *,
+        quota: tuple[GroupPath, int] | None,
+    ) -> Device | None:
+        """Take the first free one of ``devices`` for a request, atomically.
+
+        Args:
+            request_id: Who takes it; one that holds a device already gets that one.
+            flavor: What it is counted as.
+            devices: Candidates, best first.
+            quota: The charged group and how many leases of the flavour it may hold.
+
+        Returns:
+            None when none is free, or the group's quota is used up.
+
+        Raises:
+            Conflict: The request has ended or does not exist.
+        """
+        now = self._clock()
+        candidates = tuple(devices)
+        return await self._write(
+            lambda db: leases.lease(db, request_id, flavor, candidates, quota, now)
+        )
+
+    async def leases(self) -> dict[str, UUID]:
+        """Return who holds which device: request ids by device uuid."""
+        return await self._read(leases.leases)
+
+    async def free(self, request_id: UUID) -> None:
+        """Give back what a request holds, if anything."""
+        await self._write(lambda db: leases.free(db, request_id))
+
+    async def _read(self, work: Callable[[Session], T]) -> T:
+        return await self._run(lambda: self._database.read(work))
+
+    async def _write(self, work: Callable[[Session], T]) -> T:
+        return await self._run(lambda: self._database.write(work))
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        try:
+            future = asyncio.get_running_loop().run_in_executor(self._worker, work)
+        except RuntimeError:
+            raise StoreError(
+                "The store is closed: the hub is stopping.",
+                code="store_closed",
+                remedy="Start again when the hub is back.",
+            ) from None
+        return await future
