@@ -1,0 +1,70 @@
+"""The pages: choosing, starting and watching sessions, and the same by REST.
+
+They come before JupyterHub's own handlers, over JupyterHub's own templates and stylesheet. The one
+gate that decides is the spawner's start; everything here comes before it or shows what it said.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from arcetri_hub.pages.api import ServerApi
+from arcetri_hub.pages.csp import ContentSecurity, NonceExtension
+from arcetri_hub.pages.live import OffersNow
+from arcetri_hub.pages.spawn import SpawnPage
+from arcetri_hub.pages.static import STATIC, Static, asset
+
+if TYPE_CHECKING:
+    from jupyterhub.user import User
+
+    from arcetri_hub.pages.platform import PagesPlatform
+
+TEMPLATES = Path(__file__).parent.parent / "templates"
+
+__all__ = ["TEMPLATES", "configure", "handlers"]
+
+
+def handlers(platform: PagesPlatform) -> list[tuple[str, type, dict[str, Any]]]:
+    """The routes, below ``/hub``, to be registered before JupyterHub's own."""
+    known = {"platform": platform}
+    return [
+        (r"/spawn", SpawnPage, known),
+        (r"/spawn/([^/]+)", SpawnPage, known),
+        (r"/spawn/([^/]+)/([^/]+)", SpawnPage, known),
+        (r"/api/users/([^/]+)/server", ServerApi, known),
+        (r"/api/users/([^/]+)/servers/([^/]*)", ServerApi, known),
+        (r"/arcetri/offers", OffersNow, known),
+        (r"/arcetri/static/(.*)", Static, {"path": str(STATIC)}),
+    ]
+
+
+def configure(c: Any, platform: PagesPlatform, *, base_url: str = "/hub/") -> None:
+    """Set what the pages need of JupyterHub on the configuration object ``c``.
+
+    Args:
+        c: JupyterHub's configuration; ``tornado_settings`` set before are kept.
+        platform: For what every page shows.
+        base_url: Where the hub's own pages lie.
+    """
+
+    def site_name(_user: User | None) -> str:
+        return str(platform.catalogs.current.catalog.site.name)
+
+    def is_site_admin(user: User | None) -> bool:
+        return bool(user and user.admin)
+
+    def asset_url(_user: User | None) -> Any:
+        return lambda name: asset(base_url, name)
+
+    c.JupyterHub.template_paths = [str(TEMPLATES)]
+    # JupyterHub calls each of these with the user who looks.
+    c.JupyterHub.template_vars.update(
+        {"site_name": site_name, "is_site_admin": is_site_admin, "asset": asset_url}
+    )
+    c.JupyterHub.jinja_environment_options.update({"extensions": [NonceExtension]})
+    c.JupyterHub.tornado_settings.update({"transforms": [ContentSecurity]})
+    c.JupyterHub.logo_file = str(STATIC / "favicon.svg")
+    # A GET never starts a server, and neither does a log-in.
+    c.JupyterHub.redirect_to_server = False
+    c.JupyterHub.implicit_spawn_seconds = 0

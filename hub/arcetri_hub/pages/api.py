@@ -1,0 +1,87 @@
+"""The REST API's way to ask for a session: the same choice, the same refusals, as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jupyterhub.apihandlers.users import UserServerAPIHandler
+from jupyterhub.scopes import needs_scope
+from tornado.web import HTTPError
+
+from arcetri_hub.pages.base import JsonErrors, PlatformHandler
+from arcetri_hub.pages.body import LimitedBody, invalid, json_object
+from arcetri_hub.pages.refusals import Refused
+from arcetri_hub.pages.servers import forget_failed, is_active
+from arcetri_spawner.errors import ArcetriError
+from arcetri_spawner.policy import parse_options
+from arcetri_spawner.policy.names import shown
+
+
+class ServerApi(
+    JsonErrors,
+    LimitedBody,
+    PlatformHandler,
+    UserServerAPIHandler,  # type: ignore[misc]  # JupyterHub is not typed
+):
+    """``/hub/api/users/:name/server`` and ``/hub/api/users/:name/servers/:server``."""
+
+    def get_json_body(self) -> dict[str, Any]:
+        """Read the body as a JSON object; PATCH's ``user_options`` are checked for their form.
+
+        Raises:
+            Refused: It is too long, no JSON object, or not well-formed.
+        """
+        try:
+            body = json_object(self.receive_body())
+            if body.get("user_options") is not None:
+                parse_options(body["user_options"])
+        except ArcetriError as error:
+            raise Refused(error) from error
+        return body
+
+    def get_server_json_body(self) -> dict[str, Any]:
+        """Read what a server is made or started with.
+
+        Either ``{"display_name": ..., "user_options": {...}}`` or the options themselves.
+
+        Raises:
+            Refused: It is too long, no JSON object, or not well-formed.
+        """
+        body = self.get_json_body()
+        try:
+            if not {"display_name", "user_options"} & body.keys():
+                body = {"user_options": body or None}
+            if extra := body.keys() - {"display_name", "user_options"}:
+                raise invalid(f"{shown(min(extra))} belongs inside user_options")
+            name = body.get("display_name")
+            if name is not None and not isinstance(name, str):
+                raise invalid("display_name is no string")
+            options = body.get("user_options")
+            parse_options(options if options is not None else {})
+        except ArcetriError as error:
+            raise Refused(error) from error
+        return {"display_name": name, "user_options": options}
+
+    @needs_scope("start:servers")  # type: ignore[untyped-decorator]  # JupyterHub's
+    async def post(self, user_name: str, server_name: str = "") -> None:
+        """Start a server, unless policy says beforehand that it would not."""
+        user = self.find_user(user_name)
+        if user is None:
+            raise HTTPError(404, "There is no such user here.")
+        options = self.get_server_json_body()["user_options"]
+        new = server_name not in user.orm_spawners
+        if is_active(user, server_name):
+            await super().post(user_name, server_name)
+            return
+        if options is None:
+            # JupyterHub starts with the options of last time, so these are what is judged.
+            options = {} if new else user.orm_spawners[server_name].user_options or {}
+        try:
+            identity = await self.platform.identities.known(user.name)
+            await self.platform.service.precheck(identity, server_name, options)
+            await super().post(user_name, server_name)
+        except ArcetriError as error:
+            raise Refused(error) from error
+        finally:
+            if new:
+                await forget_failed(self.db, user, server_name)

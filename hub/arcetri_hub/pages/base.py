@@ -1,0 +1,58 @@
+"""What all our pages share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from jupyterhub.handlers import BaseHandler
+from jupyterhub.utils import url_escape_path, url_path_join
+from tornado.web import HTTPError
+
+from arcetri_hub.pages.platform import PagesPlatform
+from arcetri_hub.pages.refusals import Refusal, refusal_of
+
+if TYPE_CHECKING:
+    from jupyterhub.user import User
+
+
+class PlatformHandler(BaseHandler):  # type: ignore[misc]  # JupyterHub is not typed
+    """A handler that knows the platform."""
+
+    platform: PagesPlatform
+
+    def initialize(self, platform: PagesPlatform) -> None:
+        """Tornado's constructor; ``platform`` comes from the route."""
+        super().initialize()
+        self.platform = platform
+
+    def the_user(self, name: str) -> User:
+        """The user a page is about, who need not be the one who looks.
+
+        Raises:
+            HTTPError: There is none (404).
+        """
+        if name == self.current_user.name:
+            return self.current_user
+        user = self.find_user(name)
+        if user is None:
+            raise HTTPError(404, "There is no such user here.")
+        return user
+
+    def hub_url(self, *parts: str) -> str:
+        """The path of a page of the hub; the parts are escaped, empty ones left out."""
+        return str(url_path_join(self.hub.base_url, *(url_escape_path(p) for p in parts if p)))
+
+
+class JsonErrors(BaseHandler):  # type: ignore[misc]  # JupyterHub is not typed
+    """Answers errors as ``{status, code, message, remedy}``."""
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Write the error that ended the request."""
+        exception = kwargs["exc_info"][1] if kwargs.get("exc_info") else None
+        self.answer(refusal_of(exception, status_code))
+
+    def answer(self, refusal: Refusal) -> None:
+        """Finish with a refusal."""
+        self.set_status(refusal.status)
+        self.set_header("Content-Type", "application/json")
+        self.finish(refusal.as_json())

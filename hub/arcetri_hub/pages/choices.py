@@ -1,0 +1,284 @@
+"""The spawn page's contents as a pure function of what policy offers.
+
+Templates only lay out what is decided here; nothing in this module does I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from arcetri_hub.pages import amounts
+from arcetri_spawner.catalog.models import Catalog, FlavorType
+from arcetri_spawner.groups import EVERYONE, GroupPath
+from arcetri_spawner.policy.model import (
+    GroupOffer,
+    Identity,
+    MountedVolume,
+    Offer,
+    Offers,
+    Reason,
+)
+from arcetri_spawner.policy.volumes import volumes_of
+
+_KINDS: tuple[tuple[FlavorType, str], ...] = (
+    ("gpu", "GPUs"),
+    ("fpga", "FPGAs"),
+    ("cpu", "Without an accelerator"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What is or was chosen; an empty text means nothing."""
+
+    flavor: str = ""
+    group: str = ""
+    environment: str = ""
+    size: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupLine:
+    """One group's line on a card."""
+
+    group: str
+    title: str
+    use: str
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A flavour on the page."""
+
+    flavor: str
+    title: str
+    description: str
+    memory: str
+    price: str
+    simulated: bool
+    startable: int
+    total: int
+    free: str
+    """The two numbers in words."""
+    groups: tuple[GroupLine, ...]
+    available: bool
+    checked: bool
+    reasons: tuple[Reason, ...]
+    alternative: str
+    alternative_title: str
+    environments: tuple[str, ...]
+    sizes: tuple[str, ...]
+    grantors: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """The cards of one kind."""
+
+    kind: FlavorType
+    title: str
+    cards: tuple[Card, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """An environment, size or group to choose."""
+
+    name: str
+    title: str
+    detail: str
+    fits: str
+    """For readers: which flavours it goes with; empty when with all that are shown."""
+    checked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnPage:
+    """Everything the spawn page shows about choices."""
+
+    sections: tuple[Section, ...]
+    environments: tuple[Tile, ...]
+    sizes: tuple[Tile, ...]
+    groups: tuple[Tile, ...]
+    """Empty when no flavour leaves a choice of whom to charge."""
+    mounts: tuple[MountedVolume, ...]
+    refusals: tuple[Reason, ...]
+    simulated: bool
+    can_start: bool
+
+
+def spawn_page(
+    catalog: Catalog, identity: Identity, offers: Offers, wishes: Iterable[Choice]
+) -> SpawnPage:
+    """Lay out the spawn page.
+
+    Args:
+        catalog: For the titles of what is offered.
+        identity: The person.
+        offers: What policy offers this person.
+        wishes: Choices in falling order of weight, such as what was posted, what the link says,
+            what was chosen last; per field the first that is on offer is preselected.
+    """
+    wishes = tuple(wishes)
+    chosen = _flavor(offers, wishes)
+    wished = _group(chosen, wishes)
+    titles = {offer.flavor: offer.title for offer in offers.offers}
+    cards = {offer.flavor: _card(offer, titles, checked=offer is chosen) for offer in offers.offers}
+    sections = tuple(
+        Section(kind, title, found)
+        for kind, title in _KINDS
+        if (found := tuple(cards[o.flavor] for o in offers.offers if o.type == kind))
+    )
+    return SpawnPage(
+        sections=sections,
+        environments=_environments(catalog, offers, chosen, wishes, titles),
+        sizes=_sizes(catalog, offers, chosen, wishes, titles),
+        groups=_groups(offers, wished, titles),
+        mounts=_mounts(catalog, identity, wished),
+        refusals=offers.refusals,
+        simulated=any(offer.simulated for offer in offers.offers),
+        can_start=not offers.refusals and any(card.available for card in cards.values()),
+    )
+
+
+def _flavor(offers: Offers, wishes: tuple[Choice, ...]) -> Offer | None:
+    by_name = {offer.flavor: offer for offer in offers.offers}
+    for wish in wishes:
+        # A wish for what is busy stands: its card says why, and what would start instead.
+        if wish.flavor in by_name:
+            return by_name[wish.flavor]
+    return next((offer for offer in offers.offers if offer.startable > 0), None)
+
+
+def _card(offer: Offer, titles: Mapping[str, str], *, checked: bool) -> Card:
+    return Card(
+        flavor=offer.flavor,
+        title=offer.title,
+        description=offer.description,
+        memory=amounts.size_of(offer.memory) if offer.memory else "",
+        price=amounts.price(offer.type, offer.share),
+        simulated=offer.simulated,
+        startable=offer.startable,
+        total=offer.total,
+        free=free_text(offer.startable, offer.total),
+        groups=tuple(group_line(group) for group in offer.groups),
+        available=offer.startable > 0,
+        checked=checked,
+        reasons=offer.reasons,
+        alternative=offer.alternative or "",
+        alternative_title=titles.get(offer.alternative or "", ""),
+        environments=offer.environments,
+        sizes=offer.sizes,
+        grantors=tuple(group.group for group in offer.groups),
+    )
+
+
+def free_text(startable: int, total: int) -> str:
+    """How many would start now: ``3 of 8 free for you now``."""
+    return f"{startable} of {total} free for you now"
+
+
+def group_line(group: GroupOffer) -> GroupLine:
+    """A group's quota and limit, and how much of them is in use."""
+    parts = []
+    if group.quota is not None:
+        parts.append(f"{group.in_use} of {group.quota} in use")
+    elif group.group != EVERYONE:
+        parts.append(f"{group.in_use} in use")
+    if group.limit is not None:
+        parts.append(f"you {group.mine} of {group.limit}")
+    elif group.mine:
+        parts.append(f"you {group.mine}")
+    return GroupLine(group.group, group_title(group.group, group.title), ", ".join(parts))
+
+
+def group_title(path: str, title: str = "") -> str:
+    """A group as pages name it."""
+    if path == EVERYONE:
+        return "Everyone"
+    return title or path
+
+
+def _pick(names: Iterable[str], wishes: Iterable[str]) -> str:
+    """The first wish that is among ``names``, else the first name."""
+    known = tuple(names)
+    return next((wish for wish in wishes if wish in known), known[0] if known else "")
+
+
+def _fits(name: str, offers: Offers, attribute: str, titles: Mapping[str, str]) -> str | None:
+    """Which of the offered flavours a tile goes with; None when with none."""
+    found = [o.flavor for o in offers.offers if name in getattr(o, attribute)]
+    if not found:
+        return None
+    if len(found) == len(offers.offers):
+        return ""
+    return "with " + ", ".join(titles[flavor] for flavor in found)
+
+
+def _environments(
+    catalog: Catalog,
+    offers: Offers,
+    chosen: Offer | None,
+    wishes: tuple[Choice, ...],
+    titles: Mapping[str, str],
+) -> tuple[Tile, ...]:
+    picked = _pick(chosen.environments if chosen else (), (w.environment for w in wishes))
+    return tuple(
+        Tile(name, environment.title, environment.description, fits, name == picked)
+        for name, environment in catalog.environments.items()
+        if (fits := _fits(name, offers, "environments", titles)) is not None
+    )
+
+
+def _sizes(
+    catalog: Catalog,
+    offers: Offers,
+    chosen: Offer | None,
+    wishes: tuple[Choice, ...],
+    titles: Mapping[str, str],
+) -> tuple[Tile, ...]:
+    picked = _pick(chosen.sizes if chosen else (), (w.size for w in wishes))
+    return tuple(
+        Tile(
+            name,
+            size.title or name.capitalize(),
+            f"{amounts.plural(size.cpu, 'core')}, {amounts.size_of(size.memory)} memory",
+            fits,
+            name == picked,
+        )
+        for name, size in catalog.sizes.items()
+        if (fits := _fits(name, offers, "sizes", titles)) is not None
+    )
+
+
+def _group(chosen: Offer | None, wishes: tuple[Choice, ...]) -> str:
+    """The wished group among those that grant the chosen flavour; nobody's is never guessed."""
+    grantors = tuple(group.group for group in chosen.groups) if chosen else ()
+    return next((wish.group for wish in wishes if wish.group in grantors), "")
+
+
+def _mounts(catalog: Catalog, identity: Identity, charged: str) -> tuple[MountedVolume, ...]:
+    groups = [group for group in identity.groups if group in catalog.groups]
+    return volumes_of(catalog, sorted(groups), GroupPath(charged), identity.name)
+
+
+def _groups(offers: Offers, wished: str, titles: Mapping[str, str]) -> tuple[Tile, ...]:
+    if all(len(offer.groups) < 2 for offer in offers.offers):
+        return ()
+    found: dict[str, GroupOffer] = {}
+    flavors: dict[str, list[str]] = {}
+    for offer in offers.offers:
+        for group in offer.groups:
+            found.setdefault(group.group, group)
+            flavors.setdefault(group.group, []).append(titles[offer.flavor])
+    return tuple(
+        Tile(
+            path,
+            group_title(path, group.title),
+            path if group.title and path != EVERYONE else "",
+            "" if len(flavors[path]) == len(offers.offers) else "for " + ", ".join(flavors[path]),
+            path == wished,
+        )
+        for path, group in found.items()
+    )

@@ -1,0 +1,74 @@
+"""What is free now, as JSON, for pages that are open."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jupyterhub.scopes import needs_scope
+from tornado.web import HTTPError
+
+from arcetri_hub.pages.base import JsonErrors, PlatformHandler
+from arcetri_hub.pages.choices import free_text, group_line
+from arcetri_hub.pages.refusals import Refused
+from arcetri_spawner.errors import ArcetriError
+from arcetri_spawner.policy.model import Offers, Reason
+
+
+class OffersNow(JsonErrors, PlatformHandler):
+    """``/hub/arcetri/offers?user=&server=``: the moving parts of the spawn page."""
+
+    _accept_token_auth = True
+
+    def _record_activity(self, obj: object, timestamp: object = None) -> bool:  # noqa: ARG002
+        """A page that looks by itself is no activity of its user."""
+        return False
+
+    async def get(self) -> None:
+        """Answer with the offers for one user's server."""
+        if self.current_user is None:
+            raise HTTPError(403, "Log in again.")
+        name = self.get_query_argument("user", "") or self.current_user.name
+        await self._answer(name, self.get_query_argument("server", ""))
+
+    @needs_scope("servers")  # type: ignore[untyped-decorator]  # JupyterHub's
+    async def _answer(self, user_name: str, server_name: str) -> None:
+        user = self.the_user(user_name)
+        try:
+            identity = await self.platform.identities.known(user.name)
+            offers = await self.platform.service.offers(identity, server_name)
+        except ArcetriError as error:
+            raise Refused(error) from error
+        self.set_header("Content-Type", "application/json")
+        self.set_header("Cache-Control", "no-cache")
+        self.finish(offers_json(offers))
+
+
+def offers_json(offers: Offers) -> dict[str, Any]:
+    """Offers as the page's script reads them; all text is shown as text, never as HTML."""
+    return {
+        "refusals": [_reason(reason) for reason in offers.refusals],
+        "offers": [
+            {
+                "flavor": offer.flavor,
+                "startable": offer.startable,
+                "total": offer.total,
+                "free": free_text(offer.startable, offer.total),
+                "simulated": offer.simulated,
+                "alternative": offer.alternative,
+                "reasons": [_reason(reason) for reason in offer.reasons],
+                "groups": [
+                    {
+                        "group": group.group,
+                        "startable": group.startable,
+                        "use": group_line(group).use,
+                    }
+                    for group in offer.groups
+                ],
+            }
+            for offer in offers.offers
+        ],
+    }
+
+
+def _reason(reason: Reason) -> dict[str, str]:
+    return {"code": reason.code, "sentence": reason.sentence, "remedy": reason.remedy}

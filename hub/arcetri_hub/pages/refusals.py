@@ -1,0 +1,108 @@
+"""Errors as a page or a JSON answer shows them: a code, a sentence and a remedy, never a traceback.
+
+JupyterHub wraps what a spawner raises in exceptions of its own; ``refusal_of`` finds ours again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from http.client import responses
+from typing import Any
+
+from jupyterhub.spawner import SpawnException
+from tornado.web import HTTPError
+
+from arcetri_spawner.errors import ArcetriError
+from arcetri_spawner.policy.model import Reason
+from arcetri_spawner.policy.reasons import WAITING_CODES
+
+_ABOUT_THE_FLAVOR = frozenset({*WAITING_CODES, "maintenance", "no_environment", "no_size"})
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What went wrong, for a person and for a script."""
+
+    status: int
+    code: str
+    message: str
+    remedy: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """The body of a JSON answer."""
+        return {
+            "status": self.status,
+            "code": self.code,
+            "message": self.message,
+            "remedy": self.remedy,
+        }
+
+    @property
+    def field(self) -> str:
+        """The form's field this is about, or an empty text when it is about none."""
+        if self.code in _ABOUT_THE_FLAVOR:
+            return "flavor"
+        noun = self.code.split("_")[0]
+        return noun if noun in ("flavor", "group", "environment", "size") else ""
+
+
+class Refused(HTTPError):  # noqa: N818 - named for what it says, as Denied and Busy are
+    """Ends a request with the answer that fits an error of ours."""
+
+    def __init__(self, error: ArcetriError) -> None:
+        super().__init__(status_of(error), str(error))
+        self.error = error
+
+
+def status_of(error: ArcetriError) -> int:
+    """The HTTP status of an error; a choice that is not well-formed is the client's mistake."""
+    return 400 if error.code == "invalid_options" else error.status
+
+
+def from_error(error: ArcetriError) -> Refusal:
+    """Show an error of ours."""
+    return Refusal(status_of(error), error.code, error.message, error.remedy)
+
+
+def from_reason(reason: Reason) -> Refusal:
+    """Show a reason that policy gave beforehand, in an offer."""
+    return Refusal(403, reason.code, reason.sentence, reason.remedy)
+
+
+def refusal_of(exception: BaseException | None, status: int = 500) -> Refusal:
+    """Find what to show of any exception; unknown ones tell nothing of their insides.
+
+    Args:
+        exception: What was raised; None when only a status is known.
+        status: The HTTP status where the exception names none.
+    """
+    seen: BaseException | None = exception
+    while seen is not None:
+        if isinstance(seen, ArcetriError):
+            return from_error(seen)
+        error = getattr(seen, "error", None)
+        if isinstance(error, ArcetriError):
+            return from_error(error)
+        seen = seen.__cause__
+    if isinstance(exception, TimeoutError):
+        return Refusal(
+            504,
+            "start_timeout",
+            "The session did not start in time.",
+            "Ask again; if it happens twice, choose another flavour or environment.",
+        )
+    if isinstance(exception, SpawnException):
+        return Refusal(exception.status_code, _code(exception.status_code), exception.message)
+    if isinstance(exception, HTTPError):
+        status = exception.status_code
+        message = exception.get_message() or exception.reason or responses.get(status, "Error")
+        if status >= 500:  # JupyterHub names servers and log files there, for admins
+            message = "Something went wrong on the platform's side."
+        return Refusal(status, _code(status), message)
+    return Refusal(
+        status, _code(status), responses.get(status, "Something went wrong on the platform's side.")
+    )
+
+
+def _code(status: int) -> str:
+    return responses.get(status, "error").lower().replace(" ", "_").replace("-", "_")

@@ -1,0 +1,149 @@
+"""The spawn page: GET shows what can be chosen, POST asks for it. No GET starts anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from jupyterhub.handlers.pages import SpawnHandler
+from jupyterhub.scopes import needs_scope
+from tornado.httputil import url_concat
+from tornado.web import HTTPError, authenticated
+
+from arcetri_hub.pages import amounts
+from arcetri_hub.pages.base import PlatformHandler
+from arcetri_hub.pages.body import LimitedBody, options_from_form
+from arcetri_hub.pages.choices import Choice, spawn_page
+from arcetri_hub.pages.refusals import Refusal, refusal_of
+from arcetri_hub.pages.servers import forget_failed, is_active, is_ready
+from arcetri_spawner.errors import ArcetriError
+from arcetri_spawner.policy import OPTION_KEYS
+
+if TYPE_CHECKING:
+    from jupyterhub.user import User
+
+
+class SpawnPage(LimitedBody, PlatformHandler, SpawnHandler):  # type: ignore[misc]  # not typed
+    """``/hub/spawn[/user[/server]]``."""
+
+    @authenticated
+    async def get(self, user_name: str | None = None, server_name: str = "") -> None:
+        """Show the page; whatever the query says, it only preselects."""
+        await self._show(user_name or self.current_user.name, server_name or "")
+
+    @authenticated
+    async def post(self, user_name: str | None = None, server_name: str = "") -> None:
+        """Ask for a session with the form's choice."""
+        await self._ask(user_name or self.current_user.name, server_name or "")
+
+    @needs_scope("servers")  # type: ignore[untyped-decorator]  # JupyterHub's
+    async def _show(self, user_name: str, server_name: str) -> None:
+        user = self.the_user(user_name)
+        if is_ready(user, server_name):
+            self.redirect(self.get_next_url(user, default=user.server_url(server_name)))
+        elif is_active(user, server_name):
+            self.redirect(self._pending(user, server_name))
+        else:
+            await self._render(user, server_name, wishes=[self._linked()])
+
+    @needs_scope("servers")  # type: ignore[untyped-decorator]  # JupyterHub's
+    async def _ask(self, user_name: str, server_name: str) -> None:
+        user = self.the_user(user_name)
+        if is_active(user, server_name):
+            self.redirect(self._pending(user, server_name))
+            return
+        raw: dict[str, Any] = {}
+        new = server_name not in user.orm_spawners
+        try:
+            self.receive_body()
+            raw = options_from_form(self.request.body_arguments)
+            raw.update(self.request.files)
+            if server_name:
+                await self._check_named_server_request(user, server_name, server_name)
+            identity = await self.platform.identities.known(user.name)
+            await self.platform.service.precheck(identity, server_name, raw)
+            spawner = user.get_or_create_spawner(server_name, server_name, replace_failed=True)
+            await self._wrap_spawn_single_user(
+                user, server_name, server_name, spawner, self._pending(user, server_name), raw
+            )
+        except (ArcetriError, HTTPError) as error:
+            refusal = refusal_of(error)
+            self.log.info("Not started for %s: %s", user.name, refusal.code)
+            if new:
+                await forget_failed(self.db, user, server_name)
+            self.set_status(refusal.status)
+            for name, value in (getattr(error, "headers", None) or {}).items():
+                self.set_header(name, str(value))
+            await self._render(user, server_name, refusal=refusal, wishes=[_posted(raw)])
+
+    async def _render(
+        self,
+        user: User,
+        server_name: str,
+        *,
+        wishes: list[Choice],
+        refusal: Refusal | None = None,
+    ) -> None:
+        platform = self.platform
+        identity = await platform.identities.known(user.name)
+        offers = await platform.service.offers(identity, server_name)
+        last = await platform.store.last_choice(identity.account_id)
+        ended = await platform.store.last_ended(identity.account_id, server_name)
+        catalog = platform.catalogs.current.catalog
+        page = spawn_page(catalog, identity, offers, [*wishes, _posted(last or {})])
+        query = {"_xsrf": self.xsrf_token.decode("ascii")}
+        if target := self.get_query_argument("next", ""):
+            query["next"] = target
+        self.finish(
+            await self.render_template(
+                "spawn.html",
+                for_user=user,
+                server_name=server_name,
+                page=page,
+                refusal=refusal,
+                last_ended=_ended(ended, catalog.site.timezone),
+                identity=identity,
+                site=catalog.site,
+                url=url_concat(self.request.path, query),
+                offers_url=url_concat(
+                    self.hub_url("arcetri", "offers"), {"user": user.name, "server": server_name}
+                ),
+            )
+        )
+
+    def _linked(self) -> Choice:
+        return Choice(**{key: self.get_query_argument(key, "") for key in OPTION_KEYS})
+
+    def _pending(self, user: User, server_name: str) -> str:
+        url = self.hub_url("spawn-pending", user.name, server_name)
+        target = self.get_query_argument("next", "")
+        return str(url_concat(url, {"next": target})) if target else url
+
+
+def _posted(raw: Mapping[str, Any]) -> Choice:
+    """What was chosen, as far as it can be shown again."""
+    return Choice(**{k: v for k in OPTION_KEYS if isinstance(v := raw.get(k), str)})
+
+
+def _ended(ended: Any, timezone: str) -> dict[str, str] | None:
+    """How this server's last session ended, where its user should hear of it."""
+    if ended is None:
+        return None
+    reason, message, at = ended
+    sentence = message or _ENDS.get(reason, "")
+    if not sentence:
+        return None
+    return {"sentence": sentence, "at": amounts.moment(at, timezone, amounts.utc_now())}
+
+
+_ENDS = {
+    "idle": "Your last session was ended because nothing ran in it.",
+    "lifetime": "Your last session reached the longest time a session may run.",
+    "killed": "Your last session was killed, perhaps because it needed more memory than it had.",
+    "lost": "Your last session ended while the platform was not running.",
+    "interrupted": "Your last start was interrupted when the platform restarted. Ask again.",
+    "start_interrupted": "Your last start was interrupted. Ask again.",
+    "start_failed": "Your last session could not be started.",
+    "shutdown": "Your last session ended with the platform.",
+}
+"""Sentences for ends that their user did not ask for; other reasons are no news."""

@@ -1,0 +1,201 @@
+// Live counts, preselection from the link, and only combinations that fit.
+// The page works without any of it: the server checks everything again.
+"use strict";
+
+(() => {
+  const form = document.getElementById("spawn-form");
+  if (!form) {
+    return;
+  }
+  const start = document.getElementById("start");
+  const status = document.getElementById("start-status");
+  const INTERVAL = 5000;
+
+  const radios = (name) => [...form.querySelectorAll(`input[name="${name}"]`)];
+  const cardOf = (flavor) =>
+    [...form.querySelectorAll("[data-flavor]")].find((card) => card.dataset.flavor === flavor);
+  const chosen = (name) => radios(name).find((radio) => radio.checked && !radio.disabled);
+
+  // Only what goes with the chosen flavour can be chosen; the first that fits takes over.
+  function fit(name, allowed) {
+    const list = radios(name);
+    for (const radio of list) {
+      radio.disabled = !allowed.includes(radio.value);
+      radio.closest(".tile").classList.toggle("tile-unfit", radio.disabled);
+    }
+    if (!chosen(name) && name !== "group") {
+      const first = list.find((radio) => !radio.disabled);
+      if (first) {
+        first.checked = true;
+      }
+    }
+  }
+
+  function update() {
+    const flavor = chosen("flavor");
+    for (const card of form.querySelectorAll("[data-flavor]")) {
+      card.classList.toggle("flavor-chosen", Boolean(flavor) && card.dataset.flavor === flavor.value);
+    }
+    if (!flavor) {
+      return;
+    }
+    const card = cardOf(flavor.value);
+    fit("environment", JSON.parse(card.dataset.environments));
+    fit("size", JSON.parse(card.dataset.sizes));
+    const grantors = JSON.parse(card.dataset.grantors);
+    const groups = form.querySelector('[data-field="group"]');
+    if (groups) {
+      fit("group", grantors);
+      groups.hidden = grantors.length < 2;
+      for (const radio of radios("group")) {
+        radio.required = grantors.length > 1;
+      }
+    }
+  }
+
+  function choose(name, value) {
+    const radio = radios(name).find((one) => one.value === value);
+    if (radio && !radio.disabled) {
+      radio.checked = true;
+      update();
+    }
+  }
+
+  function fromHash() {
+    const wish = new URLSearchParams(window.location.hash.slice(1));
+    for (const name of ["flavor", "group", "environment", "size"]) {
+      if (wish.has(name)) {
+        choose(name, wish.get(name));
+      }
+    }
+  }
+
+  function sentences(target, reasons) {
+    target.replaceChildren(
+      ...reasons.map((reason) => {
+        const line = document.createElement("p");
+        line.className = "reason";
+        line.dataset.code = reason.code;
+        line.append(reason.sentence);
+        if (reason.remedy) {
+          const remedy = document.createElement("span");
+          remedy.className = "remedy";
+          remedy.textContent = ` ${reason.remedy}`;
+          line.append(remedy);
+        }
+        return line;
+      }),
+    );
+  }
+
+  function show(offer) {
+    const card = cardOf(offer.flavor);
+    if (!card) {
+      return;
+    }
+    const radio = card.querySelector('input[name="flavor"]');
+    radio.disabled = offer.startable === 0;
+    card.classList.toggle("flavor-unavailable", offer.startable === 0);
+    card.querySelector("[data-free]").textContent = offer.free;
+    const lamps = card.querySelector("[data-lamps]");
+    const state = `${offer.startable}/${offer.total}`;
+    if (lamps.dataset.lamps !== state) {
+      lamps.dataset.lamps = state;
+      const count = offer.total <= 16 ? offer.total : 0;
+      lamps.replaceChildren(
+        ...Array.from({ length: count }, (_, index) => {
+          const lamp = document.createElement("i");
+          lamp.className = index < offer.startable ? "on" : "";
+          return lamp;
+        }),
+      );
+    }
+    for (const group of offer.groups) {
+      const line = [...card.querySelectorAll("[data-group]")].find(
+        (one) => one.dataset.group === group.group,
+      );
+      if (line) {
+        line.textContent = group.use;
+      }
+    }
+    sentences(card.querySelector("[data-why]"), offer.reasons);
+    const alternative = card.querySelector("[data-alternative]");
+    const other = offer.alternative && cardOf(offer.alternative);
+    alternative.hidden = !other;
+    if (other) {
+      const link = alternative.querySelector("a");
+      link.dataset.choose = offer.alternative;
+      link.href = `?flavor=${encodeURIComponent(offer.alternative)}`;
+      link.textContent = `Take ${other.querySelector("label").textContent} instead`;
+    }
+  }
+
+  let submitted = false;
+
+  async function look() {
+    if (document.hidden || submitted) {
+      return;
+    }
+    let answer;
+    try {
+      const response = await fetch(form.dataset.offers, { headers: { Accept: "application/json" } });
+      if (!response.ok) {
+        return;
+      }
+      answer = await response.json();
+    } catch {
+      return; // the hub restarts, or the network is away: the next look tells
+    }
+    if (submitted) {
+      return;
+    }
+    answer.offers.forEach(show);
+    const refusals = document.querySelector("[data-refusals]");
+    if (answer.refusals.length) {
+      const notice = document.createElement("div");
+      notice.className = "notice notice-danger";
+      sentences(notice, answer.refusals);
+      if (refusals.textContent.trim() !== notice.textContent.trim()) {
+        refusals.replaceChildren(notice);
+      }
+    } else {
+      refusals.replaceChildren();
+    }
+    start.disabled = answer.refusals.length > 0 || !answer.offers.some((o) => o.startable > 0);
+    update();
+    form.dataset.lookedAt = new Date().toISOString();
+  }
+
+  form.addEventListener("change", update);
+  form.addEventListener("click", (event) => {
+    const link = event.target.closest("[data-choose]");
+    if (link) {
+      event.preventDefault();
+      choose("flavor", link.dataset.choose);
+      document.getElementById(`flavor-${link.dataset.choose}`)?.focus();
+    }
+  });
+  form.addEventListener("submit", (event) => {
+    if (submitted) {
+      event.preventDefault();
+      return;
+    }
+    submitted = true;
+    start.setAttribute("aria-disabled", "true");
+    start.classList.add("btn-busy");
+    status.textContent = "Asking for your session…";
+  });
+  window.addEventListener("pageshow", (event) => {
+    if (event.persisted) {
+      window.location.reload(); // back from the session: choices may have changed
+    }
+  });
+  window.addEventListener("hashchange", fromHash);
+
+  document.documentElement.classList.add("js");
+  update();
+  fromHash();
+  document.getElementById("refusal")?.focus();
+  window.setInterval(look, INTERVAL);
+  document.addEventListener("visibilitychange", look);
+})();
