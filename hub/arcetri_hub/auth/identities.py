@@ -1,0 +1,78 @@
+"""The spawner's view of who somebody is, answered from the hub's users."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from arcetri_hub.auth.authenticator import Accounts
+from arcetri_hub.auth.refresher import HubUser, Outcome, Refresher
+from arcetri_spawner.errors import StoreError
+from arcetri_spawner.policy.model import Identity, Standing
+
+
+class _Users(Protocol):
+    def get(self, name: str) -> HubUser | None: ...
+
+
+class _Authenticator(Protocol):
+    refresher: Refresher
+
+
+class HubApp(Protocol):
+    """What is used of ``jupyterhub.app.JupyterHub``."""
+
+    users: Any
+    authenticator: Any
+
+
+class HubIdentities:
+    """An ``IdentitySource`` over the running hub.
+
+    Whatever starts a session (form, link, REST token, service, administrator), it asks here, by
+    the name of the person the session is for: who asks for it does not matter.
+    """
+
+    def __init__(self, store: Callable[[], Accounts]) -> None:
+        """Create a source that knows nobody until ``attach``."""
+        self._store = store
+        self._users: _Users | None = None
+        self._authenticator: _Authenticator | None = None
+
+    def attach(self, app: HubApp) -> None:
+        """Begin to answer from this hub; for ``IamAuthenticator.on_hub_ready``."""
+        self._users = app.users
+        self._authenticator = app.authenticator
+
+    async def fresh(self, username: str) -> Identity:
+        """Ask IAM, and return what is true now; see ``IdentitySource``."""
+        return await self._answer(username, ask=True)
+
+    async def known(self, username: str) -> Identity:
+        """Return what is known without asking."""
+        return await self._answer(username, ask=False)
+
+    async def _answer(self, username: str, *, ask: bool) -> Identity:
+        if self._users is None or self._authenticator is None:
+            return await self._nobody(username, Standing.UNKNOWN)
+        user = self._users.get(username)
+        if user is None:
+            return await self._nobody(username, Standing.NOT_ADMITTED)
+        refresher = self._authenticator.refresher
+        outcome: Outcome = await (refresher.fresh(user) if ask else refresher.known(user))
+        if outcome.record is None:
+            return await self._nobody(username, outcome.standing)
+        return outcome.record.identity(username, outcome.standing)
+
+    async def _nobody(self, username: str, standing: Standing) -> Identity:
+        """Somebody of whom nothing but perhaps an account is known: no groups."""
+        try:
+            account = await self._store().account_by_name(username)
+        except StoreError:
+            account = None
+        return Identity(
+            account_id=account.id if account else "",
+            name=username,
+            groups=frozenset(),
+            standing=standing,
+        )
