@@ -22,6 +22,7 @@ def configure(c: Any, settings: Settings) -> None:
     # Imported here because both pull in the whole platform, which only the hub's process needs.
     from arcetri_hub.auth import IamAuthenticator
     from arcetri_hub.factory import build_platform
+    from arcetri_hub.reaper import ROLES, SERVICES
     from arcetri_spawner.jupyterhub import ArcetriSpawner
 
     platform = build_platform(settings)
@@ -31,6 +32,9 @@ def configure(c: Any, settings: Settings) -> None:
     _network(c, settings)
     _secrets_and_database(c, settings)
     _servers(c, settings)
+
+    c.JupyterHub.services = [dict(service) for service in SERVICES]
+    c.JupyterHub.load_roles = [dict(role) for role in ROLES]
 
     def session_limit(_handler: object) -> int:
         return int(platform.catalogs.current.catalog.limits.sessions)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -46,14 +47,16 @@ class Child:
         self.spec = spec
         self._say = say
         self._log = BoundedLog(spec.log)
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._run: asyncio.Task[int] | None = None
         self._keeper: asyncio.Task[None] | None = None
-        self._stopping = False
+        self._stopping = asyncio.Event()
 
     @property
     def pid(self) -> int | None:
         """The process's id, while there is one."""
-        return self._process.pid if self._process and self._process.returncode is None else None
+        process = self._process
+        return process.pid if process is not None and process.returncode is None else None
 
     async def start(self) -> None:
         """Start it, and return once it answers.
@@ -61,64 +64,65 @@ class Child:
         Raises:
             UpError: It ended at once, or does not answer.
         """
-        ended = asyncio.ensure_future(self._run_once())
-        answers = asyncio.ensure_future(self._until_ready())
+        run = self._begin()
+        back = asyncio.create_task(self._until_ready())
         await asyncio.wait(
-            (ended, answers), timeout=self.spec.patience, return_when=asyncio.FIRST_COMPLETED
+            (run, back), timeout=self.spec.patience, return_when=asyncio.FIRST_COMPLETED
         )
-        if answers.done() and not ended.done():
-            self._keeper = asyncio.create_task(self._keep(ended))
+        if back.done() and not run.done():
+            self._keeper = asyncio.create_task(self._keep(run))
             return
-        answers.cancel()
-        if ended.done():
-            why = f"{self.spec.title} ended while it started ({_how(ended.result())})"
+        back.cancel()
+        if run.done():
+            why = f"{self.spec.title} ended while it started ({_how(run.result())})"
         else:
             why = f"{self.spec.title} did not answer within {self.spec.patience:.0f} seconds"
             await self.stop(0)
-            await ended
         raise UpError(f"The platform cannot start: {why}.", *self._explanation())
 
     async def stop(self, grace: float) -> None:
-        """End it: ask, wait at most ``grace`` seconds, then kill; also what it left behind."""
-        self._stopping = True
-        process = self._process
-        if process is not None and process.returncode is None:
-            _signal(process.pid, signal.SIGTERM, group=False)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(process.wait(), grace)
-            if process.returncode is None:
-                _signal(process.pid, signal.SIGKILL, group=True)
-            await process.wait()
+        """End it: ask, wait at most ``grace`` seconds, then kill."""
+        self._stopping.set()
+        if self._run is not None:
+            if self.pid is not None:
+                _signal(self.pid, signal.SIGTERM, group=False)
+            await asyncio.wait((self._run,), timeout=grace)
+            self.kill()
+            await self._run
         if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+            await self._keeper
         self._log.close()
 
     def kill(self) -> None:
         """End it at once."""
-        self._stopping = True
+        self._stopping.set()
         if self.pid is not None:
             _signal(self.pid, signal.SIGKILL, group=True)
 
-    async def _keep(self, first: asyncio.Future[int]) -> None:
+    async def _keep(self, run: asyncio.Task[int]) -> None:
         loop = asyncio.get_running_loop()
         failures = 0
-        running: asyncio.Future[int] = first
         while True:
             began = loop.time()
-            code = await running
-            if self._stopping:
+            code = await run
+            if self._stopping.is_set():
                 return
             failures = 0 if loop.time() - began > _STEADY else failures + 1
-            pause = _PAUSES[min(failures, len(_PAUSES) - 1)]
             self._say(f"{self.spec.title} ended unexpectedly ({_how(code)}); starting it again.")
-            await asyncio.sleep(pause)
-            running = asyncio.ensure_future(self._run_once())
+            with contextlib.suppress(TimeoutError):
+                pause = _PAUSES[min(failures, len(_PAUSES) - 1)]
+                await asyncio.wait_for(self._stopping.wait(), pause)
+                return
+            run = self._begin()
             back = asyncio.create_task(self._until_ready())
-            await asyncio.wait((running, back), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((run, back), return_when=asyncio.FIRST_COMPLETED)
             if back.done():
                 self._say(f"{self.spec.title} is back.")
             back.cancel()
+
+    def _begin(self) -> asyncio.Task[int]:
+        self._run = asyncio.create_task(self._run_once())
+        return self._run
 
     async def _until_ready(self) -> None:
         while not await self.spec.ready():  # noqa: ASYNC110  # a process tells nobody that it answers
@@ -126,32 +130,45 @@ class Child:
 
     async def _run_once(self) -> int:
         """Run the command until it ends; its exit status, or the negative of a signal."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-I",
-            "-S",
-            str(_LEASH),
-            str(os.getpid()),
-            *self.spec.command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
+        process = subprocess.Popen(  # noqa: S603, ASYNC220  # our own command; it forks in no time
+            [sys.executable, "-I", "-S", str(_LEASH), str(os.getpid()), *self.spec.command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             env={**os.environ, **self.spec.env},
             start_new_session=True,  # a Ctrl-C in the terminal reaches the supervisor alone
         )
         self._process = process
+        if self._stopping.is_set():  # told to stop between the decision and the start
+            self.kill()
         assert process.stdout is not None  # noqa: S101  # it was asked for just above
-        reader = asyncio.create_task(self._copy(process.stdout))
-        code = await process.wait()
-        _signal(process.pid, signal.SIGKILL, group=True)  # whatever it left behind in its group
-        # A grandchild may hold the pipe open: what it says no longer matters.
-        await asyncio.wait((reader,), timeout=1)
-        reader.cancel()
+        loop = asyncio.get_running_loop()
+        output = process.stdout.fileno()
+        os.set_blocking(output, False)
+        loop.add_reader(output, self._copy, output)
+        # Not asyncio's own subprocess: that waits for the end of the pipe, which a grandchild may
+        # hold open, where this must know of the end of the process.
+        pidfd = os.pidfd_open(process.pid)
+        ended = asyncio.Event()
+        loop.add_reader(pidfd, ended.set)
+        try:
+            await ended.wait()
+        finally:
+            loop.remove_reader(pidfd)
+            os.close(pidfd)
+            _signal(process.pid, signal.SIGKILL, group=True)  # and whatever it left in its group
+            code = process.wait()
+            self._copy(output)
+            loop.remove_reader(output)
+            process.stdout.close()
         return code
 
-    async def _copy(self, stream: asyncio.StreamReader) -> None:
-        while data := await stream.read(65_536):
-            self._log.write(data)
+    def _copy(self, output: int) -> None:
+        """Log what it has said by now."""
+        with contextlib.suppress(BlockingIOError):
+            while data := os.read(output, 65_536):
+                self._log.write(data)
+            asyncio.get_running_loop().remove_reader(output)
 
     def _explanation(self) -> list[str]:
         """What it said of itself in plain words, else the end of its log."""

@@ -38,7 +38,7 @@ def iam(plan: Plan) -> ChildSpec:
             settings.iam.client_id,
             "--client-secret-file",
             str(settings.iam.client_secret_file),
-            "--redirect-uri",
+            "--hub-callback",
             settings.callback_url,
         ),
         log=plan.folder.logs / "iam.log",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from arcetri_spawner.catalog.models import LoadedCatalog
 
 DEMO_CATALOG = Path(__file__).parent.parent / "catalogs" / "demo.yaml"
-DEMO_CLIENT = "arcetri"
+DEMO_CLIENT = "arcetri-hub"
 
 
 @dataclass(slots=True)

@@ -1,0 +1,51 @@
+# The commands of Arcetri. Needs Python >= 3.11 and make; everything else lands in .venv.
+
+# The system's own Python where it will do: other accounts can run what is built on it, also when
+# the first python3 on the path lies below a closed home. Override with PYTHON=.
+CANDIDATES := /usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.11
+FITS := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for p in $(CANDIDATES); do \
+	"$$p" -c '$(FITS)' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
+
+BIN := .venv/bin
+SOURCES := hub spawner accounting
+
+.DEFAULT_GOAL := help
+.PHONY: help up setup test lint docs bench .hub .dev .python
+
+help: ## Say what can be made
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1 /p' $(MAKEFILE_LIST) | while read -r name what; do \
+		printf '  make %-7s %s\n' "$$name" "$$what"; done
+
+up: .hub ## Run the platform on this machine until Ctrl-C; options in ARGS="...", see ARGS=--help
+	@exec $(BIN)/arcetri up $(ARGS)
+
+setup: .dev ## Make the environment for everything below
+
+test: .dev ## Run every tier of tests this machine can; options for pytest in ARGS="..."
+	@$(BIN)/python -m tests.support.tiers </dev/null
+	@$(BIN)/python -m pytest $(ARGS) </dev/null
+
+lint: .dev ## Check style, types and the direction of imports
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+docs: .dev ## Build the documentation into docs/_build/html
+	@$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs docs/_build/html
+
+bench: .dev ## Measure; results in docs/, options in ARGS="..."
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+.python:
+	@test -n "$(PYTHON)" || { echo "Arcetri needs Python 3.11 or newer with its venv module" \
+		"(Debian: apt-get install python3-venv); name it with make PYTHON=..." >&2; exit 1; }
+	@"$(PYTHON)" -c '$(FITS)' 2>/dev/null || { echo "$(PYTHON) will not do: Arcetri needs Python" \
+		"3.11 or newer with its venv module (Debian: apt-get install python3-venv)." >&2; exit 1; }
+
+.hub: .python
+	@"$(PYTHON)" tools/setup.py hub
+
+.dev: .python
+	@"$(PYTHON)" tools/setup.py dev

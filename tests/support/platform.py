@@ -1,0 +1,259 @@
+"""A whole platform for a test: ``arcetri up`` in a process, and a person's way to log in."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import httpx
+import psutil
+import pytest
+
+from arcetri_hub.up import ports
+
+START_PATIENCE = 180.0
+STOP_PATIENCE = 90.0
+
+
+@dataclass(slots=True)
+class Platform:
+    """A running ``arcetri up``."""
+
+    url: str
+    users: list[dict[str, Any]]
+    simulated: bool
+    pid: int
+    """The supervisor's."""
+    state: Path
+    process: subprocess.Popen[str]
+    stderr: Path
+    """What the supervisor said to its terminal."""
+
+    def password(self, name: str) -> str:
+        """A demonstration user's password."""
+        return next(str(u["password"]) for u in self.users if u["name"] == name)
+
+    def login(self, name: str, client: httpx.Client | None = None) -> httpx.Client:
+        """Log ``name`` in through the development IAM, as a browser would; close the client."""
+        client = client or httpx.Client(base_url=self.url, timeout=60)
+        login(client, self.url, name, self.password(name))
+        return client
+
+    def token(self, name: str) -> str:
+        """A new API token of a person's own, made after logging in."""
+        with self.login(name) as client:
+            answer = client.post(
+                f"/hub/api/users/{name}/tokens", json={"note": "test"}, headers=xsrf(client)
+            )
+            answer.raise_for_status()
+            return str(answer.json()["token"])
+
+    def api(self, name: str) -> httpx.Client:
+        """A client of the hub's REST API with a person's own token; close it."""
+        headers = {"Authorization": f"token {self.token(name)}"}
+        return httpx.Client(base_url=f"{self.url}/hub/api", headers=headers, timeout=60)
+
+    def child(self, word: str) -> int:
+        """The pid of the supervisor's child whose command line contains ``word``."""
+        for child in psutil.Process(self.pid).children():
+            if any(word in part for part in child.cmdline()):
+                return child.pid
+        raise LookupError(f"no child with {word!r}")
+
+    def said(self) -> str:
+        """Everything the supervisor has said to its terminal."""
+        return self.stderr.read_text(encoding="utf-8")
+
+    def logs(self) -> str:
+        """Every part's log, for a failing test to show."""
+        return "\n".join(
+            f"--- {path.name}\n{path.read_text(encoding='utf-8', errors='replace')}"
+            for path in sorted((self.state / "logs").glob("*.log"))
+        )
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> int:
+        """Tell it to stop, and return its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(STOP_PATIENCE)
+
+    def kill(self) -> None:
+        """Kill everything but the sessions, at once."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            parts = psutil.Process(self.pid).children()
+            os.kill(self.pid, signal.SIGKILL)
+            psutil.wait_procs(parts, timeout=10)
+        self.process.wait(10)
+
+
+@contextlib.contextmanager
+def running(
+    state: Path, *options: str, port: int | None = None, env: dict[str, str] | None = None
+) -> Iterator[Platform]:
+    """Start a platform in ``state`` and wait until it is ready; at the end nothing of it is left.
+
+    Raises:
+        AssertionError: It did not start; the message has what it said.
+    """
+    with _process(state, options, port or ports.choose(), env) as (process, stderr):
+        line = _first_line(process)
+        assert line, f"arcetri up did not start:\n{stderr.read_text(encoding='utf-8')}"
+        said = json.loads(line)
+        yield Platform(
+            url=said["url"],
+            users=said["users"],
+            simulated=said["simulated"],
+            pid=said["pid"],
+            state=state,
+            process=process,
+            stderr=stderr,
+        )
+
+
+@contextlib.contextmanager
+def _process(
+    state: Path, options: Sequence[str], port: int, env: dict[str, str] | None
+) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    command = [sys.executable, "-m", "arcetri_hub", "up", "--json", "--port", str(port)]
+    command += ["--state", str(state), *options]
+    stderr = state.with_name(f"{state.name}.stderr")
+    with stderr.open("w") as sink:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=sink,
+            text=True,
+            env={**os.environ, **(env or {})},
+            start_new_session=True,
+        )
+    undertaker = subprocess.Popen(
+        [sys.executable, "-m", "tests.support.undertaker", str(state), str(process.pid)],
+        stdin=subprocess.PIPE,
+        cwd=Path(__file__).parent.parent.parent,
+    )
+    try:
+        yield process, stderr
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_PATIENCE)
+        undertaker.communicate()
+        process.wait(10)
+        if process.stdout:
+            process.stdout.close()
+
+
+def _first_line(process: subprocess.Popen[str]) -> str:
+    """The line it prints when it is ready; empty when it ends, or is ended for taking too long."""
+    assert process.stdout is not None
+    timer = threading.Timer(START_PATIENCE, process.kill)
+    timer.start()
+    try:
+        return process.stdout.readline()
+    finally:
+        timer.cancel()
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> Iterator[Platform]:
+    """A platform of this test's own."""
+    with running(tmp_path / "state") as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def shared_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """One platform for a module's tests that do not disturb each other."""
+    with running(tmp_path_factory.mktemp("platform") / "state") as started:
+        yield started
+
+
+def xsrf(client: httpx.Client) -> dict[str, str]:
+    """The header that a cookie-authenticated request to the hub needs."""
+    cookies = [c for c in client.cookies.jar if c.name == "_xsrf" and c.path == "/hub/"]
+    return {"X-XSRFToken": str(cookies[-1].value)} if cookies else {}
+
+
+def login(client: httpx.Client, url: str, name: str, password: str) -> httpx.Response:
+    """Log in through the development IAM's pages; the page one lands on.
+
+    Raises:
+        AssertionError: The IAM or the hub refused; the message has the page.
+    """
+    answer = client.get(f"{url}/hub/oauth_login", follow_redirects=True)
+    for _page in range(4):
+        if f"{answer.url.scheme}://{answer.url.netloc.decode()}" == url:
+            break
+        form = _form(answer)
+        fields = {**form.fields, "username": name, "password": password}
+        if "username" not in form.fields:
+            fields = {**form.fields, **form.buttons}
+        target = urljoin(str(answer.url), form.action)
+        origin = f"{answer.url.scheme}://{answer.url.netloc.decode()}"
+        answer = client.post(target, data=fields, headers={"Origin": origin}, follow_redirects=True)
+    assert answer.status_code < 400, f"{answer.status_code} {answer.url}\n{answer.text}"
+    return answer
+
+
+@dataclass(slots=True)
+class _Form:
+    action: str = ""
+    fields: dict[str, str] = field(default_factory=dict)
+    buttons: dict[str, str] = field(default_factory=dict)
+
+
+class _FormParser(HTMLParser):
+    """Reads the first form of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.form: _Form | None = None
+        self._inside = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        if tag == "form" and self.form is None:
+            self.form = _Form(action=values.get("action", ""))
+            self._inside = True
+        if not self._inside or self.form is None or not values.get("name"):
+            return
+        if tag == "input":
+            self.form.fields[values["name"]] = values.get("value", "")
+        if tag == "button" and not self.form.buttons:
+            self.form.buttons[values["name"]] = values.get("value", "")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "form":
+            self._inside = False
+
+
+def _form(answer: httpx.Response) -> _Form:
+    parser = _FormParser()
+    parser.feed(answer.text)
+    assert parser.form is not None, f"no form at {answer.url}:\n{answer.text}"
+    return parser.form
+
+
+def listening(port: int) -> bool:
+    """Whether something listens on a port of this machine."""
+    return not ports.is_free("127.0.0.1", port)
+
+
+def port_of(url: str) -> int:
+    """The port an address names."""
+    port = urlsplit(url).port
+    assert port is not None
+    return port

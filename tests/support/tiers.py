@@ -1,0 +1,131 @@
+"""What the tests need of the machine, what is missing, and getting it on Debian.
+
+``python -m tests.support.tiers`` installs what is missing where it can (Debian, as root), and is
+what ``make test`` runs first. A test asks with ``need("chromium")``, or by its marker.
+"""
+
+from __future__ import annotations
+
+import ctypes.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+REQUIRE_VARIABLE = "ARCETRI_TEST_REQUIRE"
+
+
+def find_initdb() -> Path | None:
+    """PostgreSQL's ``initdb``: on the path, or where Debian puts it."""
+    found = shutil.which("initdb")
+    if found:
+        return Path(found)
+    places = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    return places[-1] if places else None
+
+
+def find_chromium() -> Path | None:
+    """The browser that Playwright is told to use."""
+    found = shutil.which("chromium")
+    return Path(found) if found else None
+
+
+def _has_font() -> bool:
+    return any(Path("/usr/share/fonts").rglob("DejaVuSans.ttf"))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Something a tier needs."""
+
+    title: str
+    packages: tuple[str, ...]
+    """Debian's packages that bring it; none when no package can."""
+    present: Callable[[], bool]
+
+
+PARTS = {
+    "gcc": Part("a C compiler", ("gcc", "libc6-dev"), lambda: bool(shutil.which("gcc"))),
+    "postgresql": Part("PostgreSQL", ("postgresql",), lambda: find_initdb() is not None),
+    "chromium": Part("Chromium", ("chromium",), lambda: find_chromium() is not None),
+    "fonts": Part("the DejaVu fonts", ("fonts-dejavu-core",), _has_font),
+    "setpriv": Part("setpriv", ("util-linux",), lambda: bool(shutil.which("setpriv"))),
+    "root": Part("root's rights", (), lambda: os.geteuid() == 0),
+    "prctl": Part(
+        "Linux", (), lambda: sys.platform == "linux" and ctypes.util.find_library("c") is not None
+    ),
+}
+
+TIERS: dict[str, tuple[str, ...]] = {
+    "unit": (),
+    "component": ("prctl",),
+    "browser": ("chromium", "fonts"),
+}
+"""What each tier cannot do without; single tests may need more."""
+
+
+def missing(name: str) -> str:
+    """Why a part cannot be had; empty when it is there."""
+    part = PARTS[name]
+    if part.present():
+        return ""
+    if not part.packages:
+        return f"needs {part.title}"
+    return f"needs {part.title} (Debian: apt-get install {' '.join(part.packages)})"
+
+
+def need(*names: str) -> None:
+    """Skip the running test when a part is missing; fail it when nothing may be skipped."""
+    reasons = [reason for name in names if (reason := missing(name))]
+    if reasons:
+        if all_required():
+            pytest.fail("; ".join(reasons), pytrace=False)
+        pytest.skip("; ".join(reasons))
+
+
+def all_required() -> bool:
+    """Whether a skipped test is a failure, as in CI."""
+    return os.environ.get(REQUIRE_VARIABLE) == "all"
+
+
+def install() -> None:
+    """Install what is missing, where this is Debian and the account is root; else say so."""
+    wanted = [name for name, part in PARTS.items() if part.packages and missing(name)]
+    if not wanted:
+        return
+    packages = [package for name in wanted for package in PARTS[name].packages]
+    apt = shutil.which("apt-get")
+    if apt is None or os.geteuid() != 0:
+        for name in wanted:
+            _say(f"Tests will be skipped: {missing(name)}")
+        return
+    _say(f"Installing for the tests: {' '.join(packages)}")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    quiet = [apt, "-qq", "-o", "DPkg::Lock::Timeout=120"]
+    for command in (
+        [*quiet, "update"],
+        [*quiet, "install", "--yes", "--no-install-recommends", *packages],
+    ):
+        result = subprocess.run(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            check=False,
+        )
+        if result.returncode != 0:
+            _say(f"{' '.join(command)} failed; tests that need it will be skipped.")
+            return
+
+
+def _say(sentence: str) -> None:
+    sys.stderr.write(f"{sentence}\n")
+
+
+if __name__ == "__main__":
+    install()
