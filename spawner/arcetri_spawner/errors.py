@@ -18,7 +18,10 @@ Codes are stable: scripts and tests match on them. Sentences and remedies may be
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from arcetri_spawner.catalog.findings import Finding
 
 
 class ArcetriError(Exception):
@@ -45,9 +48,19 @@ class ArcetriError(Exception):
 
 
 class CatalogError(ArcetriError):
-    """profiles.yaml cannot be used."""
+    """profiles.yaml cannot be used.
+
+    Attributes:
+        findings: Everything that is wrong with it.
+    """
 
     default_code = "catalog_invalid"
+
+    def __init__(
+        self, message: str, *, remedy: str = "", findings: tuple[Finding, ...] = ()
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        self.findings = findings
 
 
 class Denied(ArcetriError):

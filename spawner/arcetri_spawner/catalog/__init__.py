@@ -1,1 +1,18 @@
 """profiles.yaml: its models, its checks, its schema and its reload."""
+
+from arcetri_spawner.catalog.findings import Finding
+from arcetri_spawner.catalog.holder import CatalogHolder, ReloadResult
+from arcetri_spawner.catalog.loading import CheckResult, check, load, parse
+from arcetri_spawner.catalog.models import Catalog, LoadedCatalog
+
+__all__ = [
+    "Catalog",
+    "CatalogHolder",
+    "CheckResult",
+    "Finding",
+    "LoadedCatalog",
+    "ReloadResult",
+    "check",
+    "load",
+    "parse",
+]

@@ -6,24 +6,33 @@ variables, quotas against the farm) is checked in ``arcetri_spawner.catalog.refe
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import datetime
 from fractions import Fraction
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from arcetri_accounting.contract import Share
 from arcetri_spawner.catalog.fields import (
     Bytes,
+    ClaimName,
     Cores,
     Duration,
     GroupField,
     IdRange,
+    ImageName,
+    Interpreter,
+    LabelKey,
+    LabelValue,
+    Line,
     MountPath,
     Name,
     RelativePath,
     ResourceName,
+    Text,
     TimeZone,
+    Title,
+    Until,
 )
 from arcetri_spawner.groups import GroupPath
 
@@ -31,14 +40,18 @@ FlavorType = Literal["gpu", "fpga", "cpu"]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
+    )
 
 
 class Site(_Model):
     """Who runs the platform."""
 
-    name: str = "Arcetri"
+    name: Title = "Arcetri"
+    """What pages call the platform."""
     timezone: TimeZone = "UTC"
+    """Where dates of the catalog and of reports begin."""
     admins: tuple[GroupField, ...] = ()
     """Groups whose members administer the platform."""
     members: tuple[GroupField, ...] = ()
@@ -84,16 +97,17 @@ class Everyone(_Model):
 class Maintenance(_Model):
     """A flavour that cannot be started for a while."""
 
-    until: date | datetime | None = None
+    until: Until | None = None
     """A date means until that day begins in the site's time zone; absent means until removed."""
-    message: str = ""
+    message: Text = ""
+    """What users are told."""
 
 
 class Flavor(_Model):
     """An accelerator shape on offer: whole device, slice, FPGA, or none."""
 
-    title: str
-    description: str = ""
+    title: Title
+    description: Text = ""
     type: FlavorType = "cpu"
     """Given or derived: ``gpu`` when a resource is named, else ``cpu``."""
     memory: Bytes | None = None
@@ -102,17 +116,24 @@ class Flavor(_Model):
     """Kubernetes' extended resource, such as nvidia.com/gpu or nvidia.com/mig-1g.5gb."""
     share: Share = Fraction(1)
     """Share of one device."""
-    nodes: dict[str, str] = Field(default_factory=dict)
+    nodes: dict[LabelKey, LabelValue] = Field(default_factory=dict)
     """Node labels required; locally ``nvidia.com/gpu.product`` is compared with NVML's name."""
-    tolerations: tuple[str, ...] = ()
+    tolerations: tuple[LabelKey, ...] = ()
     """Keys of node taints that sessions of this flavour tolerate."""
     maintenance: Maintenance | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _derive_type(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("resource") is not None:
+            return {"type": "gpu"} | data
+        return data
 
 
 class Size(_Model):
     """Cores and memory of a session."""
 
-    title: str = ""
+    title: Line = ""
     cpu: Cores
     memory: Bytes
     shm: Bytes | None = None
@@ -123,10 +144,11 @@ class Size(_Model):
 class Environment(_Model):
     """The software of a session."""
 
-    title: str
-    description: str = ""
-    image: str | None = None
-    local: str | None = None
+    title: Title
+    description: Text = ""
+    image: ImageName | None = None
+    """Container image that serves it on Kubernetes."""
+    local: Interpreter | None = None
     """Interpreter that serves it without Kubernetes: ``default``, or an absolute path."""
     flavors: tuple[Name, ...] | None = None
     """Flavours it goes with; absent means all."""
@@ -135,10 +157,10 @@ class Environment(_Model):
 class Volume(_Model):
     """A folder that sessions see."""
 
-    title: str = ""
+    title: Line = ""
     mount: MountPath
     """Absolute path in the session; may use {username}."""
-    claim: str
+    claim: ClaimName
     """The storage it lies on; locally a folder of the state folder."""
     path: RelativePath = ""
     """Sub-folder of the claim; may use {username}."""
@@ -160,7 +182,7 @@ class GroupFlavor(_Model):
 class Group(_Model):
     """What members of one IAM group are granted."""
 
-    title: str = ""
+    title: Line = ""
     leads: tuple[GroupField, ...] = ()
     """Groups whose members read this group's usage."""
     subgroups: bool = False
@@ -214,5 +236,3 @@ class LoadedCatalog(BaseModel):
     """SHA-256 of the file's bytes, in hexadecimal; frozen in every grant."""
     path: str
     loaded_at: datetime
-
-
