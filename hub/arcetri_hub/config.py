@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from arcetri_hub.settings import Settings
 
-TEMPLATES = Path(__file__).parent / "templates"
+if TYPE_CHECKING:
+    from arcetri_hub.factory import Platform
 
 
 def configure(c: Any, settings: Settings) -> None:
@@ -19,32 +19,21 @@ def configure(c: Any, settings: Settings) -> None:
     Raises:
         ArcetriError: The platform cannot be built; the message is for the operator.
     """
-    # Imported here because both pull in the whole platform, which only the hub's process needs.
-    from arcetri_hub.auth import IamAuthenticator
+    # Imported here because it pulls in the whole platform, which only the hub's process needs.
+    from arcetri_hub import pages
     from arcetri_hub.factory import build_platform
     from arcetri_hub.reaper import ROLES, SERVICES
-    from arcetri_spawner.jupyterhub import ArcetriSpawner
 
     platform = build_platform(settings)
-
-    c.JupyterHub.authenticator_class = IamAuthenticator
-    c.JupyterHub.spawner_class = ArcetriSpawner
     _network(c, settings)
     _secrets_and_database(c, settings)
-    _servers(c, settings)
-
+    _login(c, settings, platform)
+    _servers(c, settings, platform)
     c.JupyterHub.services = [dict(service) for service in SERVICES]
     c.JupyterHub.load_roles = [dict(role) for role in ROLES]
-
-    def session_limit(_handler: object) -> int:
-        return int(platform.catalogs.current.catalog.limits.sessions)
-
-    # JupyterHub's own cap answers before our gate does; both read the catalog of the moment.
-    c.JupyterHub.named_server_limit_per_user = session_limit
-
-    c.JupyterHub.template_paths = [str(TEMPLATES)]
     c.JupyterHub.authenticate_prometheus = True
     c.JupyterHub.log_level = settings.log_level
+    pages.configure(c, platform)
 
 
 def _network(c: Any, settings: Settings) -> None:
@@ -78,15 +67,49 @@ def _secrets_and_database(c: Any, settings: Settings) -> None:
     c.CryptKeeper.keys = [bytes.fromhex(settings.crypt_key_file.read_text().strip())]
 
 
-def _servers(c: Any, settings: Settings) -> None:
+def _login(c: Any, settings: Settings, platform: Platform) -> None:
+    """Who people are, and who of them may log in."""
+    from arcetri_hub import pages
+    from arcetri_hub.auth import IamAuthenticator
+    from arcetri_hub.pages import admin
+
+    c.JupyterHub.authenticator_class = IamAuthenticator
+    c.IamAuthenticator.issuer = settings.iam.issuer
+    c.IamAuthenticator.client_id = settings.iam.client_id
+    c.IamAuthenticator.client_secret_file = str(settings.iam.client_secret_file)
+    c.IamAuthenticator.scope = list(settings.iam.scopes)
+    c.IamAuthenticator.groups_claim = settings.iam.groups_claim or ""
+    c.IamAuthenticator.iam_timeout = settings.iam.timeout
+    c.IamAuthenticator.oauth_callback_url = settings.callback_url
+    if settings.iam.development:
+        c.IamAuthenticator.login_service = "the demonstration IAM"
+    c.IamAuthenticator.store_getter = lambda: platform.store
+    c.IamAuthenticator.groups_allowed = lambda: platform.catalogs.current.catalog.allowed_groups()
+    c.IamAuthenticator.admin_groups = lambda: platform.catalogs.current.catalog.site.admins
+    c.IamAuthenticator.observe_answer = platform.metrics.iam_answered
+    c.IamAuthenticator.page_handlers = lambda _app: [
+        *pages.handlers(platform),
+        *admin.handlers(platform),
+    ]
+    # The first moment at which JupyterHub has users and a running loop.
+    c.IamAuthenticator.on_hub_ready = platform.start
+
+
+def _servers(c: Any, settings: Settings, platform: Platform) -> None:
     """How single-user servers are started, kept and ended."""
+    from arcetri_spawner.jupyterhub import ArcetriSpawner
+
+    c.JupyterHub.spawner_class = ArcetriSpawner
     # Whoever stops the hub decides about the sessions; the hub itself always leaves them.
     c.JupyterHub.cleanup_servers = False
     c.JupyterHub.cleanup_proxy = False
     c.JupyterHub.allow_named_servers = True
-    # A GET never starts anything, and neither does a log-in.
-    c.JupyterHub.redirect_to_server = False
-    c.JupyterHub.implicit_spawn_seconds = 0
+
+    def session_limit(_handler: object) -> int:
+        return platform.catalogs.current.catalog.limits.sessions
+
+    # JupyterHub's own cap answers before our gate does; both read the catalog of the moment.
+    c.JupyterHub.named_server_limit_per_user = session_limit
     # Limits are the catalog's; a burst is slow on a small machine, but everybody gets in.
     c.JupyterHub.concurrent_spawn_limit = 0
     c.JupyterHub.active_server_limit = 0
@@ -94,8 +117,6 @@ def _servers(c: Any, settings: Settings) -> None:
     c.Spawner.start_timeout = settings.start_timeout
     c.Spawner.http_timeout = settings.http_timeout
     c.Spawner.default_url = "/lab"
-    # The spawner's own start asks IAM again; JupyterHub's refresh would be a second, weaker gate.
-    c.Authenticator.refresh_pre_spawn = False
 
 
 def _host(ip: str) -> str:

@@ -39,10 +39,10 @@ class IamSettings(_Section):
     """A file that holds the client's secret and nothing else."""
     development: bool = False
     """True for ``arcetri_hub.devidp``: serves loopback only, and plain HTTP is accepted."""
-    scopes: tuple[str, ...] = ("openid", "profile", "email", "offline_access", "wlcg.groups")
+    scopes: tuple[str, ...] = ("openid", "profile", "email", "wlcg.groups", "offline_access")
     groups_claim: str | None = None
-    """Which claim carries the groups; absent means whichever of the known four is there."""
-    discovery_timeout: float = Field(default=10.0, gt=0)
+    """Which claim carries the groups; absent means whichever of the known ones is there."""
+    timeout: float = Field(default=10.0, gt=0)
     """Seconds for one answer of the provider."""
 
 
