@@ -1,0 +1,206 @@
+"""What Arcetri counts for Prometheus, beside JupyterHub's own numbers in ``/hub/metrics``.
+
+Names follow JupyterHub's grammar, ``<noun>_<verb>_<type>_<unit>``, under the prefix ``arcetri``.
+Every value a label can have is there from the start, so that an alert can tell "never" from "not
+looked at". What depends on the catalog is read from it at each scrape: a flavour that was taken
+out of the catalog vanishes with it. ``docs/reference/metrics.md`` describes each metric.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter as Tally
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Final, Protocol
+from uuid import UUID
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from arcetri_hub.auth.answers import AnswerKind
+from arcetri_spawner import errors
+from arcetri_spawner.policy.reasons import ALL_CODES
+
+if TYPE_CHECKING:
+    from arcetri_spawner.backends.base import Backend, Session
+    from arcetri_spawner.catalog import CatalogHolder
+    from arcetri_spawner.policy.model import Grant
+
+OUTCOMES: Final = ("started", "denied", "busy", "failed")
+OTHER: Final = "other"
+"""The label of a code that is not known beforehand; none should ever be counted under it."""
+
+REFUSAL_CODES: Final = (*ALL_CODES, errors.Denied.default_code, errors.Busy.default_code, OTHER)
+FAILURE_CODES: Final = (
+    errors.StoreError.default_code,
+    errors.Conflict.default_code,
+    errors.StorageFull.default_code,
+    errors.BackendError.default_code,
+    errors.DeviceUnavailable.default_code,
+    errors.StartFailed.default_code,
+    "interrupted",
+    OTHER,
+)
+RELOADS: Final = ("success", "failure")
+IAM_ANSWERS: Final = tuple(kind.value for kind in AnswerKind)
+
+_LOOK_SECONDS = 1.0
+
+
+class RunningSessions(Protocol):
+    """What is used of ``SessionService``."""
+
+    def running(self) -> Mapping[UUID, tuple[Grant, Session]]:
+        """The started sessions, from memory."""
+        ...
+
+
+class MeasuredPlatform(Protocol):
+    """What the gauges are read from."""
+
+    @property
+    def catalogs(self) -> CatalogHolder:
+        """The catalog in force, and what was wrong with the last refused one."""
+        ...
+
+    @property
+    def service(self) -> RunningSessions:
+        """Which sessions run."""
+        ...
+
+    @property
+    def backend(self) -> Backend:
+        """What is free."""
+        ...
+
+
+class Metrics:
+    """The counters, and the gauges of one platform.
+
+    Args:
+        registry: Where they appear; the default one is what ``/hub/metrics`` shows.
+    """
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self._registry = registry
+        self._requests = Counter(
+            "arcetri_request_decide_total",
+            "Requests for a session, by what became of them",
+            ["outcome"],
+            registry=registry,
+        )
+        self._refusals = Counter(
+            "arcetri_request_refuse_total",
+            "Requests that were denied or would have had to wait, by the reason's code",
+            ["code"],
+            registry=registry,
+        )
+        self._failures = Counter(
+            "arcetri_session_start_fail_total",
+            "Granted requests whose session could not be started, by the error's code",
+            ["code"],
+            registry=registry,
+        )
+        self._reloads = Counter(
+            "arcetri_catalog_reload_total",
+            "Changed catalog files that were read, by whether they were taken or refused",
+            ["status"],
+            registry=registry,
+        )
+        self._answers = Counter(
+            "arcetri_iam_answer_total",
+            "Answers of the identity provider about a person, by kind",
+            ["kind"],
+            registry=registry,
+        )
+        for counter, values in (
+            (self._requests, OUTCOMES),
+            (self._refusals, REFUSAL_CODES),
+            (self._failures, FAILURE_CODES),
+            (self._reloads, RELOADS),
+            (self._answers, IAM_ANSWERS),
+        ):
+            for value in values:
+                counter.labels(value)
+
+    def request_decided(self, outcome: str, code: str) -> None:
+        """Count what became of a request; the service's observer."""
+        self._requests.labels(outcome if outcome in OUTCOMES else "failed").inc()
+        if outcome in ("denied", "busy"):
+            self._refusals.labels(code if code in REFUSAL_CODES else OTHER).inc()
+        elif outcome != "started":
+            self._failures.labels(code if code in FAILURE_CODES else OTHER).inc()
+
+    def iam_answered(self, kind: str) -> None:
+        """Count an answer of the identity provider; see ``arcetri_hub.auth.ANSWER_KINDS``."""
+        self._answers.labels(kind if kind in IAM_ANSWERS else AnswerKind.UNKNOWN.value).inc()
+
+    def catalog_read(self, *, refused: bool) -> None:
+        """Count a changed catalog file."""
+        self._reloads.labels("failure" if refused else "success").inc()
+
+    async def watch(self, platform: MeasuredPlatform) -> None:
+        """Show the platform's gauges, and count what becomes of its catalog, until cancelled."""
+        collector = FlavorCollector(platform)
+        self._registry.register(collector)
+        try:
+            digest, findings = platform.catalogs.current.digest, platform.catalogs.findings
+            while True:
+                await asyncio.sleep(_LOOK_SECONDS)
+                now = platform.catalogs.current.digest, platform.catalogs.findings
+                if now[0] != digest:
+                    self.catalog_read(refused=False)
+                elif now[1] and now[1] != findings:
+                    self.catalog_read(refused=True)
+                digest, findings = now
+        finally:
+            self._registry.unregister(collector)
+
+
+class FlavorCollector(Collector):
+    """Gauges by flavour, made anew at each scrape from the catalog in force."""
+
+    def __init__(self, platform: MeasuredPlatform) -> None:
+        self._platform = platform
+
+    def describe(self) -> Iterator[Metric]:
+        """Name the gauges, without asking the platform."""
+        yield _running()
+        yield _startable()
+        yield _devices()
+
+    def collect(self) -> Iterator[Metric]:
+        """Read the gauges; memory only, so a scrape never waits."""
+        flavors = self._platform.catalogs.current.catalog.flavors
+        held = Tally(grant.flavor for grant, _ in self._platform.service.running().values())
+        inventory = self._platform.backend.current_inventory().flavors
+        running, startable, devices = _running(), _startable(), _devices()
+        for flavor in flavors:
+            entry = inventory.get(flavor)
+            running.add_metric([flavor], held[flavor])
+            startable.add_metric([flavor], entry.free if entry else 0)
+            devices.add_metric([flavor], entry.total if entry else 0)
+        yield from (running, startable, devices)
+
+
+def _running() -> GaugeMetricFamily:
+    return GaugeMetricFamily(
+        "arcetri_running_sessions", "Sessions that run now, by flavour", labels=["flavor"]
+    )
+
+
+def _startable() -> GaugeMetricFamily:
+    return GaugeMetricFamily(
+        "arcetri_startable_sessions",
+        "Sessions that devices are free for now, by flavour, before any quota or limit",
+        labels=["flavor"],
+    )
+
+
+def _devices() -> GaugeMetricFamily:
+    return GaugeMetricFamily(
+        "arcetri_capacity_sessions",
+        "Sessions that there are devices for, free or not, by flavour",
+        labels=["flavor"],
+    )
