@@ -249,7 +249,7 @@ class DevIam:
         answer: dict[str, Any] = response.json()
         return answer
 
-    def redeem(self, code: str, verifier: str, **changes: str) -> httpx.Response:
+    def redeem(self, code: str, verifier: str, /, **changes: str) -> httpx.Response:
         """Redeem a code."""
         form = {
             "grant_type": "authorization_code",
