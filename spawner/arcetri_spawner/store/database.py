@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.orm import Session
 
 from arcetri_spawner.errors import StoreError
@@ -85,7 +85,7 @@ def _parse(url: str) -> URL:
         raise _bad_url() from None
     if parsed.drivername in ("postgres", "postgresql"):
         parsed = parsed.set(drivername="postgresql+psycopg")
-    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+    if parsed.drivername not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):
         raise _bad_url()
     return parsed
 
@@ -118,7 +118,7 @@ def _engine(url: URL) -> Engine:
                 "options": f"-c lock_timeout={_BUSY_SECONDS}s -c statement_timeout=30s",
             },
         )
-    except (ModuleNotFoundError, NoSuchModuleError):
+    except ModuleNotFoundError:
         raise StoreError(
             "The driver for PostgreSQL is not installed.",
             code="store_url_invalid",

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from jupyterhub import orm
+from sqlalchemy import inspect, text
+
+from arcetri_spawner.errors import StoreError
+from arcetri_spawner.store import Store
+from arcetri_spawner.store.database import Database
+from arcetri_spawner.store.migrate import VERSION_TABLE
+from arcetri_spawner.store.tables import Base
+
+
+def _is_ours(
+    item: object, name: str | None, kind: str, reflected: bool, compare_to: object
+) -> bool:
+    del item, reflected, compare_to
+    return kind != "table" or ((name or "").startswith("arcetri_") and name != VERSION_TABLE)
+
+
+def test_the_migrations_make_the_tables_that_the_code_has(url: str) -> None:
+    Store.open(url).close()
+    database = Database(url)
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(
+            connection,
+            opts={"include_object": _is_ours, "compare_type": True, "version_table": VERSION_TABLE},
+        )
+        assert compare_metadata(context, Base.metadata) == []
+    database.close()
+
+
+def test_opening_again_changes_nothing(url: str) -> None:
+    for _ in range(2):
+        Store.open(url).close()
+    database = Database(url)
+    version = database.read(
+        lambda db: db.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).all()  # noqa: S608 - a constant
+    )
+    assert len(version) == 1
+    database.close()
+
+
+@pytest.mark.parametrize("ours_first", [True, False])
+def test_the_hubs_own_tables_stay_beside_ours(url: str, ours_first: bool) -> None:
+    hub_url = url.replace("postgresql:", "postgresql+psycopg:")
+
+    def open_hub() -> tuple[str, ...]:
+        # As the hub does at its start: it makes its tables and checks their version.
+        session = orm.new_session_factory(hub_url)()
+        rows = session.execute(text("SELECT version_num FROM alembic_version")).all()
+        session.close()
+        session.get_bind().dispose()
+        return tuple(row[0] for row in rows)
+
+    if ours_first:
+        Store.open(url).close()
+    before = open_hub()
+    Store.open(url).close()
+    assert open_hub() == before
+    database = Database(url)
+    tables = set(inspect(database.engine).get_table_names())
+    database.close()
+    assert {"spawners", "alembic_version", "arcetri_lease", VERSION_TABLE} <= tables
+
+
+def test_hubs_that_open_at_the_same_instant_migrate_once(url: str) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        for store in pool.map(lambda _: Store.open(url), range(4)):
+            store.close()
+
+
+def test_a_database_of_a_later_version_is_refused(url: str) -> None:
+    Store.open(url).close()
+    database = Database(url)
+    database.write(lambda db: db.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'")))  # noqa: S608 - a constant
+    database.close()
+    with pytest.raises(StoreError) as caught:
+        Store.open(url)
+    assert caught.value.code == "store_too_new"

@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from arcetri_spawner.errors import Conflict, Denied
+from arcetri_spawner.policy.model import Grant
+from arcetri_spawner.store import Account, SessionRecord, Store, grants
+from tests.support.builders import ASTRO, CMS, GIB, device, grant
+
+
+def _grant(account: Account, **others: Any) -> Grant:
+    return grant(account_id=account.id, username=account.name, **others)
+
+
+def _record(of: Grant, **others: Any) -> SessionRecord:
+    values: dict[str, Any] = {
+        "devices": [{"uuid": "SIM-1"}],
+        "pid": 4242,
+        "pid_start_ticks": 2**40,
+        "boot_id": str(uuid4()),
+        "port": 40_001,
+        "base_url": "/user/alice/",
+        "state": {"socket": "/s", "n": [1, 2]},
+        "started": datetime(2026, 11, 23, 12, tzinfo=timezone(timedelta(hours=1))),
+        "grant": grants.dump(of),
+        **others,
+    }
+    return SessionRecord(
+        id=of.request_id,
+        username=of.username,
+        account_id=of.account_id,
+        server_name=of.server_name,
+        group=of.group,
+        flavor=of.flavor,
+        **values,
+    )
+
+
+async def _refused(store: Store, of: Grant) -> str:
+    with pytest.raises(Denied) as caught:
+        await store.open_request(of)
+    assert caught.value.remedy
+    assert of.request_id not in {row.id for row in await store.live_requests()}
+    return caught.value.code
+
+
+async def test_a_request_is_kept_with_its_whole_grant(store: Store, alice: Account) -> None:
+    asked = _grant(alice, memory=64 * GIB)
+    await store.open_request(asked)
+    (row,) = await store.live_requests()
+    assert row.grant == asked
+    assert (row.id, row.state, row.session) == (asked.request_id, "asked", None)
+    assert row.asked.tzinfo is UTC
+
+
+async def test_asking_twice_under_one_id_is_asking_once(store: Store, alice: Account) -> None:
+    asked = _grant(alice, sessions_limit=1, requests_limit=1, user_limit=1)
+    await store.open_request(asked)
+    await store.open_request(asked)
+    assert len(await store.live_requests()) == 1
+
+
+async def test_the_session_limit_is_counted_for_each_person(
+    store: Store, alice: Account, bob: Account
+) -> None:
+    await store.open_request(_grant(alice, server_name="", sessions_limit=1))
+    again = _grant(alice, server_name="named", sessions_limit=1)
+    assert await _refused(store, again) == "session_limit"
+    await store.open_request(_grant(bob, sessions_limit=1))
+
+
+async def test_what_waits_counts_as_asked_for_but_not_as_held(store: Store, alice: Account) -> None:
+    first = _grant(alice, server_name="a", sessions_limit=1, requests_limit=2)
+    await store.open_request(first)
+    await store.mark(first.request_id, "waiting")
+    assert [s.waiting for s in await store.live_sessions()] == [True]
+    await store.open_request(_grant(alice, server_name="b", sessions_limit=1, requests_limit=2))
+    third = _grant(alice, server_name="c", sessions_limit=9, requests_limit=2)
+    assert await _refused(store, third) == "request_limit"
+
+
+async def test_the_group_limit_of_a_flavour_is_counted(store: Store, alice: Account) -> None:
+    await store.open_request(_grant(alice, server_name="a", user_limit=1))
+    again = _grant(alice, server_name="b", user_limit=1)
+    assert await _refused(store, again) == "flavor_limit"
+    other_group = _grant(alice, server_name="b", group=ASTRO, user_limit=1)
+    await store.open_request(other_group)
+
+
+async def test_one_server_has_one_live_request(store: Store, alice: Account) -> None:
+    first = _grant(alice)
+    await store.open_request(first)
+    assert await _refused(store, _grant(alice)) == "already_running"
+    await store.mark(first.request_id, "ended")
+    await store.open_request(_grant(alice))
+
+
+async def test_an_unknown_account_opens_no_request(store: Store) -> None:
+    with pytest.raises(Conflict) as caught:
+        await store.open_request(grant(account_id="nobody"))
+    assert caught.value.code == "account_unknown"
+
+
+async def test_ended_is_final_and_keeps_its_words(store: Store, alice: Account) -> None:
+    asked = _grant(alice, server_name="lab")
+    await store.open_request(asked)
+    assert await store.mark(asked.request_id, "running", reason="admin", message="Node repair.")
+    assert await store.mark(asked.request_id, "ended")
+    assert not await store.mark(asked.request_id, "running")
+    assert not await store.mark(asked.request_id, "ended", reason="lost")
+    assert not await store.mark(uuid4(), "running")
+    assert await store.live_requests() == []
+    ended = await store.last_ended(alice.id, "lab")
+    assert ended is not None
+    assert (ended.reason, ended.message) == ("admin", "Node repair.")
+    assert ended.at.utcoffset() == timedelta(0)
+    assert await store.last_ended(alice.id, "") is None
+
+
+async def test_last_ended_is_the_latest(url: str) -> None:
+    moments = (datetime(2026, 11, 23, 10, tzinfo=UTC) + timedelta(hours=n) for n in range(99))
+    store = Store.open(url, clock=lambda: next(moments))
+    account = await store.account_for("i", "s", "alice")
+    for reason in ("idle", "lifetime"):
+        asked = _grant(account)
+        await store.open_request(asked)
+        await store.mark(asked.request_id, "ended", reason=reason)
+    ended = await store.last_ended(account.id, "")
+    store.close()
+    assert ended is not None
+    assert ended.reason == "lifetime"
+
+
+async def test_a_state_that_does_not_exist_is_a_mistake(store: Store, alice: Account) -> None:
+    asked = _grant(alice)
+    await store.open_request(asked)
+    with pytest.raises(ValueError, match="no such state"):
+        await store.mark(asked.request_id, "finished")  # type: ignore[arg-type]  # the mistake
+
+
+async def test_a_session_comes_back_as_saved_and_in_utc(store: Store, alice: Account) -> None:
+    asked = _grant(alice, group=CMS)
+    await store.open_request(asked)
+    saved = _record(asked)
+    await store.save_session(saved)
+    found = await store.session(asked.request_id)
+    assert found == saved
+    assert found is not None
+    assert found.started.utcoffset() == timedelta(0)
+    (row,) = await store.live_requests()
+    assert row.session == saved
+    await store.save_session(replace(saved, pid=4343))
+    again = await store.session(asked.request_id)
+    assert again is not None
+    assert again.pid == 4343
+    assert await store.session(uuid4()) is None
+
+
+async def test_a_session_needs_its_request(store: Store, alice: Account) -> None:
+    with pytest.raises(Conflict):
+        await store.save_session(_record(_grant(alice)))
+
+
+async def test_live_sessions_are_what_policy_counts(
+    store: Store, alice: Account, bob: Account
+) -> None:
+    running, asked = _grant(alice, server_name="x"), _grant(bob, flavor="rtx", group=ASTRO)
+    await store.open_request(running)
+    await store.mark(running.request_id, "running")
+    await store.save_session(_record(running))
+    await store.open_request(asked)
+    first, second = await store.live_sessions()
+    assert (first.id, first.running, first.server_name) == (running.request_id, True, "x")
+    assert first.started is not None
+    assert (second.account_id, second.account_name, second.group) == (bob.id, "bob", ASTRO)
+    assert (second.running, second.waiting, second.started) == (False, False, None)
+
+
+async def test_the_last_choice_is_remembered(store: Store, alice: Account) -> None:
+    assert await store.last_choice(alice.id) == {}
+    await store.remember_choice(alice.id, {"flavor": "t4"})
+    await store.remember_choice(alice.id, {"flavor": "cpu", "size": "small"})
+    assert await store.last_choice(alice.id) == {"flavor": "cpu", "size": "small"}
+
+
+async def test_leases_name_who_holds_what(store: Store, alice: Account) -> None:
+    asked = _grant(alice)
+    await store.open_request(asked)
+    taken = await store.lease(asked.request_id, "t4", [device(1), device(2)], quota=None)
+    assert taken == device(1)
+    assert await store.leases() == {device(1).uuid: asked.request_id}
+    again = await store.lease(asked.request_id, "t4", [device(2)], quota=None)
+    assert again == device(1)
+    await store.free(asked.request_id)
+    await store.free(asked.request_id)
+    assert await store.leases() == {}
+
+
+async def test_a_lease_skips_what_is_taken(store: Store, alice: Account, bob: Account) -> None:
+    one, two = _grant(alice), _grant(bob)
+    await store.open_request(one)
+    await store.open_request(two)
+    farm = [device(1), device(2)]
+    assert await store.lease(one.request_id, "t4", farm, quota=None) == device(1)
+    assert await store.lease(two.request_id, "t4", farm[:1], quota=None) is None
+    assert await store.lease(two.request_id, "t4", farm, quota=None) == device(2)
+    assert await store.lease(two.request_id, "t4", [], quota=None) == device(2)
+
+
+async def test_a_lease_keeps_within_the_groups_quota(
+    store: Store, alice: Account, bob: Account
+) -> None:
+    one, two, other = _grant(alice), _grant(bob), _grant(alice, server_name="o", group=ASTRO)
+    farm = [device(n) for n in range(5)]
+    for asked in (one, two, other):
+        await store.open_request(asked)
+    assert await store.lease(one.request_id, "t4", farm, quota=(CMS, 1))
+    assert await store.lease(two.request_id, "t4", farm, quota=(CMS, 1)) is None
+    assert await store.lease(other.request_id, "t4", farm, quota=(ASTRO, 1))
+    assert await store.lease(two.request_id, "t4", farm, quota=(CMS, 2))
+
+
+async def test_an_ended_request_gets_no_device(store: Store, alice: Account) -> None:
+    asked = _grant(alice)
+    await store.open_request(asked)
+    await store.mark(asked.request_id, "ended")
+    for request_id in (asked.request_id, uuid4()):
+        with pytest.raises(Conflict) as caught:
+            await store.lease(request_id, "t4", [device(1)], quota=None)
+        assert caught.value.code == "request_ended"
+    assert await store.leases() == {}
+
+
+async def test_everything_survives_closing(url: str) -> None:
+    store = Store.open(url)
+    account = await store.account_for("i", "s", "alice")
+    asked = _grant(account)
+    await store.open_request(asked)
+    await store.lease(asked.request_id, "t4", [device(7)], quota=None)
+    store.close()
+    again = Store.open(url)
+    assert [row.grant for row in await again.live_requests()] == [asked]
+    assert await again.leases() == {device(7).uuid: asked.request_id}
+    again.close()
