@@ -83,16 +83,19 @@ def _login(c: Any, settings: Settings, platform: Platform) -> None:
     c.IamAuthenticator.oauth_callback_url = settings.callback_url
     if settings.iam.development:
         c.IamAuthenticator.login_service = "the demonstration IAM"
+    # Plain functions throughout: traitlets copies configuration deeply, and a bound method with it
+    # its whole object.
     c.IamAuthenticator.store_getter = lambda: platform.store
     c.IamAuthenticator.groups_allowed = lambda: platform.catalogs.current.catalog.allowed_groups()
     c.IamAuthenticator.admin_groups = lambda: platform.catalogs.current.catalog.site.admins
-    c.IamAuthenticator.observe_answer = platform.metrics.iam_answered
+    # Functions throughout: traitlets deep-copies a bound method together with all it belongs to.
+    c.IamAuthenticator.observe_answer = lambda kind: platform.metrics.iam_answered(kind)
     c.IamAuthenticator.page_handlers = lambda _app: [
         *pages.handlers(platform),
         *admin.handlers(platform),
     ]
     # The first moment at which JupyterHub has users and a running loop.
-    c.IamAuthenticator.on_hub_ready = platform.start
+    c.IamAuthenticator.on_hub_ready = lambda app: platform.start(app)
 
 
 def _servers(c: Any, settings: Settings, platform: Platform) -> None:
