@@ -97,7 +97,7 @@ def build_platform(settings: Settings) -> Platform:
     Raises:
         ArcetriError: The catalog or the database cannot be used; nothing is left open.
     """
-    global _platform  # noqa: PLW0603 - JupyterHub makes handlers and spawners by class
+    global _platform
     catalogs = CatalogHolder(settings.profiles)
     store = Store.open(settings.database_url)
     backend = LocalBackend(
@@ -112,7 +112,7 @@ def build_platform(settings: Settings) -> Platform:
         catalogs,
     )
     queue = LocalQueue(backend, store, catalogs)
-    identities = HubIdentities(lambda: store)
+    identities = HubIdentities(store)
     metrics = Metrics()
     service = SessionService(
         catalogs=catalogs,
@@ -122,9 +122,7 @@ def build_platform(settings: Settings) -> Platform:
         identities=identities,
         observer=metrics,
     )
-    _platform = Platform(
-        settings, catalogs, store, backend, queue, identities, service, metrics
-    )
+    _platform = Platform(settings, catalogs, store, backend, queue, identities, service, metrics)
     use_service(lambda: get_platform().service)
     return _platform
 

@@ -24,7 +24,7 @@ _service: Callable[[], SessionService] | None = None
 
 def use_service(getter: Callable[[], SessionService]) -> None:
     """Name the service that every spawner of this process adapts; the hub's factory calls it."""
-    global _service  # noqa: PLW0603 - JupyterHub makes the spawners, so nothing can be passed in
+    global _service
     _service = getter
 
 
@@ -35,9 +35,7 @@ class PolicyRefusal(SpawnException):
         text = html.escape(error.message)
         if error.remedy:
             text = f"{text}<br>{html.escape(error.remedy)}"
-        super().__init__(
-            str(error), reason=error.code, message_html=text, status_code=error.status
-        )
+        super().__init__(str(error), reason=error.code, message_html=text, status_code=error.status)
         self.error = error
 
 
@@ -45,7 +43,7 @@ def _accept(_spawner: Spawner, _options: object) -> None:
     """The options are judged in ``start``, where nothing can pass by."""
 
 
-class ArcetriSpawner(Spawner):  # type: ignore[misc] - JupyterHub is not typed
+class ArcetriSpawner(Spawner):
     """Starts what policy grants, through the platform's service."""
 
     apply_user_options = CallableTrait(default_value=_accept)
@@ -77,9 +75,7 @@ class ArcetriSpawner(Spawner):  # type: ignore[misc] - JupyterHub is not typed
             base_url=self.server.base_url,
         )
         try:
-            session = await self.service.start(
-                self.user.name, self.name, self.user_options, launch
-            )
+            session = await self.service.start(self.user.name, self.name, self.user_options, launch)
         except ArcetriError as error:
             raise PolicyRefusal(error) from error
         self._follow(session)
@@ -94,7 +90,7 @@ class ArcetriSpawner(Spawner):  # type: ignore[misc] - JupyterHub is not typed
     async def _notify(self, session_id: UUID) -> None:
         """Tell JupyterHub of the end at once, rather than at its next poll."""
         await self.service.ended(session_id)
-        # JupyterHub adds its callback only after the proxy's route: an end before that is told again.
+        # JupyterHub adds its callback only after the proxy's route: an earlier end is told again.
         while self._session_id == session_id and not self._stop_pending:
             await self.poll_and_notify()
             await asyncio.sleep(1)

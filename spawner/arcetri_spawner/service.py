@@ -116,6 +116,8 @@ class SessionService:
         self._by_server: dict[tuple[str, str], UUID] = {}
         self._starting: set[tuple[str, str]] = set()
         self._recovered = asyncio.Event()
+        self._moved = asyncio.Condition()
+        """Notified when a start was recorded or is over."""
         self._retries: set[asyncio.Task[None]] = set()
 
     async def offers(self, identity: Identity, server_name: str = "") -> Offers:
@@ -141,9 +143,7 @@ class SessionService:
             self._observer.request_decided("denied", error.code)
             raise
 
-    async def start(
-        self, username: str, server_name: str, raw: object, launch: Launch
-    ) -> Session:
+    async def start(self, username: str, server_name: str, raw: object, launch: Launch) -> Session:
         """Decide, from groups asked for just now, and start what is granted.
 
         Raises:
@@ -170,6 +170,7 @@ class SessionService:
             raise
         finally:
             self._starting.discard((username, server_name))
+            await self._tell()
         self._observer.request_decided("started", "")
         return session
 
@@ -187,13 +188,12 @@ class SessionService:
             server_name=server_name,
         )
 
-    async def _start(
-        self, username: str, server_name: str, raw: object, launch: Launch
-    ) -> Session:
+    async def _start(self, username: str, server_name: str, raw: object, launch: Launch) -> Session:
         identity = await self._identities.fresh(username)
         grant = await self._decide(identity, server_name, raw, uuid4())
         await self._store.open_request(grant)
         self._by_server[username, server_name] = grant.request_id
+        await self._tell()
         ticket: Ticket | None = None
         session: Session | None = None
         try:
@@ -222,6 +222,10 @@ class SessionService:
         )
         log.info("session started", session=str(session.id), flavor=grant.flavor)
         return session
+
+    async def _tell(self) -> None:
+        async with self._moved:
+            self._moved.notify_all()
 
     async def _abandon(
         self,
@@ -260,7 +264,9 @@ class SessionService:
                 break
             except ArcetriError as error:
                 # The process is gone but the database is not there to say so: try until it is.
-                log.warning("session end not recorded yet", session=str(live.session.id), why=error.code)
+                log.warning(
+                    "session end not recorded yet", session=str(live.session.id), why=error.code
+                )
                 await asyncio.sleep(2)
         self._live.pop(live.session.id, None)
         key = (live.grant.username, live.grant.server_name)
@@ -317,8 +323,8 @@ class SessionService:
         key = (username, server_name)
         if key in self._starting and key not in self._by_server:
             yield Event(self._clock(), 5, "Asking the identity provider what you may use.")
-        while key in self._starting and key not in self._by_server:
-            await asyncio.sleep(0.1)
+        async with self._moved:
+            await self._moved.wait_for(lambda: key in self._by_server or key not in self._starting)
         session_id = self._by_server.get(key)
         if session_id is not None:
             async for event in self._backend.progress(session_id):
