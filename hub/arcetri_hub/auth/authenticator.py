@@ -429,7 +429,7 @@ def _text(fields: Mapping[str, Any], name: str) -> str:
 _AWAY = """
 <div class="service-login" role="status">
   <p><strong>%SERVICE% does not answer at the moment</strong>, so nobody new can log in.
-  Sessions that are running go on undisturbed. This page notices when it is back.</p>
+  Sessions that are running go on undisturbed.</p>
   <a role="button" class="btn btn-jupyter btn-lg"
      href="{{ authenticator_login_url | e }}">Try again</a>
 </div>

@@ -11,7 +11,6 @@ import hmac
 import json
 import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from http import HTTPStatus
 from typing import Any, Protocol
 
 from jupyterhub.handlers import BaseHandler
@@ -74,13 +73,17 @@ class _Page(BaseHandler):  # type: ignore[misc]  # JupyterHub has no types
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Show any failure as a page that says what to do."""
         error = (kwargs.get("exc_info") or (None, None, None))[1]
-        if status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            super().write_error(status_code, **kwargs)
-            return
-        problem = error if isinstance(error, LoginProblem) else problems.internal()
-        if isinstance(error, ArcetriError):
+        if isinstance(error, LoginProblem):
+            problem = error
+        elif isinstance(error, ArcetriError):
             problem = problems.own(error.status, error.code, error.message, error.remedy)
             self.set_status(error.status)
+        elif status_code < 500 or not hasattr(self, "_jupyterhub_user"):
+            # A wrong method and the like, or so early that no page of ours can be made.
+            super().write_error(status_code, **kwargs)
+            return
+        else:
+            problem = problems.internal()
         self.set_header("Content-Type", "text/html; charset=UTF-8")
         self.write(self.render_template(TEMPLATE, sync=True, **self._namespace(problem.page)))
 

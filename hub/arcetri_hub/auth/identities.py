@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
 from arcetri_hub.auth.authenticator import Accounts
+from arcetri_hub.auth.claims import Numbers
+from arcetri_hub.auth.record import LoginRecord
 from arcetri_hub.auth.refresher import HubUser, Outcome, Refresher
 from arcetri_spawner.errors import StoreError
 from arcetri_spawner.policy.model import Identity, Standing
@@ -33,7 +34,7 @@ class HubIdentities:
     the name of the person the session is for: who asks for it does not matter.
     """
 
-    def __init__(self, store: Callable[[], Accounts]) -> None:
+    def __init__(self, store: Accounts) -> None:
         """Create a source that knows nobody until ``attach``."""
         self._store = store
         self._users: _Users | None = None
@@ -52,6 +53,12 @@ class HubIdentities:
         """Return what is known without asking."""
         return await self._answer(username, ask=False)
 
+    async def numbers(self, username: str) -> Numbers:
+        """Return the numeric ids IAM gave a person, where it gives any."""
+        user = self._users.get(username) if self._users is not None else None
+        record = LoginRecord.load(await user.get_auth_state()) if user is not None else None
+        return Numbers(record.uid, record.gids) if record is not None else Numbers()
+
     async def _answer(self, username: str, *, ask: bool) -> Identity:
         if self._users is None or self._authenticator is None:
             return await self._nobody(username, Standing.UNKNOWN)
@@ -67,7 +74,7 @@ class HubIdentities:
     async def _nobody(self, username: str, standing: Standing) -> Identity:
         """Somebody of whom nothing but perhaps an account is known: no groups."""
         try:
-            account = await self._store().account_by_name(username)
+            account = await self._store.account_by_name(username)
         except StoreError:
             account = None
         return Identity(

@@ -123,11 +123,12 @@ class Refresher:
         return await asyncio.shield(task)
 
     async def known(self, user: HubUser) -> Outcome:
-        """Return the last answer without asking."""
+        """Return what is known without asking; unknown when IAM was silent the last time."""
+        stored = _stored(await user.get_auth_state())
         last = self._last.get(user.name)
-        if last is not None:
-            return last[1]
-        return _stored(await user.get_auth_state())
+        if last is not None and last[1].standing is Standing.UNKNOWN and stored.record is not None:
+            return Outcome(Standing.UNKNOWN, stored.record)
+        return stored
 
     def logged_in(self, name: str, record: LoginRecord) -> None:
         """Take note of a login: its answer is as good as a refresh."""

@@ -26,7 +26,7 @@ GROUPS = FOLDER / "groups.json"
 SEEN = FOLDER / "seen.jsonl"
 
 store = Store.open(f"sqlite:///{FOLDER}/hub.sqlite")
-identities = HubIdentities(lambda: store)
+identities = HubIdentities(store)
 
 
 def groups(which: str) -> frozenset[str]:
@@ -86,7 +86,7 @@ class GateSpawner(Spawner):  # type: ignore[misc]
         self.server.add_sockets(sockets)
         return "127.0.0.1", sockets[0].getsockname()[1]
 
-    async def stop(self, now: bool = False) -> None:
+    async def stop(self, now: bool = False) -> None:  # noqa: ARG002  # JupyterHub's signature
         if self.server is not None:
             self.server.stop()
             self.server = None
