@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from difflib import get_close_matches
@@ -69,9 +69,15 @@ _LABEL_KEY = (
     r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
 )
 _LABEL_VALUE = r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$"
-_RESOURCE = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+/[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
+_RESOURCE = (
+    r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+"
+    r"/[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
+)
 _CLAIM = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*$"
-_IMAGE = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?$"
+_IMAGE = (
+    r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
+    r"(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?$"
+)
 
 PATTERNS: dict[str, PatternText] = {
     _NAME: PatternText(
@@ -313,7 +319,7 @@ def parse_until(value: object) -> date | datetime:
         try:
             value = datetime.fromisoformat(value) if len(value) > 10 else date.fromisoformat(value)
         except ValueError:
-            raise FieldError(f"{_quoted(value)} is not a date", allowed) from None
+            raise FieldError("is not a date", allowed) from None
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise FieldError(
@@ -330,7 +336,8 @@ def parse_until(value: object) -> date | datetime:
 _VARIABLE = re.compile(r"\{([^{}]*)\}")
 _PATH_CHARACTERS = re.compile(r"[^\x00-\x1f\x7f\\:*?\"<>|$`']*")
 _SYSTEM_FOLDERS = frozenset(
-    "/ /bin /boot /dev /etc /lib /lib64 /proc /root /run /sbin /sys /usr /var".split()
+    ("/", "/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/root", "/run", "/sbin")
+    + ("/sys", "/usr", "/var")
 )
 
 
@@ -359,7 +366,8 @@ def parse_mount(value: object) -> str:
     """Check where a volume appears in a session.
 
     Raises:
-        FieldError: It is not absolute and normal, hides a system folder, or has an unknown variable.
+        FieldError: It is not absolute and normal, hides a system folder, or has an unknown
+            variable.
     """
     allowed = "an absolute path such as /home/{username} or /data/cms"
     text = _text_of(value, allowed)
@@ -428,7 +436,7 @@ def parse_group(value: object) -> GroupPath:
         ) from None
 
 
-def nearest(text: str, known: tuple[str, ...] | list[str], *, cutoff: float = 0.6) -> str:
+def nearest(text: str, known: Sequence[str], *, cutoff: float = 0.6) -> str:
     """Return the known spelling that is nearest to ``text``, or "" when none is near."""
     folded = {name.casefold(): name for name in known}
     match = get_close_matches(text.casefold()[:200], folded, n=1, cutoff=cutoff)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 Severity = Literal["error", "warning"]
+MAX_FINDINGS = 1000
+"""So many findings of one file are listed."""
 Path = tuple[str | int, ...]
 """Keys and list positions that lead from the root to a value."""
 
@@ -63,10 +65,20 @@ def show_path(path: Path) -> str:
 
 
 def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Sort findings by position, errors before warnings at one place, each said once."""
-    return tuple(
-        sorted(
-            dict.fromkeys(findings),
-            key=lambda one: (one.line, one.column, one.severity, one.field, one.message),
-        )
+    """Sort findings by position, errors before warnings at one place, each said once.
+
+    After `MAX_FINDINGS` a last one says how many more there are.
+    """
+    found = sorted(
+        dict.fromkeys(findings),
+        key=lambda one: (one.line, one.column, one.severity, one.field, one.message),
+    )
+    if len(found) <= MAX_FINDINGS:
+        return tuple(found)
+    rest = found[MAX_FINDINGS:]
+    worst: Severity = "error" if any(one.severity == "error" for one in rest) else "warning"
+    message = f"{len(rest):,} more findings from here on are not listed"
+    return (
+        *found[:MAX_FINDINGS],
+        replace(rest[0], severity=worst, field="", message=message, allowed="", suggestion=""),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,7 +114,7 @@ def _look(path: Path) -> tuple[_Signature, CheckResult]:
 def _signature(path: Path) -> _Signature:
     """Return what changes when the file does, however it is replaced."""
     try:
-        status = os.stat(path)
+        status = path.stat()
     except OSError as error:
         return type(error).__name__
     return (

@@ -5,17 +5,20 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from arcetri_spawner.catalog.findings import Finding, in_order
+from arcetri_spawner.catalog.findings import MAX_FINDINGS, Finding, in_order
 from arcetri_spawner.catalog.lint import lint
 from arcetri_spawner.catalog.models import Catalog, LoadedCatalog
-from arcetri_spawner.catalog.reader import MAX_BYTES, read
+from arcetri_spawner.catalog.reader import MAX_BYTES, Document, read
 from arcetri_spawner.catalog.references import check_references
+from arcetri_spawner.catalog.salvage import salvage
 from arcetri_spawner.catalog.translate import translate
 from arcetri_spawner.errors import CatalogError
 
@@ -48,20 +51,33 @@ def parse(data: bytes, path: str, *, now: datetime | None = None) -> CheckResult
     document = read(data, path)
     if document.data is None:
         return CheckResult(in_order(document.findings), None)
-    findings = document.findings
+    findings = list(document.findings)
     try:
         catalog = Catalog.model_validate(document.data)
     except ValidationError as error:
-        findings.extend(translate(error, document))
+        findings.extend(_wrong_fields(error, document))
         return CheckResult(in_order(findings), None)
     findings.extend(check_references(catalog, document))
-    findings.extend(lint(catalog, document))
-    result = CheckResult(in_order(findings), None)
-    if result.errors:
-        return result
-    digest = hashlib.sha256(data).hexdigest()
-    loaded = LoadedCatalog.model_construct(catalog=catalog, digest=digest, path=path, loaded_at=now)
-    return CheckResult(result.findings, loaded)
+    findings.extend(lint(catalog, document, now))
+    in_use = None
+    if not any(one.severity == "error" for one in findings):
+        in_use = LoadedCatalog.model_construct(
+            catalog=catalog, digest=hashlib.sha256(data).hexdigest(), path=path, loaded_at=now
+        )
+    return CheckResult(in_order(findings), in_use)
+
+
+def _wrong_fields(error: ValidationError, document: Document) -> Iterator[Finding]:
+    """Yield what is wrong with single fields, and what the sound rest is wrong about together."""
+    said = {(one.line, one.column) for one in document.findings if one.severity == "error"}
+    problems = error.errors(include_url=False)
+    for one in islice(translate(problems, document), MAX_FINDINGS):
+        # A scalar that could not be read is no second error for not being what its field wants.
+        if (one.line, one.column) not in said:
+            yield one
+    sound = salvage(document.data, (problem["loc"] for problem in problems))
+    if sound is not None:
+        yield from islice(check_references(sound, document), MAX_FINDINGS)
 
 
 def check(path: Path, *, now: datetime | None = None) -> CheckResult:

@@ -172,7 +172,8 @@ class GroupFlavor(_Model):
     """What a group is entitled to of one flavour."""
 
     quota: int | None = Field(default=None, ge=0, le=100_000)
-    """Sessions of the group at the same time; beyond it one waits. Absent: capacity alone bounds."""
+    """Sessions of the group at the same time; beyond it one waits. Absent: capacity alone
+    bounds it."""
     borrow: int = Field(default=0, ge=0, le=100_000)
     """How many more may be borrowed from idle quota of others."""
     limit: int | None = Field(default=None, ge=1, le=1000)

@@ -1,14 +1,14 @@
 """Read YAML into plain data, with the position of every key and value, in bounded time and memory.
 
 The parser is PyYAML's over libyaml where that is built in. Its events are turned into data here
-rather than by PyYAML's constructors, which lose positions, take the last of two equal keys, guess at
-scalars, and have no bound on depth (the scanner's time grows with its square) or on aliases.
+rather than by PyYAML's constructors, which lose positions, take the last of two equal keys, guess
+at scalars, and have no bound on depth (the scanner's time grows with its square) or on aliases.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 from yaml.events import (
@@ -18,12 +18,18 @@ from yaml.events import (
     MappingStartEvent,
     ScalarEvent,
     SequenceEndEvent,
-    SequenceStartEvent,
     StreamEndEvent,
 )
 
 from arcetri_spawner.catalog.fields import FieldError
-from arcetri_spawner.catalog.findings import Finding, Path, Severity, in_order, show_path
+from arcetri_spawner.catalog.findings import (
+    MAX_FINDINGS,
+    Finding,
+    Path,
+    Severity,
+    in_order,
+    show_path,
+)
 from arcetri_spawner.catalog.scalars import plain, plain_key
 from arcetri_spawner.groups import normalize_group
 
@@ -34,8 +40,6 @@ MAX_DEPTH = 24
 MAX_NODES = 400_000
 """Keys and values, each alias counted as all it stands for; 1,000 groups that list 60 flavours
 with quota and borrow have 370,000."""
-MAX_FINDINGS = 500
-"""After so many findings of one reading, the rest is not looked at."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
 _TAB_INDENT = re.compile(r"^ *\t[ \t]*(?=[^\s#])", re.MULTILINE)
@@ -352,7 +356,7 @@ class _Reader:
             self._too_many(event)
         return value, places, levels
 
-    def _too_many(self, event: Any) -> None:
+    def _too_many(self, event: Any) -> NoReturn:
         self._stop(
             event.start_mark,
             "the file has too many keys and values, or aliases that stand for too many",
@@ -368,7 +372,7 @@ class _Reader:
         if len(self._found) >= MAX_FINDINGS:
             self._stop(event.start_mark, "there are more errors than are listed here", "")
 
-    def _stop(self, mark: Any, message: str, allowed: str) -> None:
+    def _stop(self, mark: Any, message: str, allowed: str) -> NoReturn:
         line, column = _position(mark)
         self._found.append(Finding(self._file, line, column, "error", "", message, allowed))
         raise _StopReadingError
@@ -376,7 +380,8 @@ class _Reader:
 
 def _parser(text: str) -> Any:
     if yaml.__with_libyaml__:
-        from yaml.cyaml import CParser
+        # types-PyYAML does not export it: it is there only where libyaml was built in.
+        from yaml.cyaml import CParser  # type: ignore[attr-defined]
 
         return CParser(text)
     return yaml.SafeLoader(text)
@@ -387,21 +392,67 @@ def _shown(text: str) -> str:
 
 
 _PROBLEMS = (
-    ("mapping values are not allowed", "a colon is where no key can be", "one key a line; text with a colon in quotes"),
-    ("could not find expected ':'", "a line is neither a key with a colon nor a list's item", "KEY: VALUE"),
-    ("did not find expected key", "the indentation does not fit what is above", "keys of one mapping in one column"),
-    ("did not find expected '-'", "the indentation does not fit the list above", "items of one list in one column"),
-    ("did not find expected ',' or '}'", "a { is not closed, or a comma is missing", "{KEY: VALUE, KEY: VALUE}"),
-    ("did not find expected ',' or ']'", "a [ is not closed, or a comma is missing", "[VALUE, VALUE]"),
-    ("found unexpected end of stream", "a quoted text is not closed", "a quote at both ends"),
-    ("found character that cannot start any token", "a value begins with a character that YAML keeps for itself", "such text in quotes"),
-    ("found undefined alias", "an alias has no anchor", ""),
-    ("found undefined tag handle", "a tag is not understood", "values without tags"),
-    ("block sequence entries are not allowed", "a list's item cannot be here", "items below their key, each in a line"),
-    ("did not find expected <document start>", "there is text after the end of the document", "one document a file"),
-    ("did not find expected node content", "a value is missing, or a bracket is not closed", "a value"),
-    ("found duplicate anchor", "an anchor is there twice", "each anchor once"),
-)  # fmt: skip
+    (
+        "mapping values are not allowed",
+        "a colon is where no key can be",
+        "one key a line; text with a colon in quotes",
+    ),
+    (
+        "could not find expected ':'",
+        "a line is neither a key with a colon nor an item of a list",
+        "KEY: VALUE",
+    ),
+    (
+        "did not find expected key",
+        "the indentation does not fit what is above",
+        "keys of one mapping in one column",
+    ),
+    (
+        "did not find expected '-'",
+        "the indentation does not fit the list above",
+        "items of one list in one column",
+    ),
+    (
+        "did not find expected ',' or '}'",
+        "a { is not closed, or a comma is missing",
+        "{KEY: VALUE, KEY: VALUE}",
+    ),
+    (
+        "did not find expected ',' or ']'",
+        "a [ is not closed, or a comma is missing",
+        "[VALUE, VALUE]",
+    ),
+    (
+        "found unexpected end of stream",
+        "a quoted text is not closed",
+        "a quote at both ends",
+    ),
+    (
+        "cannot start any token",
+        "a value begins with a character that YAML keeps for itself",
+        "such text in quotes",
+    ),
+    (
+        "found undefined tag handle",
+        "a tag is not understood",
+        "values without tags",
+    ),
+    (
+        "entries are not allowed",
+        "an item of a list cannot be here",
+        "items below their key, each in a line",
+    ),
+    (
+        "expected <document start>",
+        "there is text after the end of the document",
+        "one document a file",
+    ),
+    (
+        "expected node content",
+        "a value is missing, or a bracket is not closed",
+        "a value",
+    ),
+)
 """What libyaml and PyYAML say, and what to say of it."""
 
 

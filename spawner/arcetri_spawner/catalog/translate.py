@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from arcetri_spawner.catalog.fields import PATTERNS, FieldError, kind_of, nearest
 from arcetri_spawner.catalog.findings import Finding, Path
 from arcetri_spawner.catalog.models import Catalog
 
 if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
     from arcetri_spawner.catalog.reader import Document
 
 _KINDS = {
@@ -33,12 +36,13 @@ _BOUNDS = {
 }
 
 
-def translate(error: ValidationError, document: Document) -> list[Finding]:
-    """Return a finding for each thing that the models refuse."""
-    return [_finding(one, document) for one in error.errors(include_url=False)]
+def translate(problems: Iterable[ErrorDetails], document: Document) -> Iterator[Finding]:
+    """Yield a finding for each thing that the models refuse, in the models' order."""
+    for problem in problems:
+        yield _finding(problem, document)
 
 
-def _finding(one: Any, document: Document) -> Finding:
+def _finding(one: ErrorDetails, document: Document) -> Finding:
     path: Path = tuple(one["loc"])
     kind: str = one["type"]
     value: object = one["input"]
