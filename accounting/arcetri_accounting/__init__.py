@@ -1,1 +1,1 @@
-"""Accounting of what sessions hold and use: the contract between the parts, and later agent and ledger."""
+"""Accounting of what sessions hold and use; so far the contract between the parts."""

@@ -14,6 +14,10 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 from arcetri_accounting.contract.share import Share
 
 JOURNAL_VERSION = 1
+JOURNAL_NAME = "leases.jsonl"
+"""The journal's file name, in the folder ``journal`` of the state folder."""
+ACK_SUFFIX = ".ack"
+"""Added to the journal's name: the file with the observer's acknowledgement."""
 
 
 class _Record(BaseModel):
@@ -71,7 +75,8 @@ class LeaseEnded(_Record):
     seq: int = Field(ge=1)
     session: str
     reason: str
-    """A stable code: stopped, exited, killed, idle, lifetime, admin, lost (found dead later)."""
+    """A stable code: stopped, exited, killed, idle, lifetime, admin, shutdown, start_failed,
+    lost (found dead later)."""
     boot_id: str
     at: AwareDatetime
     boottime_ms: int

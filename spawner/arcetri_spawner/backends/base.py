@@ -152,9 +152,7 @@ class Backend(Protocol):
         """What there is now, from memory: never waits."""
         ...
 
-    async def start(
-        self, grant: Grant, ticket: Ticket, launch: Launch
-    ) -> Session:
+    async def start(self, grant: Grant, ticket: Ticket, launch: Launch) -> Session:
         """Start what was granted on what the ticket was admitted to; return once it listens.
 
         Raises:

@@ -1,0 +1,102 @@
+"""The contract about usage: shares are exact, journal lines are read strictly."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
+
+from arcetri_accounting.contract import (
+    SHARE_UNITS,
+    LeaseEnded,
+    LeaseStarted,
+    Share,
+    parse_journal_line,
+)
+
+
+class Holder(BaseModel):
+    share: Share
+
+
+@given(st.integers(min_value=1, max_value=SHARE_UNITS))
+def test_every_unit_survives_json(units: int) -> None:
+    holder = Holder(share=Fraction(units, SHARE_UNITS))
+
+    assert Holder.model_validate_json(holder.model_dump_json()).share * SHARE_UNITS == units
+
+
+@pytest.mark.parametrize("denominator", [2, 4, 7, 8, 9, 10, 16, 32, 48])
+def test_the_parts_of_a_device_add_up(denominator: int) -> None:
+    share = Holder.model_validate({"share": f"1/{denominator}"}).share
+
+    assert share * denominator == 1
+
+
+@pytest.mark.parametrize("value", [0, -1, 2, "1/11", "1/0", "x", True, None, "0.3333333333", []])
+def test_a_share_that_cannot_be_is_refused(value: object) -> None:
+    with pytest.raises(ValidationError):
+        Holder.model_validate({"share": value})
+
+
+START = {
+    "v": 1,
+    "type": "start",
+    "seq": 1,
+    "session": "0f0e",
+    "account": "a1",
+    "username": "alice",
+    "group": "/lab/cms",
+    "flavor": "a100-1g",
+    "flavor_type": "gpu",
+    "share": "1/7",
+    "catalog": "0" * 64,
+    "cpu": 2,
+    "memory": 8 << 30,
+    "devices": [{"uuid": "MIG-1", "model": "A100 MIG 1g.5gb"}],
+    "pid": 12,
+    "pid_start_ticks": 34,
+    "boot_id": "b",
+    "at": "2026-11-23T09:00:00Z",
+    "boottime_ms": 5,
+}
+END = {
+    "v": 1,
+    "type": "end",
+    "seq": 2,
+    "session": "0f0e",
+    "reason": "idle",
+    "boot_id": "b",
+    "at": "2026-11-23T10:00:00Z",
+    "boottime_ms": 3_600_005,
+}
+
+
+def test_a_line_becomes_what_its_type_says() -> None:
+    start = parse_journal_line(json.dumps(START))
+    end = parse_journal_line(json.dumps(END))
+
+    assert isinstance(start, LeaseStarted)
+    assert start.share == Fraction(1, 7)
+    assert not start.devices[0].simulated
+    assert isinstance(end, LeaseEnded)
+    assert not end.at_is_estimate
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"v": 2},
+        {"seq": 0},
+        {"type": "pause"},
+        {"at": "2026-11-23T10:00:00"},
+        {"surprise": 1},
+    ],
+)
+def test_a_line_of_another_version_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        parse_journal_line(json.dumps(END | change))

@@ -1,0 +1,84 @@
+"""A single-user server reduced to its life: it listens, answers, starts children, and ends.
+
+Run as the interpreter of an environment would be; what it does is told by FAKE_* variables.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from urllib.parse import urlsplit
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        prefix = urlsplit(os.environ["JUPYTERHUB_SERVICE_URL"]).path
+        if self.path == f"{prefix}api":
+            body = {"version": "0"}
+        elif self.path == f"{prefix}facts":
+            body = {
+                "env": dict(os.environ),
+                "cwd": os.getcwd(),
+                "argv": sys.argv[1:],
+                "uid": os.getuid(),
+                "groups": os.getgroups(),
+                "fds": os.listdir("/proc/self/fd"),
+                "pid": os.getpid(),
+            }
+        else:
+            self.send_error(404)
+            return
+        data = json.dumps(body).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+def main() -> None:
+    # Whatever becomes of the test, nothing stays on the machine for long.
+    signal.alarm(120)
+    print("fake server begins", flush=True)
+    if "FAKE_EXIT" in os.environ:
+        print(os.environ.get("FAKE_LAST_WORDS", "no such module"), flush=True)
+        sys.exit(int(os.environ["FAKE_EXIT"]))
+    if "FAKE_STUBBORN" in os.environ:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    else:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    for number in range(int(os.environ.get("FAKE_CHILDREN", "0"))):
+        # A kernel detaches itself; a daemon forgets its environment and its parent too.
+        env = None if number % 2 == 0 else {"PATH": os.environ["PATH"]}
+        subprocess.Popen(
+            ["/bin/sh", "-c", '(sleep 119 & echo $! >> "$1")', "sh", os.environ["FAKE_PIDS"]],
+            env=env,
+            start_new_session=True,
+        )
+    time.sleep(float(os.environ.get("FAKE_DELAY", "0")))
+    if "FAKE_SILENT" in os.environ:
+        signal.pause()
+    url = urlsplit(os.environ["JUPYTERHUB_SERVICE_URL"])
+    try:
+        server = HTTPServer(("127.0.0.1", url.port or 0), Handler, bind_and_activate=False)
+        server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.server_bind()
+        server.server_activate()
+    except OSError as error:
+        print(f"cannot listen: {error}", flush=True)
+        sys.exit(1)
+    for count in range(int(os.environ.get("FAKE_CHATTER", "0"))):
+        print(f"{count} " + "x" * 1000, flush=True)
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()
