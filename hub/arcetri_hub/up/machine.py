@@ -24,7 +24,7 @@ def simulated(catalog: Catalog) -> list[str]:
 
 
 def _has_devices() -> bool:
-    import pynvml  # type: ignore[import-untyped]  # it has no types
+    import pynvml
 
     try:
         pynvml.nvmlInit()

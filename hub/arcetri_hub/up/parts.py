@@ -89,12 +89,13 @@ def hub(plan: Plan) -> ChildSpec:
     """JupyterHub."""
     settings = plan.settings
     host = f"[{settings.ip}]" if ":" in settings.ip else settings.ip
-    entrance = f"http://{host}:{settings.port}/hub"
 
     async def ready() -> bool:
-        if await status(f"{entrance}/api/health") != 200:
+        # The hub itself first: the proxy would log each vain attempt.
+        if await status(f"http://127.0.0.1:{settings.hub_port}/hub/api/health") != 200:
             return False
-        return 200 <= await status(f"{entrance}/login", patience=30) < 500
+        login = await status(f"http://{host}:{settings.port}/hub/login", patience=30)
+        return 200 <= login < 500
 
     return ChildSpec(
         name="hub",

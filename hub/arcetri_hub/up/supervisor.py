@@ -39,7 +39,7 @@ def supervise(options: UpOptions) -> None:
         folder.close()
 
 
-class _Interrupted(Exception):  # noqa: N818  # no error: somebody pressed Ctrl-C
+class _Interrupted(Exception):  # no error: somebody pressed Ctrl-C
     """Told to stop while something was still starting."""
 
 
