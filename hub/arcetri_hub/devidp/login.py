@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import parse_qsl, urlencode
 
-from authlib.oauth2.base import OAuth2Error  # type: ignore[import-untyped]  # no types shipped
-from authlib.oidc.core.errors import (  # type: ignore[import-untyped]  # no types shipped
-    LoginRequiredError,
-)
+from authlib.oauth2.base import OAuth2Error
+from authlib.oidc.core.errors import LoginRequiredError
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
@@ -151,11 +149,14 @@ class _Login:
         self, query: str, *, status: int = 200, username: str = "", sentence: str = ""
     ) -> Response:
         users = self.site.provider.state.users
+        client_id = dict(parse_qsl(query)).get("client_id", "")
+        client = self.site.provider.client(client_id)
         return self.site.page(
             "login.html",
             status,
             next=query,
             username=username,
             sentence=sentence,
+            goal="" if client is None else client.name,
             people=[user for user in users if user.can],
         )

@@ -2,7 +2,7 @@
 
 Authlib has the flow: which grant handles a request, in which order things are checked, what a
 redirect with an error looks like. This module gives it the provider's state, and IAM's own
-status codes and error words (``facts`` in ``docs/`` list them).
+status codes and error words.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# Authlib ships no types: what comes from it is Any, and checked by the tests at the wire.
-from authlib.common.security import generate_token  # type: ignore[import-untyped]
-from authlib.oauth2.base import OAuth2Error  # type: ignore[import-untyped]
-from authlib.oauth2.rfc6749 import (  # type: ignore[import-untyped]
+# Authlib ships no types: what comes from it is Any, and checked by the tests at the wire
+from authlib.common.security import generate_token
+from authlib.oauth2.base import OAuth2Error
+from authlib.oauth2.rfc6749 import (
     AuthorizationServer,
     ClientMixin,
     InvalidGrantError,
@@ -25,13 +25,11 @@ from authlib.oauth2.rfc6749 import (  # type: ignore[import-untyped]
     OAuth2Request,
     grants,
 )
-from authlib.oauth2.rfc6749.util import (  # type: ignore[import-untyped]
-    extract_basic_authorization,
-)
-from authlib.oauth2.rfc7009 import RevocationEndpoint  # type: ignore[import-untyped]
-from authlib.oauth2.rfc7636 import CodeChallenge  # type: ignore[import-untyped]
-from authlib.oauth2.rfc7662 import IntrospectionEndpoint  # type: ignore[import-untyped]
-from authlib.oidc.core.grants import OpenIDCode, OpenIDToken  # type: ignore[import-untyped]
+from authlib.oauth2.rfc6749.util import extract_basic_authorization
+from authlib.oauth2.rfc7009 import RevocationEndpoint
+from authlib.oauth2.rfc7636 import CodeChallenge
+from authlib.oauth2.rfc7662 import IntrospectionEndpoint
+from authlib.oidc.core.grants import OpenIDCode, OpenIDToken
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from arcetri_hub.devidp.models import AccessToken, Client, Code, RefreshToken, User
@@ -202,7 +200,7 @@ class AuthorizationCode(grants.AuthorizationCodeGrant):
         )
 
     def generate_authorization_code(self) -> str:
-        """A short code: six characters in IAM, longer here."""
+        """A code nobody can guess."""
         return generate_token(32)  # type: ignore[no-any-return]  # Authlib declares no type
 
     def query_authorization_code(self, code: str, client: RegisteredClient) -> CodeRecord | None:
