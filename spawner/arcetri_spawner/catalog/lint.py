@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from datetime import datetime, time
 from zoneinfo import ZoneInfo
 
-from arcetri_spawner.catalog.fields import nearest
+from arcetri_spawner.catalog.document import Document
 from arcetri_spawner.catalog.findings import Finding, Path
 from arcetri_spawner.catalog.models import Catalog, Maintenance
-from arcetri_spawner.catalog.reader import Document
+from arcetri_spawner.catalog.problems import nearest
 from arcetri_spawner.groups import GroupPath
 
 

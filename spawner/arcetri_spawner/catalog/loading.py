@@ -13,12 +13,14 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from arcetri_spawner.catalog.document import Document
 from arcetri_spawner.catalog.findings import MAX_FINDINGS, Finding, in_order
 from arcetri_spawner.catalog.lint import lint
 from arcetri_spawner.catalog.models import Catalog, LoadedCatalog
-from arcetri_spawner.catalog.reader import MAX_BYTES, Document, read
+from arcetri_spawner.catalog.reader import read
 from arcetri_spawner.catalog.references import check_references
 from arcetri_spawner.catalog.salvage import salvage
+from arcetri_spawner.catalog.source import MAX_BYTES
 from arcetri_spawner.catalog.translate import translate
 from arcetri_spawner.errors import CatalogError
 

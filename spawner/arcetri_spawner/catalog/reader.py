@@ -7,7 +7,6 @@ at scalars, and have no bound on depth (the scanner's time grows with its square
 
 from __future__ import annotations
 
-import re
 from typing import Any, NoReturn
 
 import yaml
@@ -21,139 +20,18 @@ from yaml.events import (
     StreamEndEvent,
 )
 
-from arcetri_spawner.catalog.fields import FieldError
-from arcetri_spawner.catalog.findings import (
-    MAX_FINDINGS,
-    Finding,
-    Path,
-    Severity,
-    in_order,
-    show_path,
-)
+from arcetri_spawner.catalog.document import Document, ListPlaces, MapPlaces, Places, position
+from arcetri_spawner.catalog.findings import MAX_FINDINGS, Finding, in_order, show_path
+from arcetri_spawner.catalog.problems import FieldError
 from arcetri_spawner.catalog.scalars import plain, plain_key
-from arcetri_spawner.groups import normalize_group
+from arcetri_spawner.catalog.source import decode
+from arcetri_spawner.catalog.syntax import explain_syntax
 
-MAX_BYTES = 4 * 1024 * 1024
-"""The largest file that is read."""
 MAX_DEPTH = 24
 """Lists and mappings in one another; the models need 7."""
 MAX_NODES = 400_000
 """Keys and values, each alias counted as all it stands for; 1,000 groups that list 60 flavours
 with quota and borrow have 370,000."""
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
-_TAB_INDENT = re.compile(r"^ *\t[ \t]*(?=[^\s#])", re.MULTILINE)
-
-Mark = tuple[int, int]
-"""Line and column, both from 1."""
-
-
-class MapPlaces:
-    """Where a mapping, its keys and its values are."""
-
-    __slots__ = ("items", "mark")
-
-    def __init__(self, mark: Any) -> None:
-        self.mark = mark
-        self.items: dict[str, tuple[Any, Places]] = {}
-
-
-class ListPlaces:
-    """Where a list and its values are."""
-
-    __slots__ = ("items", "mark")
-
-    def __init__(self, mark: Any) -> None:
-        self.mark = mark
-        self.items: list[Places] = []
-
-
-Places = MapPlaces | ListPlaces | ScalarEvent
-"""Where a value is; a scalar's own event also keeps how it was written."""
-
-
-class Document:
-    """What was read: the data, where each part is, and what was wrong with the YAML itself."""
-
-    def __init__(self, file: str, data: Any, places: Places | None, found: list[Finding]) -> None:
-        self.file = file
-        self.data = data
-        self._places = places
-        self.findings = found
-
-    def find(
-        self,
-        severity: Severity,
-        path: Path,
-        message: str,
-        allowed: str = "",
-        suggestion: str = "",
-        *,
-        at_key: bool = False,
-    ) -> Finding:
-        """Make a finding at the value (or the key) that ``path`` leads to, or the nearest above."""
-        line, column = self.locate(path, at_key=at_key)
-        return Finding(
-            self.file, line, column, severity, show_path(path), message, allowed, suggestion
-        )
-
-    def locate(self, path: Path, *, at_key: bool = False) -> Mark:
-        """Return the position of a value or its key; where there is none, of the nearest above."""
-        place = self._places
-        mark: Any = None
-        for step in path:
-            if isinstance(place, MapPlaces) and isinstance(step, str):
-                item = place.items.get(step) or _same_group(place, step)
-                if item is None:
-                    return _position(mark if mark is not None else place.mark)
-                mark, place = item
-            elif (
-                isinstance(place, ListPlaces) and isinstance(step, int) and step < len(place.items)
-            ):
-                mark, place = None, place.items[step]
-            else:
-                break
-        if place is None:
-            return (1, 1)
-        if at_key and mark is not None:
-            return _position(mark)
-        if isinstance(place, ScalarEvent):
-            if place.value == "" and not place.style and mark is not None:
-                return _position(mark)
-            return _position(place.start_mark)
-        return _position(place.mark)
-
-    def written(self, path: Path) -> str:
-        """Return how a scalar was written, without quotes; "" for anything else."""
-        place = self._places
-        for step in path:
-            if isinstance(place, MapPlaces) and isinstance(step, str):
-                item = place.items.get(step) or _same_group(place, step)
-                place = item[1] if item else None
-            elif (
-                isinstance(place, ListPlaces) and isinstance(step, int) and step < len(place.items)
-            ):
-                place = place.items[step]
-            else:
-                return ""
-        return str(place.value) if isinstance(place, ScalarEvent) else ""
-
-
-def _position(mark: Any) -> Mark:
-    return (mark.line + 1, mark.column + 1)
-
-
-def _same_group(place: MapPlaces, step: str) -> tuple[Any, Places] | None:
-    """Find the key that is this group path once normalised."""
-    if not step.startswith("/"):
-        return None
-    for key, item in place.items.items():
-        try:
-            if normalize_group(key) == step:
-                return item
-        except ValueError:
-            continue
-    return None
 
 
 class _StopReadingError(Exception):
@@ -166,7 +44,7 @@ def read(data: bytes, file: str) -> Document:
     Never raises for what the bytes hold: the document's findings say it, and with an error among
     them that ends the reading its data is None.
     """
-    text, found = _decode(data, file)
+    text, found = decode(data, file)
     if text is None:
         return Document(file, None, None, found)
     reader = _Reader(text, file, found)
@@ -175,44 +53,9 @@ def read(data: bytes, file: str) -> Document:
     except _StopReadingError:
         return Document(file, None, None, list(in_order(found)))
     except yaml.YAMLError as error:
-        found.extend(_syntax(error, text, file))
+        found.extend(explain_syntax(error, text, file))
         return Document(file, None, None, list(in_order(found)))
     return Document(file, value, places, found)
-
-
-def _decode(data: bytes, file: str) -> tuple[str | None, list[Finding]]:
-    def refuse(line: int, column: int, message: str, allowed: str) -> tuple[None, list[Finding]]:
-        return None, [Finding(file, line, column, "error", "", message, allowed)]
-
-    if len(data) > MAX_BYTES:
-        return refuse(1, 1, f"the file has {len(data):,} bytes", f"at most {MAX_BYTES:,} bytes")
-    found: list[Finding] = []
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return refuse(1, 1, "the file is written in UTF-16", "UTF-8")
-    if data.startswith(b"\xef\xbb\xbf"):
-        data = data[3:]
-        found.append(
-            Finding(
-                file, 1, 1, "warning", "", "the file begins with a byte order mark", "plain UTF-8"
-            )
-        )
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        before = data[: error.start]
-        line = before.count(b"\n") + 1
-        column = len(before[before.rfind(b"\n") + 1 :].decode("utf-8")) + 1
-        return refuse(line, column, f"the byte 0x{data[error.start]:02x} is not UTF-8", "UTF-8")
-    control = _CONTROL.search(text)
-    if control is not None:
-        line, column = _line_column(text, control.start())
-        what = f"the control character U+{ord(control[0]):04X} is in the file"
-        return refuse(line, column, what, "text")
-    return text, found
-
-
-def _line_column(text: str, index: int) -> Mark:
-    return (text.count("\n", 0, index) + 1, index - text.rfind("\n", 0, index))
 
 
 class _Reader:
@@ -324,7 +167,7 @@ class _Reader:
                 self._find(event, error.message, error.allowed, error.suggestion)
                 return None
         if key in seen:
-            line, _ = _position(seen[key][0])
+            line, _ = position(seen[key][0])
             self._path.append(key)
             self._find(event, f"the key is there twice, first in line {line}", "each key once")
             self._path.pop()
@@ -364,7 +207,7 @@ class _Reader:
         )
 
     def _find(self, event: Any, message: str, allowed: str = "", suggestion: str = "") -> None:
-        line, column = _position(event.start_mark)
+        line, column = position(event.start_mark)
         field = show_path(tuple(self._path))
         self._found.append(
             Finding(self._file, line, column, "error", field, message, allowed, suggestion)
@@ -373,7 +216,7 @@ class _Reader:
             self._stop(event.start_mark, "there are more errors than are listed here", "")
 
     def _stop(self, mark: Any, message: str, allowed: str) -> NoReturn:
-        line, column = _position(mark)
+        line, column = position(mark)
         self._found.append(Finding(self._file, line, column, "error", "", message, allowed))
         raise _StopReadingError
 
@@ -389,89 +232,3 @@ def _parser(text: str) -> Any:
 
 def _shown(text: str) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
-
-
-_PROBLEMS = (
-    (
-        "mapping values are not allowed",
-        "a colon is where no key can be",
-        "one key a line; text with a colon in quotes",
-    ),
-    (
-        "could not find expected ':'",
-        "a line is neither a key with a colon nor an item of a list",
-        "KEY: VALUE",
-    ),
-    (
-        "did not find expected key",
-        "the indentation does not fit what is above",
-        "keys of one mapping in one column",
-    ),
-    (
-        "did not find expected '-'",
-        "the indentation does not fit the list above",
-        "items of one list in one column",
-    ),
-    (
-        "did not find expected ',' or '}'",
-        "a { is not closed, or a comma is missing",
-        "{KEY: VALUE, KEY: VALUE}",
-    ),
-    (
-        "did not find expected ',' or ']'",
-        "a [ is not closed, or a comma is missing",
-        "[VALUE, VALUE]",
-    ),
-    (
-        "found unexpected end of stream",
-        "a quoted text is not closed",
-        "a quote at both ends",
-    ),
-    (
-        "cannot start any token",
-        "a value begins with a character that YAML keeps for itself",
-        "such text in quotes",
-    ),
-    (
-        "found undefined tag handle",
-        "a tag is not understood",
-        "values without tags",
-    ),
-    (
-        "entries are not allowed",
-        "an item of a list cannot be here",
-        "items below their key, each in a line",
-    ),
-    (
-        "expected <document start>",
-        "there is text after the end of the document",
-        "one document a file",
-    ),
-    (
-        "expected node content",
-        "a value is missing, or a bracket is not closed",
-        "a value",
-    ),
-)
-"""What libyaml and PyYAML say, and what to say of it."""
-
-
-def _syntax(error: yaml.YAMLError, text: str, file: str) -> list[Finding]:
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    line, column = _position(mark) if mark is not None else (1, 1)
-    problem = str(getattr(error, "problem", "") or "it cannot be read")
-    tabs = []
-    for tab in _TAB_INDENT.finditer(text):
-        at, start = _line_column(text, tab.start() + tab[0].index("\t"))
-        if abs(at - line) <= 1:
-            tabs.append(
-                Finding(file, at, start, "error", "", "a tab is in the indentation", "spaces")
-            )
-        if at > line + 1 or len(tabs) > 2:
-            break
-    if tabs:
-        return tabs
-    for start_of, message, allowed in _PROBLEMS:
-        if start_of in problem:
-            return [Finding(file, line, column, "error", "", message, allowed)]
-    return [Finding(file, line, column, "error", "", f"this is not YAML: {problem}")]

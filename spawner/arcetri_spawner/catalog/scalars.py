@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from datetime import date, datetime
 
-from arcetri_spawner.catalog.fields import FieldError
+from arcetri_spawner.catalog.problems import FieldError
 
 Scalar = None | bool | int | float | str | date | datetime
 

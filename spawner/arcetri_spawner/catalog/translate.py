@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel
 
-from arcetri_spawner.catalog.fields import PATTERNS, FieldError, kind_of, nearest
 from arcetri_spawner.catalog.findings import Finding, Path
 from arcetri_spawner.catalog.models import Catalog
+from arcetri_spawner.catalog.patterns import PATTERNS
+from arcetri_spawner.catalog.problems import FieldError, kind_of, nearest
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-    from arcetri_spawner.catalog.reader import Document
+    from arcetri_spawner.catalog.document import Document
 
 _KINDS = {
     "string_type": "text",
