@@ -115,6 +115,8 @@ def orders(config: LocalConfig, prepared: Prepared) -> dict[str, Any]:
             str(interpreter.executable),
             "-m",
             "jupyterhub.singleuser",
+            # Jupyter refuses root unless told: without accounts, sessions are whoever runs the hub.
+            *(["--allow-root"] if account is None and os.geteuid() == 0 else []),
             *prepared.launch.args,
         ],
         "env": env,
