@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from arcetri_hub.settings import Settings
@@ -120,6 +121,9 @@ def _servers(c: Any, settings: Settings, platform: Platform) -> None:
     c.Spawner.start_timeout = settings.start_timeout
     c.Spawner.http_timeout = settings.http_timeout
     c.Spawner.default_url = "/lab"
+    if os.geteuid() == 0 and not settings.accounts:
+        # Where everybody is the one account that started the platform, that account may be root.
+        c.Spawner.args = ["--allow-root"]
 
 
 def _host(ip: str) -> str:

@@ -44,11 +44,12 @@ class Platform:
         """A demonstration user's password."""
         return next(str(u["password"]) for u in self.users if u["name"] == name)
 
-    def login(self, name: str, client: httpx.Client | None = None) -> httpx.Client:
-        """Log ``name`` in through the development IAM, as a browser would; close the client."""
-        client = client or httpx.Client(base_url=self.url, timeout=60)
-        login(client, self.url, name, self.password(name))
-        return client
+    @contextlib.contextmanager
+    def login(self, name: str) -> Iterator[httpx.Client]:
+        """A client that has logged ``name`` in through the development IAM, as a browser would."""
+        with httpx.Client(base_url=self.url, timeout=60) as client:
+            login(client, self.url, name, self.password(name))
+            yield client
 
     def token(self, name: str) -> str:
         """A new API token of a person's own, made after logging in."""
@@ -60,7 +61,7 @@ class Platform:
             return str(answer.json()["token"])
 
     def api(self, name: str) -> httpx.Client:
-        """A client of the hub's REST API with a person's own token; close it."""
+        """A client of the hub's REST API with a person's own token; use it in a ``with``."""
         headers = {"Authorization": f"token {self.token(name)}"}
         return httpx.Client(base_url=f"{self.url}/hub/api", headers=headers, timeout=60)
 
