@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from arcetri_hub.pages.api import ServerApi
 from arcetri_hub.pages.csp import ContentSecurity, NonceExtension
+from arcetri_hub.pages.home import HomePage, NewSession
 from arcetri_hub.pages.live import OffersNow
+from arcetri_hub.pages.pending import NotRunning, SpawnPending
 from arcetri_hub.pages.spawn import SpawnPage
 from arcetri_hub.pages.static import STATIC, Static, asset
+from arcetri_hub.pages.stop import RemoveServer, StopSession
 
 if TYPE_CHECKING:
     from jupyterhub.user import User
@@ -32,6 +35,14 @@ def handlers(platform: PagesPlatform) -> list[tuple[str, type, dict[str, Any]]]:
         (r"/spawn", SpawnPage, known),
         (r"/spawn/([^/]+)", SpawnPage, known),
         (r"/spawn/([^/]+)/([^/]+)", SpawnPage, known),
+        (r"/spawn-pending/([^/]+)", SpawnPending, known),
+        (r"/spawn-pending/([^/]+)/([^/]+)", SpawnPending, known),
+        (r"/user/(?P<user_name>[^/]+)(?P<user_path>/.*)?", NotRunning, known),
+        (r"/home", HomePage, known),
+        (r"/arcetri/new", NewSession, known),
+        (r"/arcetri/stop/([^/]+)", StopSession, known),
+        (r"/arcetri/stop/([^/]+)/([^/]+)", StopSession, known),
+        (r"/arcetri/remove/([^/]+)/([^/]+)", RemoveServer, known),
         (r"/api/users/([^/]+)/server", ServerApi, known),
         (r"/api/users/([^/]+)/servers/([^/]*)", ServerApi, known),
         (r"/arcetri/offers", OffersNow, known),

@@ -43,7 +43,11 @@ def used(flavor_type: FlavorType, share: Fraction, cpu: float, hours: float) -> 
 
 
 def span(duration: timedelta) -> str:
-    """A duration in its two largest units: ``2 d 3 h``, ``45 min``."""
+    """A duration in its two largest units: ``2 d 3 h``, ``45 min``; it stays on one line."""
+    return _span(duration).replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def _span(duration: timedelta) -> str:
     minutes = max(int(duration.total_seconds() // 60), 0)
     days, rest = divmod(minutes, 1440)
     hours, minutes = divmod(rest, 60)

@@ -21,7 +21,7 @@ class ServerApi(
     JsonErrors,
     LimitedBody,
     PlatformHandler,
-    UserServerAPIHandler,  # type: ignore[misc]  # JupyterHub is not typed
+    UserServerAPIHandler,
 ):
     """``/hub/api/users/:name/server`` and ``/hub/api/users/:name/servers/:server``."""
 

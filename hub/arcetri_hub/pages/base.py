@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from jupyterhub.user import User
 
 
-class PlatformHandler(BaseHandler):  # type: ignore[misc]  # JupyterHub is not typed
+class PlatformHandler(BaseHandler):
     """A handler that knows the platform."""
 
     platform: PagesPlatform
@@ -43,7 +43,7 @@ class PlatformHandler(BaseHandler):  # type: ignore[misc]  # JupyterHub is not t
         return str(url_path_join(self.hub.base_url, *(url_escape_path(p) for p in parts if p)))
 
 
-class JsonErrors(BaseHandler):  # type: ignore[misc]  # JupyterHub is not typed
+class JsonErrors(BaseHandler):
     """Answers errors as ``{status, code, message, remedy}``."""
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:

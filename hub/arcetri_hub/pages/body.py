@@ -20,7 +20,7 @@ BODY_LIMIT = 64 * 1024
 """Bytes; a choice needs a few hundred."""
 
 
-class BodyTooLarge(ArcetriError):  # noqa: N818 - named as the tree of arcetri_spawner.errors
+class BodyTooLarge(ArcetriError):
     """The request's body is longer than ``BODY_LIMIT``."""
 
     default_code = "body_too_large"
@@ -41,7 +41,7 @@ def invalid(problem: str) -> Denied:
 
 
 @stream_request_body
-class LimitedBody(BaseHandler):  # type: ignore[misc]  # JupyterHub is not typed
+class LimitedBody(BaseHandler):
     """A handler whose bodies are refused as soon as they are too long, and never kept.
 
     The body arrives after ``prepare``, so that a cross-site token must come in the query or in a

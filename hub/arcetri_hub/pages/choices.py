@@ -264,11 +264,11 @@ def _mounts(catalog: Catalog, identity: Identity, charged: str) -> tuple[Mounted
 
 
 def _groups(offers: Offers, wished: str, titles: Mapping[str, str]) -> tuple[Tile, ...]:
-    if all(len(offer.groups) < 2 for offer in offers.offers):
-        return ()
+    # A flavour's lone grantor is charged without being asked for.
+    contested = [offer for offer in offers.offers if len(offer.groups) > 1]
     found: dict[str, GroupOffer] = {}
     flavors: dict[str, list[str]] = {}
-    for offer in offers.offers:
+    for offer in contested:
         for group in offer.groups:
             found.setdefault(group.group, group)
             flavors.setdefault(group.group, []).append(titles[offer.flavor])

@@ -40,18 +40,23 @@ class NonceExtension(Extension):
         return _SCRIPT_TAG.sub(f'<script nonce="{PLACEHOLDER}"', source)
 
 
-def policy(nonce: str) -> str:
+def policy(nonce: str, *, style_elements: bool = False) -> str:
     """The header's value for one response.
+
+    Args:
+        nonce: What the page's script tags carry.
+        style_elements: True for JupyterHub's admin page, whose framework makes them in the browser.
 
     ``strict-dynamic`` lets RequireJS, itself loaded with the nonce, load JupyterHub's modules, and
     makes an injected ``<script src="/user/...">`` as powerless as an inline one. Attribute styles
     stay allowed because JupyterHub's templates hide elements with them; style elements do not.
     """
+    styles = "'self' 'unsafe-inline'" if style_elements else "'self'"
     return "; ".join(
         (
             "default-src 'none'",
             f"script-src 'nonce-{nonce}' 'strict-dynamic'",
-            "style-src 'self'",
+            f"style-src {styles}",
             "style-src-attr 'unsafe-inline'",
             "img-src 'self' data:",
             "font-src 'self'",
@@ -73,16 +78,20 @@ class ContentSecurity(OutputTransform):
         super().__init__(request)
         self._nonce = secrets.token_urlsafe(_BYTES)
         self._html = False
+        self._style_elements = request.path.endswith("/hub/admin")
 
     def transform_first_chunk(
         self, status_code: int, headers: HTTPHeaders, chunk: bytes, finishing: bool
     ) -> tuple[int, HTTPHeaders, bytes]:
         """Set the headers of an HTML page and fill in its nonce."""
         headers["X-Content-Type-Options"] = "nosniff"
-        headers["Referrer-Policy"] = "same-origin"
+        # A login's pages ask for a stricter one.
+        headers.setdefault("Referrer-Policy", "same-origin")
         self._html = headers.get("Content-Type", "").startswith("text/html")
         if self._html:
-            headers["Content-Security-Policy"] = policy(self._nonce)
+            headers["Content-Security-Policy"] = policy(
+                self._nonce, style_elements=self._style_elements
+            )
             # A page revalidated from a cache would carry an old nonce under a new header.
             headers["Cache-Control"] = "no-store"
             if "Etag" in headers:

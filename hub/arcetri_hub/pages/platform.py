@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from arcetri_hub.metrics import Metrics
+    from arcetri_hub.reaper import Notice
     from arcetri_spawner.catalog import CatalogHolder
     from arcetri_spawner.identity import IdentitySource
     from arcetri_spawner.service import SessionService
@@ -38,4 +39,8 @@ class PagesPlatform(Protocol):
     @property
     def metrics(self) -> Metrics:
         """Where the pages count."""
+        ...
+
+    def notices(self, username: str) -> list[Notice]:
+        """The announced ends of a user's sessions."""
         ...

@@ -46,7 +46,7 @@ class Refusal:
         return noun if noun in ("flavor", "group", "environment", "size") else ""
 
 
-class Refused(HTTPError):  # noqa: N818 - named for what it says, as Denied and Busy are
+class Refused(HTTPError):
     """Ends a request with the answer that fits an error of ours."""
 
     def __init__(self, error: ArcetriError) -> None:

@@ -16,6 +16,7 @@ from arcetri_hub.pages.body import LimitedBody, options_from_form
 from arcetri_hub.pages.choices import Choice, spawn_page
 from arcetri_hub.pages.refusals import Refusal, refusal_of
 from arcetri_hub.pages.servers import forget_failed, is_active, is_ready
+from arcetri_hub.pages.wording import ended
 from arcetri_spawner.errors import ArcetriError
 from arcetri_spawner.policy import OPTION_KEYS
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from jupyterhub.user import User
 
 
-class SpawnPage(LimitedBody, PlatformHandler, SpawnHandler):  # type: ignore[misc]  # not typed
+class SpawnPage(LimitedBody, PlatformHandler, SpawnHandler):
     """``/hub/spawn[/user[/server]]``."""
 
     @authenticated
@@ -87,10 +88,10 @@ class SpawnPage(LimitedBody, PlatformHandler, SpawnHandler):  # type: ignore[mis
         platform = self.platform
         identity = await platform.identities.known(user.name)
         offers = await platform.service.offers(identity, server_name)
-        last = await platform.store.last_choice(identity.account_id)
-        ended = await platform.store.last_ended(identity.account_id, server_name)
+        chosen = await platform.store.last_choice(identity.account_id)
+        last = await platform.store.last_ended(identity.account_id, server_name)
         catalog = platform.catalogs.current.catalog
-        page = spawn_page(catalog, identity, offers, [*wishes, _posted(last or {})])
+        page = spawn_page(catalog, identity, offers, [*wishes, _posted(chosen or {})])
         query = {"_xsrf": self.xsrf_token.decode("ascii")}
         if target := self.get_query_argument("next", ""):
             query["next"] = target
@@ -101,7 +102,7 @@ class SpawnPage(LimitedBody, PlatformHandler, SpawnHandler):  # type: ignore[mis
                 server_name=server_name,
                 page=page,
                 refusal=refusal,
-                last_ended=_ended(ended, catalog.site.timezone),
+                last_ended=ended(last, catalog.site.timezone, amounts.utc_now()),
                 identity=identity,
                 site=catalog.site,
                 url=url_concat(self.request.path, query),
@@ -123,27 +124,3 @@ class SpawnPage(LimitedBody, PlatformHandler, SpawnHandler):  # type: ignore[mis
 def _posted(raw: Mapping[str, Any]) -> Choice:
     """What was chosen, as far as it can be shown again."""
     return Choice(**{k: v for k in OPTION_KEYS if isinstance(v := raw.get(k), str)})
-
-
-def _ended(ended: Any, timezone: str) -> dict[str, str] | None:
-    """How this server's last session ended, where its user should hear of it."""
-    if ended is None:
-        return None
-    reason, message, at = ended
-    sentence = message or _ENDS.get(reason, "")
-    if not sentence:
-        return None
-    return {"sentence": sentence, "at": amounts.moment(at, timezone, amounts.utc_now())}
-
-
-_ENDS = {
-    "idle": "Your last session was ended because nothing ran in it.",
-    "lifetime": "Your last session reached the longest time a session may run.",
-    "killed": "Your last session was killed, perhaps because it needed more memory than it had.",
-    "lost": "Your last session ended while the platform was not running.",
-    "interrupted": "Your last start was interrupted when the platform restarted. Ask again.",
-    "start_interrupted": "Your last start was interrupted. Ask again.",
-    "start_failed": "Your last session could not be started.",
-    "shutdown": "Your last session ended with the platform.",
-}
-"""Sentences for ends that their user did not ask for; other reasons are no news."""

@@ -11,7 +11,7 @@ from jupyterhub.handlers.static import CacheControlStaticFilesHandler
 STATIC = Path(__file__).parent.parent / "static"
 
 
-class Static(CacheControlStaticFilesHandler):  # type: ignore[misc]  # JupyterHub is not typed
+class Static(CacheControlStaticFilesHandler):
     """``/hub/arcetri/static/...``; a link that names a file's digest may be kept for a year."""
 
     def get_cache_time(self, path: str, modified: object, mime_type: str) -> int:  # noqa: ARG002

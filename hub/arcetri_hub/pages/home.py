@@ -1,0 +1,95 @@
+"""The home page: what runs, what it has cost so far, and the way to start and stop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jupyterhub.handlers.pages import HomeHandler
+from jupyterhub.slugs import is_valid_safe_slug, safe_slug
+from tornado.httputil import url_concat
+from tornado.web import authenticated
+
+from arcetri_hub.pages import amounts
+from arcetri_hub.pages.base import PlatformHandler
+from arcetri_hub.pages.refusals import Refused
+from arcetri_hub.pages.servers import is_active, is_ready
+from arcetri_hub.pages.sessions import session_cards
+from arcetri_hub.pages.wording import ended
+from arcetri_spawner.errors import ArcetriError
+
+if TYPE_CHECKING:
+    from jupyterhub.user import User
+
+
+class HomePage(PlatformHandler, HomeHandler):
+    """``/hub/home``."""
+
+    @authenticated
+    async def get(self) -> None:
+        """Show the user's sessions."""
+        user = self.current_user
+        if user.running:
+            # A server that died is noticed now rather than at the next poll.
+            await user.spawner.poll_and_notify()
+        await self.show()
+
+    async def show(self, *, name_error: str = "", wanted: str = "") -> None:
+        """Render the page, perhaps with what was wrong with a name for a new session."""
+        user, platform = self.current_user, self.platform
+        catalog = platform.catalogs.current.catalog
+        now = amounts.utc_now()
+        try:
+            identity = await platform.identities.known(user.name)
+            rows = await platform.service.live()
+            last = await platform.store.last_ended(identity.account_id, "")
+        except ArcetriError as error:
+            raise Refused(error) from error
+        cards = session_cards(rows, user.name, catalog, now)
+        self.finish(
+            await self.render_template(
+                "home.html",
+                user=user,
+                identity=identity,
+                sessions=cards,
+                stopped=self._stopped(user, {card.server_name for card in cards}),
+                notices=platform.notices(user.name),
+                last_ended=None if cards else ended(last, catalog.site.timezone, now),
+                limits=catalog.limits,
+                wanted=wanted,
+                name_error=name_error,
+                is_ready=lambda server: is_ready(user, server),
+                server_url=user.server_url,
+                spawn_url=lambda server: self.hub_url("spawn", user.name, server),
+                pending_url=lambda server: self.hub_url("spawn-pending", user.name, server),
+                stop_url=lambda server: self._action("stop", server),
+                remove_url=lambda server: self._action("remove", server),
+            )
+        )
+
+    def _action(self, verb: str, server_name: str) -> str:
+        url = self.hub_url("arcetri", verb, self.current_user.name, server_name)
+        return str(url_concat(url, {"_xsrf": self.xsrf_token.decode("ascii")}))
+
+    @staticmethod
+    def _stopped(user: User, live: set[str]) -> list[str]:
+        """Named servers that exist but do not run, so that they can be started or removed."""
+        return sorted(
+            name
+            for name in user.orm_spawners
+            if name and name not in live and not is_active(user, name)
+        )
+
+
+class NewSession(HomePage):
+    """``/hub/arcetri/new?name=``: from a name to the spawn page of a server with that name."""
+
+    @authenticated
+    async def get(self) -> None:
+        """Go to the spawn page; nothing is made before something is started there."""
+        wanted = self.get_query_argument("name", "")
+        name = wanted if is_valid_safe_slug(wanted) else safe_slug(wanted) if wanted else ""
+        if not name:
+            self.set_status(400)
+            await self.show(name_error="Give the session a name, such as training.", wanted=wanted)
+            return
+        self.redirect(self.hub_url("spawn", self.current_user.name, name))

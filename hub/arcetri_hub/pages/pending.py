@@ -1,0 +1,68 @@
+"""While a session starts, and when it did not or does not run: what happens, why, what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jupyterhub.handlers.base import UserUrlHandler
+from jupyterhub.handlers.pages import SpawnPendingHandler
+from tornado.httputil import url_concat
+
+from arcetri_hub.pages import amounts
+from arcetri_hub.pages.base import PlatformHandler
+from arcetri_hub.pages.refusals import refusal_of
+from arcetri_hub.pages.servers import spawner_of
+from arcetri_hub.pages.wording import ended
+from arcetri_spawner.policy import OPTION_KEYS
+
+
+class _Explains(PlatformHandler):
+    """Adds to JupyterHub's pages what it does not know of a session."""
+
+    def render_template(self, name: str, sync: bool = False, **known: Any) -> Any:
+        """Render a template, with more for the pages that are ours."""
+        if sync or name not in ("spawn_pending.html", "not_running.html", "stop_pending.html"):
+            return super().render_template(name, sync=sync, **known)
+        return self._explained(name, known)
+
+    async def _explained(self, name: str, known: dict[str, Any]) -> Any:
+        user = known["user"]
+        spawner = known.get("spawner")
+        server_name = known.get("server_name") or (spawner.name if spawner else "")
+        catalog = self.platform.catalogs.current.catalog
+        choice = _choice(spawner or spawner_of(user, server_name))
+        flavor = catalog.flavors.get(choice.get("flavor", ""))
+        more: dict[str, Any] = {
+            "for_user": user,
+            "server_name": server_name,
+            "choice": choice,
+            "title": flavor.title if flavor else "",
+            "ask_url": self._with_token("spawn", user.name, server_name),
+            "stop_url": self._with_token("arcetri", "stop", user.name, server_name),
+            "choose_url": self.hub_url("spawn", user.name, server_name),
+        }
+        if known.get("failed"):
+            more["refusal"] = refusal_of(known.get("exception"))
+        elif name == "not_running.html":
+            identity = await self.platform.identities.known(user.name)
+            last = await self.platform.store.last_ended(identity.account_id, server_name)
+            more["last_ended"] = ended(last, catalog.site.timezone, amounts.utc_now())
+        return await super().render_template(name, **{**known, **more})
+
+    def _with_token(self, *parts: str) -> str:
+        url = self.hub_url(*parts)
+        return str(url_concat(url, {"_xsrf": self.xsrf_token.decode("ascii")}))
+
+
+class SpawnPending(_Explains, SpawnPendingHandler):
+    """``/hub/spawn-pending/:user[/:server]``."""
+
+
+class NotRunning(_Explains, UserUrlHandler):
+    """``/hub/user/...``: a link into a session that does not run."""
+
+
+def _choice(spawner: Any) -> dict[str, str]:
+    """What was asked for, so that one click can ask for it again."""
+    options = (getattr(spawner, "user_options", None) or {}) if spawner else {}
+    return {k: v for k in OPTION_KEYS if isinstance(v := options.get(k), str)}

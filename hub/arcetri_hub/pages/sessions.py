@@ -1,0 +1,79 @@
+"""A person's sessions as the home page shows them; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from arcetri_hub.pages import amounts
+from arcetri_hub.pages.choices import group_title
+from arcetri_hub.pages.wording import STATES
+from arcetri_spawner.catalog.models import Catalog
+from arcetri_spawner.policy.model import Grant
+from arcetri_spawner.service import LiveRow
+
+
+@dataclass(frozen=True, slots=True)
+class SessionCard:
+    """One live session."""
+
+    server_name: str
+    title: str
+    state: str
+    running: bool
+    simulated: bool
+    devices: tuple[str, ...]
+    environment: str
+    size: str
+    charged: str
+    since: str
+    used: str
+    ends: str
+    """When its lifetime is over, in words; empty before it runs."""
+
+
+def session_cards(
+    rows: Iterable[LiveRow], username: str, catalog: Catalog, now: datetime
+) -> tuple[SessionCard, ...]:
+    """Lay out the live sessions of one person, oldest first."""
+    return tuple(_card(row, catalog, now) for row in rows if row.grant.username == username)
+
+
+def _card(row: LiveRow, catalog: Catalog, now: datetime) -> SessionCard:
+    grant, session = row.grant, row.session
+    zone = catalog.site.timezone
+    devices = session.devices if session else ()
+    flavor = catalog.flavors.get(grant.flavor)
+    environment = catalog.environments.get(grant.environment)
+    size = catalog.sizes.get(grant.size)
+    group = catalog.groups.get(grant.group)
+    return SessionCard(
+        server_name=grant.server_name,
+        title=flavor.title if flavor else grant.flavor,
+        state=STATES.get(row.state, row.state),
+        running=row.state == "running",
+        simulated=any(device.simulated for device in devices),
+        devices=tuple(f"{device.model} {device.uuid}" for device in devices),
+        environment=environment.title if environment else grant.environment,
+        size=(size.title if size else "") or grant.size.capitalize(),
+        charged=group_title(grant.group, group.title if group else ""),
+        since=_since(row, zone, now),
+        used=_used(grant, session.started, now) if session else "",
+        ends=_ends(grant, session.started, zone, now) if session else "",
+    )
+
+
+def _since(row: LiveRow, zone: str, now: datetime) -> str:
+    at = row.session.started if row.session else row.asked
+    return f"{amounts.moment(at, zone, now)} ({amounts.span(now - at)})"
+
+
+def _used(grant: Grant, started: datetime, now: datetime) -> str:
+    hours = max((now - started) / timedelta(hours=1), 0.0)
+    return amounts.used(grant.flavor_type, grant.share, grant.cpu, hours)
+
+
+def _ends(grant: Grant, started: datetime, zone: str, now: datetime) -> str:
+    end = started + grant.lifetime
+    return f"{amounts.moment(end, zone, now)} (in {amounts.span(end - now)})"

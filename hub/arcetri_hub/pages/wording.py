@@ -1,0 +1,53 @@
+"""Sentences for how sessions ended and where they are, the same on every page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from arcetri_hub.pages import amounts
+
+ENDS = {
+    "idle": "Your last session was ended because nothing ran in it.",
+    "lifetime": "Your last session reached the longest time a session may run.",
+    "killed": "Your last session was killed, perhaps because it needed more memory than it had.",
+    "lost": "Your last session ended while the platform was not running.",
+    "interrupted": "Your last start was interrupted when the platform restarted. Ask again.",
+    "start_interrupted": "Your last start was interrupted. Ask again.",
+    "start_failed": "Your last session could not be started.",
+    "shutdown": "Your last session ended with the platform.",
+}
+"""Sentences for ends that their user did not ask for; other reasons are no news."""
+
+STATES = {
+    "waiting": "waiting",
+    "admitted": "about to start",
+    "starting": "starting",
+    "running": "running",
+    "ending": "stopping",
+}
+"""Where a session is, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a server's last session ended."""
+
+    code: str
+    sentence: str
+    at: str
+
+
+def ended(last: tuple[str, str, datetime] | None, timezone: str, now: datetime) -> Ended | None:
+    """Say how the last session ended, where its user should hear of it.
+
+    Args:
+        last: Reason, message and time, as the store has them; None when nothing ended yet.
+        timezone: The site's.
+        now: To leave out today's date.
+    """
+    if last is None:
+        return None
+    code, message, at = last
+    sentence = message or ENDS.get(code, "")
+    return Ended(code, sentence, amounts.moment(at, timezone, now)) if sentence else None

@@ -1,0 +1,59 @@
+// Follows JupyterHub's progress events, and opens the session when it answers.
+"use strict";
+
+(() => {
+  const page = document.getElementById("pending");
+  const bar = document.getElementById("progress-bar");
+  const message = document.getElementById("progress-message");
+  const log = document.getElementById("progress-log");
+  const source = new EventSource(page.dataset.progress);
+
+  function details(event) {
+    if (!event.html_message) {
+      return "";
+    }
+    // Only its text is used: nothing an event carries becomes part of this page's markup.
+    const parsed = new DOMParser().parseFromString(event.html_message, "text/html");
+    return parsed.querySelector("pre")?.textContent ?? "";
+  }
+
+  function note(text, more) {
+    const line = document.createElement("li");
+    line.textContent = text;
+    if (more) {
+      const raw = document.createElement("pre");
+      raw.textContent = more;
+      line.append(raw);
+    }
+    log.append(line);
+  }
+
+  // The page answers with the session when it is ready, or says why it did not start.
+  function again() {
+    source.close();
+    window.location.reload();
+  }
+
+  source.addEventListener("message", (received) => {
+    const event = JSON.parse(received.data);
+    if (event.progress !== undefined) {
+      bar.value = Math.max(bar.value, event.progress);
+      bar.textContent = `${event.progress} %`;
+    }
+    if (event.ready || event.failed) {
+      again();
+      return;
+    }
+    if (event.message) {
+      if (message.textContent !== event.message) {
+        message.textContent = event.message;
+      }
+      note(event.message, details(event));
+    }
+  });
+  source.addEventListener("error", () => {
+    if (source.readyState === EventSource.CLOSED) {
+      window.setTimeout(again, 2000);
+    }
+  });
+})();
