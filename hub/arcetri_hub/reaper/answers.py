@@ -13,7 +13,7 @@ BUSY_STATES = frozenset({"busy", "starting", "restarting", "autorestarting"})
 """Kernel states in which something is being done for the user."""
 
 
-class Unreadable(ValueError):  # noqa: N818 - a state of the answer, no error of ours
+class Unreadable(ValueError):
     """An answer that is not what jupyter-server's API gives."""
 
 

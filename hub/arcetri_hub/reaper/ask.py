@@ -14,7 +14,7 @@ MAX_ANSWER: Final = 1 << 20
 """Bytes of one answer; a session that says more is not believed."""
 
 
-class Unasked(Exception):  # noqa: N818 - no error of ours: the session's state of being unaskable
+class Unasked(Exception):
     """The session gave no answer that says what it does."""
 
 

@@ -181,6 +181,24 @@ def decide(memory: Memory, now: Moment, limits: Limits, *, asked: bool) -> tuple
     )
 
 
+def next_change(memory: Memory, now: Moment, limits: Limits) -> float | None:
+    """Seconds until the verdict changes if nothing happens meanwhile; None when that is unknown."""
+    coming = [
+        moment - now.steady
+        for since, warned, limit in (
+            (memory.active, memory.warned_idle, limits.idle),
+            (memory.born, memory.warned_lifetime, limits.lifetime),
+        )
+        if (
+            moment := since + _warn_after(limit, limits.grace)
+            if warned is None
+            else _due(since, warned, limit, limits.grace)
+        )
+        > now.steady
+    ]
+    return min(coming, default=None)
+
+
 def _warn_after(limit: timedelta, grace: timedelta) -> float:
     """Seconds after which the end is announced: in time for the grace, not before half-way."""
     return max(limit / 2, limit - grace).total_seconds()

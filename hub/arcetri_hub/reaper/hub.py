@@ -9,12 +9,12 @@ from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID
 
-from arcetri_spawner.backends.base import Session
-from arcetri_spawner.policy.model import Grant
 from jupyterhub import orm
 from jupyterhub.utils import url_escape_path, url_path_join
 
 from arcetri_hub.reaper.decide import Limits, Moment
+from arcetri_spawner.backends.base import Session
+from arcetri_spawner.policy.model import Grant
 
 SERVICE: Final = "arcetri-reaper"
 """The JupyterHub service that owns the tokens; it has no process and no token of its own."""

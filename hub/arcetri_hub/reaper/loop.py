@@ -16,11 +16,13 @@ from arcetri_hub.reaper.ask import Unasked
 from arcetri_hub.reaper.decide import (
     Activity,
     End,
+    Limits,
     Memory,
     Moment,
     Warn,
     decide,
     meet,
+    next_change,
     note_answer,
     note_hub,
     worth_asking,
@@ -33,6 +35,7 @@ log = structlog.get_logger(__name__)
 BACKOFF_START: Final = 30.0
 BACKOFF_MOST: Final = 600.0
 ENDS_AT_ONCE: Final = 8
+SHORTEST_PAUSE: Final = 0.5
 
 
 class View(Protocol):
@@ -71,6 +74,7 @@ class Ender(Protocol):
 class _Known:
     """What is kept of one session between looks."""
 
+    limits: Limits
     memory: Memory
     notices: tuple[Notice, ...] = ()
     failures: int = 0
@@ -93,7 +97,16 @@ class Reaper:
         zone: Callable[[], ZoneInfo] = lambda: ZoneInfo("UTC"),
         interval: float = 30.0,
     ) -> None:
-        """Look at the sessions of ``view`` every ``interval`` seconds once ``run`` runs."""
+        """Look at the sessions of ``view`` once ``run`` runs.
+
+        Args:
+            view: Where the sessions are.
+            asker: Asks one.
+            end: Ends one.
+            clock: Tells the time.
+            zone: The site's time zone, for what users read.
+            interval: Seconds between two looks; fewer when a warning or an end is due sooner.
+        """
         self._view = view
         self._asker = asker
         self._end = end
@@ -131,7 +144,16 @@ class Reaper:
                 await self.look()
             except Exception:
                 log.exception("could not look for idle sessions")
-            await asyncio.sleep(self._interval)
+            await asyncio.sleep(self._pause())
+
+    def _pause(self) -> float:
+        now = self._clock()
+        coming = [
+            seconds
+            for known in self._known.values()
+            if (seconds := next_change(known.memory, now, known.limits)) is not None
+        ]
+        return max(min([self._interval, *coming]), min(SHORTEST_PAUSE, self._interval))
 
     async def close(self) -> None:
         """Give up ends that are under way; the service finishes or undoes its own part."""
@@ -148,7 +170,9 @@ class Reaper:
         for target in targets:
             known = self._known.get(target.session_id)
             if known is None:
-                known = self._known[target.session_id] = _Known(meet(now, target.started))
+                known = self._known[target.session_id] = _Known(
+                    target.limits, meet(now, target.started)
+                )
                 self._usernames[target.session_id] = target.username
             known.memory = note_hub(known.memory, now, target.hub_stamp)
         # The asker bounds how many are asked at the same time.

@@ -21,6 +21,7 @@ from arcetri_hub.reaper.decide import (
     Warn,
     decide,
     meet,
+    next_change,
     note_answer,
     note_hub,
     worth_asking,
@@ -212,6 +213,22 @@ def test_without_grace_the_end_comes_at_the_limit() -> None:
     world = World(limits=limits).start()
     assert world.passes(9).look() == Keep()
     assert ends(world.passes(1).look()) is EndReason.IDLE
+
+
+def test_the_next_look_is_due_when_the_verdict_changes() -> None:
+    world = World().start()
+
+    def minutes_to_wait() -> float | None:
+        assert world.memory is not None
+        seconds = next_change(world.memory, world.now, world.limits)
+        return None if seconds is None else seconds / MINUTE
+
+    assert world.look() == Keep()
+    assert minutes_to_wait() == 55
+    assert isinstance(world.passes(56).look(), Warn)
+    assert minutes_to_wait() == pytest.approx(5)
+    world.look(answers=False)
+    assert minutes_to_wait() == 3 * 1440 - 5 - 56, "what cannot be asked changes nothing soon"
 
 
 @given(

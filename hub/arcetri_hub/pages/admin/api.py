@@ -17,7 +17,7 @@ from arcetri_spawner.errors import ArcetriError
 _STATUS = {Outcome.ENDED: 204, Outcome.ENDING: 202}
 
 
-class _Api(JsonErrors, AdminHandler, APIHandler):  # type: ignore[misc]  # JupyterHub is not typed
+class _Api(JsonErrors, AdminHandler, APIHandler):
     async def check(self) -> str:
         """Refuse people who are no admins; a service needs its scopes only. Return who asks."""
         if self.current_user.kind != "user":
