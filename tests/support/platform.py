@@ -6,21 +6,26 @@ import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
+from uuid import UUID
 
 import httpx
 import psutil
 import pytest
 
 from arcetri_hub.up import ports
+from arcetri_hub.up.statefolder import MARKER
+from arcetri_spawner.backends.local.procs import sessions_of
 
 START_PATIENCE = 180.0
 STOP_PATIENCE = 90.0
@@ -64,6 +69,54 @@ class Platform:
         """A client of the hub's REST API with a person's own token; use it in a ``with``."""
         headers = {"Authorization": f"token {self.token(name)}"}
         return httpx.Client(base_url=f"{self.url}/hub/api", headers=headers, timeout=60)
+
+    def start_session(self, name: str, server_name: str = "", **options: str) -> UUID:
+        """Start a session by REST, wait until it is ready, and return its id.
+
+        Raises:
+            AssertionError: It was refused or failed; the message has the hub's log.
+        """
+        path = f"/users/{name}/servers/{server_name}" if server_name else f"/users/{name}/server"
+        with self.api(name) as api:
+            answer = api.post(path, json=options)
+            assert answer.status_code in (201, 202), answer.text
+            until(
+                lambda: not self.server(api, name, server_name).get("pending"),
+                "the session is started",
+            )
+            server = self.server(api, name, server_name)
+        assert server.get("ready"), self.logs()
+        return next(
+            UUID(row[0])
+            for row in self.rows(
+                "select id from arcetri_request where username = ? and server_name = ?"
+                " and state != 'ended'",
+                name,
+                server_name,
+            )
+        )
+
+    @staticmethod
+    def server(api: httpx.Client, name: str, server_name: str = "") -> dict[str, Any]:
+        """What the hub says of a server; empty when there is none."""
+        answer = api.get(f"/users/{name}")
+        answer.raise_for_status()
+        return dict(answer.json()["servers"].get(server_name) or {})
+
+    def sessions(self) -> dict[UUID, list[int]]:
+        """The processes of each session of this state folder that runs now."""
+        marker = json.loads((self.state / MARKER).read_text(encoding="utf-8"))
+        found = sessions_of(marker["instance"])
+        return {key: sorted(stat.pid for stat in stats) for key, stats in found.items()}
+
+    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """What the platform's database has."""
+        with contextlib.closing(sqlite3.connect(self.state / "arcetri.sqlite")) as database:
+            return database.execute(query, values).fetchall()
+
+    def leases(self) -> list[str]:
+        """The leased devices."""
+        return [str(row[0]) for row in self.rows("select device_uuid from arcetri_lease")]
 
     def child(self, word: str) -> int:
         """The pid of the supervisor's child whose command line contains ``word``."""
@@ -180,6 +233,18 @@ def shared_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platfo
     """One platform for a module's tests that do not disturb each other."""
     with running(tmp_path_factory.mktemp("platform") / "state") as started:
         yield started
+
+
+def until(condition: Callable[[], object], what: str, patience: float = 120) -> None:
+    """Wait until ``condition`` holds.
+
+    Raises:
+        AssertionError: It does not within ``patience`` seconds, a bound for a busy machine.
+    """
+    deadline = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {patience:.0f} seconds: {what}"
+        time.sleep(0.1)
 
 
 def xsrf(client: httpx.Client) -> dict[str, str]:
