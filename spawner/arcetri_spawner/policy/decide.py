@@ -146,6 +146,7 @@ def waiting_reason(
         now or grant.decided_at,
         server_name=grant.server_name,
         ignoring=grant.request_id,
+        granted=True,
     )
     found = situation.waiting(grant.flavor, grant.group, grant.quota)
     return found[0] if found else None

@@ -9,6 +9,7 @@ from arcetri_spawner.errors import Denied
 from arcetri_spawner.groups import EVERYONE, GroupPath, normalize_group
 from arcetri_spawner.policy import reasons
 from arcetri_spawner.policy.model import Options
+from arcetri_spawner.policy.wording import listed
 
 OPTION_KEYS: Final = ("group", "flavor", "environment", "size")
 """The only keys of ``user_options``."""
@@ -67,7 +68,7 @@ def _unknown_keys(raw: Mapping[object, object]) -> str:
             unknown.append(f'"{key[:40]}"' if isinstance(key, str) else _kind(key))
         if len(unknown) == 3:
             break
-    return f"it has keys that do not exist, such as {reasons.listed(unknown, last='and')}"
+    return f"it has keys that do not exist, such as {listed(unknown, last='and')}"
 
 
 def _kind(value: object) -> str:

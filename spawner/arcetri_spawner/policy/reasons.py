@@ -12,9 +12,19 @@ from datetime import datetime
 from typing import Final
 
 from arcetri_spawner.errors import Busy, Denied
-from arcetri_spawner.groups import EVERYONE, GroupPath
+from arcetri_spawner.groups import GroupPath
 from arcetri_spawner.policy.model import LiveSession, Reason, ReasonKind
 from arcetri_spawner.policy.names import shown
+from arcetri_spawner.policy.wording import (
+    LISTED,
+    choose,
+    group_name,
+    listed,
+    moment_text,
+    named,
+    or_alternative,
+    plural,
+)
 
 REFUSAL_CODES: Final = (
     "invalid_options",
@@ -48,8 +58,6 @@ WAITING_CODES: Final = ("busy_quota", "capacity_unknown", "capacity_none", "busy
 
 ALL_CODES: Final = (*REFUSAL_CODES, *WAITING_CODES)
 
-_LISTED = 8
-
 
 def denied(reason: Reason) -> Denied:
     """Return the exception that refuses for this reason."""
@@ -59,21 +67,6 @@ def denied(reason: Reason) -> Denied:
 def busy(reason: Reason) -> Busy:
     """Return the exception that says it cannot start now for this reason."""
     return Busy(reason.sentence, code=reason.code, remedy=reason.remedy)
-
-
-def listed(items: Iterable[str], *, last: str = "or") -> str:
-    """Join names for a sentence, at most eight of them; ``a, b or c``."""
-    names = [shown(item) for item in items]
-    if len(names) > _LISTED:
-        return f"{', '.join(names[:_LISTED])} and {len(names) - _LISTED} more"
-    if len(names) < 2:
-        return "".join(names)
-    return f"{', '.join(names[:-1])} {last} {names[-1]}"
-
-
-def group_name(group: GroupPath) -> str:
-    """Name a charged group in a sentence."""
-    return "everyone's share" if group == EVERYONE else shown(group, 128)
 
 
 # What refuses whatever the choice -------------------------------------------------------------
@@ -136,7 +129,7 @@ def not_allowed(
     )
     names = list(members)
     allowed = sorted(others)
-    if len(names) + len(allowed) <= _LISTED:
+    if len(names) + len(allowed) <= LISTED:
         target = listed([*names, *allowed]) or "a group (none is listed yet)"
     elif names:
         target = listed(names)
@@ -175,8 +168,8 @@ def session_limit(held: Sequence[LiveSession], limit: int) -> Reason:
     """The person holds as many sessions as a user may."""
     return _refuse(
         "session_limit",
-        f"You hold {len(held)} of the {limit} {_plural(limit, 'session')} that a user may hold.",
-        f"Stop one of them first: {_named(held)}. The limit is limits.sessions in profiles.yaml.",
+        f"You hold {len(held)} of the {limit} {plural(limit, 'session')} that a user may hold.",
+        f"Stop one of them first: {named(held)}. The limit is limits.sessions in profiles.yaml.",
     )
 
 
@@ -184,9 +177,9 @@ def request_limit(asked: Sequence[LiveSession], limit: int) -> Reason:
     """The person asked for as many sessions as a user may."""
     return _refuse(
         "request_limit",
-        f"You have {len(asked)} of the {limit} {_plural(limit, 'request')} that a user may have"
+        f"You have {len(asked)} of the {limit} {plural(limit, 'request')} that a user may have"
         " waiting or running.",
-        f"Stop or cancel one of them first: {_named(asked)}."
+        f"Stop or cancel one of them first: {named(asked)}."
         " The limit is limits.requests in profiles.yaml.",
     )
 
@@ -199,7 +192,7 @@ def flavor_required(offered: Iterable[str]) -> Reason:
     return _refuse(
         "flavor_required",
         "No flavour was chosen.",
-        _choose("flavor", offered, none="None of your groups grants a flavour."),
+        choose("flavor", offered, none="None of your groups grants a flavour."),
     )
 
 
@@ -208,13 +201,13 @@ def flavor_not_granted(flavor: str, offered: Iterable[str]) -> Reason:
     return _refuse(
         "flavor_not_granted",
         f'None of your groups grants a flavour "{shown(flavor)}".',
-        _choose("flavor", offered, none="None of your groups grants any flavour."),
+        choose("flavor", offered, none="None of your groups grants any flavour."),
     )
 
 
 def flavor_granted_elsewhere(flavor: str, grantors: Sequence[GroupPath]) -> Reason:
     """The same refusal as ``explain`` words it for admins, with the edit that would change it."""
-    edit = f"in profiles.yaml list {flavor} in the flavors of one of their groups"
+    edit = f"in profiles.yaml list {shown(flavor)} in the flavors of one of their groups"
     return _refuse(
         "flavor_not_granted",
         f'None of your groups grants a flavour "{shown(flavor)}".',
@@ -236,17 +229,17 @@ def maintenance(
         message: The admins' words.
         alternative: Title of a flavour that would start now.
     """
-    when = f" until {_moment(until)}" if until else ""
+    when = f" until {moment_text(until)}" if until else ""
     why = f": {shown(message, 200)}" if message else ""
     after = (
-        f"Start it after {_moment(until)}"
+        f"Start it after {moment_text(until)}"
         if until
-        else f"It returns when maintenance is removed from the flavour {flavor} in profiles.yaml"
+        else f"It returns when maintenance is removed from flavors.{shown(flavor)} in profiles.yaml"
     )
     return _refuse(
         "maintenance",
         f"{shown(title)} is under maintenance{when}{why.removesuffix('.')}.",
-        _or_alternative(after, alternative),
+        or_alternative(after, alternative),
     )
 
 
@@ -255,7 +248,8 @@ def no_environment(flavor: str, title: str) -> Reason:
     return _refuse(
         "no_environment",
         f"No environment here runs on {shown(title)}.",
-        f"In profiles.yaml list {flavor} in the flavors of an environment that is installed here.",
+        f"In profiles.yaml list {shown(flavor)} in the flavors of an environment that is installed"
+        " here.",
     )
 
 
@@ -264,7 +258,7 @@ def no_size(flavor: str, title: str) -> Reason:
     return _refuse(
         "no_size",
         f"No size goes with {shown(title)}.",
-        f"In profiles.yaml list {flavor} in the flavors of a size.",
+        f"In profiles.yaml list {shown(flavor)} in the flavors of a size.",
     )
 
 
@@ -275,8 +269,8 @@ def group_required(title: str, grantors: Sequence[GroupPath]) -> Reason:
     """Several groups grant the flavour and none was chosen."""
     return _refuse(
         "group_required",
-        f"{len(grantors)} of your groups grant {shown(title)}, and none was chosen to be charged.",
-        _choose("group", grantors),
+        f"Several of your groups grant {shown(title)}: choose which one is charged.",
+        choose("group", grantors),
     )
 
 
@@ -285,7 +279,7 @@ def group_not_yours(group: GroupPath, grantors: Sequence[GroupPath]) -> Reason:
     return _refuse(
         "group_not_yours",
         f'You are not in a group "{shown(group, 128)}", so it cannot be charged.',
-        _choose("group", grantors),
+        choose("group", grantors),
     )
 
 
@@ -296,8 +290,9 @@ def group_does_not_grant(
     return _refuse(
         "group_does_not_grant",
         f"{group_name(group)} does not grant {shown(title)}.",
-        _choose("group", grantors)
-        + f" Or an admin lists {flavor} in the flavors of {shown(group, 128)} in profiles.yaml.",
+        choose("group", grantors)
+        + f" Or an admin lists {shown(flavor)} in the flavors of {shown(group, 128)} in"
+        " profiles.yaml.",
     )
 
 
@@ -307,10 +302,10 @@ def flavor_limit(
     """The person holds as many of the flavour as the group allows one user."""
     return _refuse(
         "flavor_limit",
-        f"You hold {len(held)} of the {limit} {_plural(limit, 'session')} with {shown(title)}"
+        f"You hold {len(held)} of the {limit} {plural(limit, 'session')} with {shown(title)}"
         f" that {group_name(group)} allows a user.",
-        f"Stop one of them first: {_named(held)}. The limit is groups.{shown(group, 128)}"
-        f".flavors.{flavor}.limit in profiles.yaml.",
+        f"Stop one of them first: {named(held)}. The limit is groups.{shown(group, 128)}"
+        f".flavors.{shown(flavor)}.limit in profiles.yaml.",
     )
 
 
@@ -322,7 +317,7 @@ def environment_unknown(environment: str, fitting: Iterable[str]) -> Reason:
     return _refuse(
         "environment_unknown",
         f'There is no environment "{shown(environment)}".',
-        _choose("environment", fitting),
+        choose("environment", fitting),
     )
 
 
@@ -331,7 +326,7 @@ def environment_not_for_flavor(environment: str, title: str, fitting: Iterable[s
     return _refuse(
         "environment_not_for_flavor",
         f'The environment "{shown(environment)}" does not run on {shown(title)}.',
-        _choose("environment", fitting),
+        choose("environment", fitting),
     )
 
 
@@ -340,7 +335,7 @@ def environment_unavailable(environment: str, fitting: Iterable[str]) -> Reason:
     return _refuse(
         "environment_unavailable",
         f'The environment "{shown(environment)}" is not installed here.',
-        _choose("environment", fitting)
+        choose("environment", fitting)
         + f" Or an admin sets environments.{shown(environment)}.local in profiles.yaml to an"
         " interpreter that is.",
     )
@@ -348,7 +343,7 @@ def environment_unavailable(environment: str, fitting: Iterable[str]) -> Reason:
 
 def size_unknown(size: str, fitting: Iterable[str]) -> Reason:
     """There is no such size."""
-    return _refuse("size_unknown", f'There is no size "{shown(size)}".', _choose("size", fitting))
+    return _refuse("size_unknown", f'There is no size "{shown(size)}".', choose("size", fitting))
 
 
 def size_not_for_flavor(size: str, title: str, fitting: Iterable[str]) -> Reason:
@@ -356,7 +351,7 @@ def size_not_for_flavor(size: str, title: str, fitting: Iterable[str]) -> Reason
     return _refuse(
         "size_not_for_flavor",
         f'The size "{shown(size)}" does not go with {shown(title)}.',
-        _choose("size", fitting),
+        choose("size", fitting),
     )
 
 
@@ -371,16 +366,16 @@ def busy_quota(
         return _wait(
             "busy_quota",
             f"{group_name(group)} has no {shown(title)} of its own.",
-            _or_alternative(
-                f"An admin can raise groups.{shown(group, 128)}.flavors.{flavor}.quota above 0 in"
-                " profiles.yaml",
+            or_alternative(
+                f"An admin can raise groups.{shown(group, 128)}.flavors.{shown(flavor)}.quota"
+                " above 0 in profiles.yaml",
                 alternative,
             ),
         )
     return _wait(
         "busy_quota",
         f"{group_name(group)} uses {used} of its {quota} {shown(title)}.",
-        _or_alternative("It starts when a session of the group ends", alternative),
+        or_alternative("It starts when a session of the group ends", alternative),
     )
 
 
@@ -390,7 +385,7 @@ def capacity_unknown(title: str, alternative: str | None) -> Reason:
         "capacity_unknown",
         f"It is not known now whether {shown(title)} is free: what runs the sessions does not"
         " answer.",
-        _or_alternative("Sessions that run go on; start again in a few minutes", alternative),
+        or_alternative("Sessions that run go on; start again in a few minutes", alternative),
     )
 
 
@@ -399,9 +394,9 @@ def capacity_none(flavor: str, title: str, alternative: str | None) -> Reason:
     return _wait(
         "capacity_none",
         f"There is no {shown(title)} here now.",
-        _or_alternative(
+        or_alternative(
             "It starts when one is connected; without one, an admin can simulate it with"
-            f" local.simulate.{flavor} in profiles.yaml",
+            f" local.simulate.{shown(flavor)} in profiles.yaml",
             alternative,
         ),
     )
@@ -413,11 +408,8 @@ def busy_capacity(title: str, total: int, alternative: str | None) -> Reason:
     return _wait(
         "busy_capacity",
         f"{what} in use.",
-        _or_alternative("It starts when a session that holds one ends", alternative),
+        or_alternative("It starts when a session that holds one ends", alternative),
     )
-
-
-# Wording -------------------------------------------------------------------------------------
 
 
 def _refuse(code: str, sentence: str, remedy: str) -> Reason:
@@ -426,32 +418,3 @@ def _refuse(code: str, sentence: str, remedy: str) -> Reason:
 
 def _wait(code: str, sentence: str, remedy: str) -> Reason:
     return Reason(code, ReasonKind.WAIT, sentence, remedy)
-
-
-def _choose(key: str, choices: Iterable[str], *, none: str = "") -> str:
-    names = listed(choices)
-    return f"Set {key} to {names}." if names else none or f"No {key} can be chosen."
-
-
-def _or_alternative(otherwise: str, alternative: str | None) -> str:
-    if alternative is None:
-        return f"{otherwise}."
-    return f'Choose "{shown(alternative)}" instead: it would start now. {otherwise}.'
-
-
-def _named(sessions: Sequence[LiveSession]) -> str:
-    return listed(
-        f'the server "{s.server_name}" ({s.flavor})'
-        if s.server_name
-        else f"your server ({s.flavor})"
-        for s in sessions
-    )
-
-
-def _plural(count: int, word: str) -> str:
-    return word if count == 1 else f"{word}s"
-
-
-def _moment(moment: datetime) -> str:
-    day = f"{moment.day} {moment:%B %Y}"
-    return day if not (moment.hour or moment.minute) else f"{moment:%H:%M} on {day}"

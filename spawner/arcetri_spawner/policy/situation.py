@@ -55,6 +55,7 @@ class Situation:
         *,
         server_name: str = "",
         ignoring: UUID | None = None,
+        granted: bool = False,
     ) -> None:
         """Count everything once.
 
@@ -66,6 +67,7 @@ class Situation:
             now: When this is decided.
             server_name: The server to start; empty for the default one.
             ignoring: A request that is being decided again and must not count against itself.
+            granted: The person holds a grant, so that they are allowed in is known already.
         """
         self.catalog = catalog
         self.index = index_of(catalog)
@@ -73,6 +75,7 @@ class Situation:
         self.inventory = inventory
         self.now = now
         self.server_name = server_name
+        self.allowed = granted or not self.index.allowed.isdisjoint(identity.groups)
         order = self.index.group_order
         self.groups: tuple[GroupPath, ...] = tuple(
             sorted(identity.groups & order.keys(), key=order.__getitem__)
@@ -90,11 +93,6 @@ class Situation:
         self._flavor_rooms: dict[str, int] = {}
 
     # What the person is granted
-
-    @cached_property
-    def allowed(self) -> bool:
-        """Whether any group of the person is allowed in."""
-        return not self.index.allowed.isdisjoint(self.identity.groups)
 
     def grantors(self, flavor: str) -> tuple[GroupPath, ...]:
         """Who of the person's groups can be charged for the flavour, in the catalog's order."""
