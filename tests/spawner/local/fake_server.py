@@ -13,22 +13,28 @@ import subprocess
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from urllib.parse import urlsplit
+
+
+def say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         prefix = urlsplit(os.environ["JUPYTERHUB_SERVICE_URL"]).path
         if self.path == f"{prefix}api":
-            body = {"version": "0"}
+            body: dict[str, object] = {"version": "0"}
         elif self.path == f"{prefix}facts":
             body = {
                 "env": dict(os.environ),
-                "cwd": os.getcwd(),
+                "cwd": str(Path.cwd()),
                 "argv": sys.argv[1:],
                 "uid": os.getuid(),
                 "groups": os.getgroups(),
-                "fds": os.listdir("/proc/self/fd"),
+                "fds": [entry.name for entry in Path("/proc/self/fd").iterdir()],
                 "pid": os.getpid(),
             }
         else:
@@ -47,9 +53,9 @@ class Handler(BaseHTTPRequestHandler):
 def main() -> None:
     # Whatever becomes of the test, nothing stays on the machine for long.
     signal.alarm(120)
-    print("fake server begins", flush=True)
+    say("fake server begins")
     if "FAKE_EXIT" in os.environ:
-        print(os.environ.get("FAKE_LAST_WORDS", "no such module"), flush=True)
+        say(os.environ.get("FAKE_LAST_WORDS", "no such module"))
         sys.exit(int(os.environ["FAKE_EXIT"]))
     if "FAKE_STUBBORN" in os.environ:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -73,10 +79,10 @@ def main() -> None:
         server.server_bind()
         server.server_activate()
     except OSError as error:
-        print(f"cannot listen: {error}", flush=True)
+        say(f"cannot listen: {error}")
         sys.exit(1)
     for count in range(int(os.environ.get("FAKE_CHATTER", "0"))):
-        print(f"{count} " + "x" * 1000, flush=True)
+        say(f"{count} " + "x" * 1000)
     server.serve_forever()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -15,7 +14,7 @@ from arcetri_accounting.contract.journal import LeaseEnded, LeaseStarted
 from arcetri_spawner.backends.local.journal import Journal
 from arcetri_spawner.backends.local.live import end_record
 from arcetri_spawner.errors import Conflict, StorageFull
-from tests.spawner.local.world import read_journal
+from tests.spawner.local.world import acknowledge, read_journal
 
 
 def start(session: str) -> LeaseStarted:
@@ -38,10 +37,6 @@ def start(session: str) -> LeaseStarted:
         at=datetime(2026, 11, 23, tzinfo=UTC),
         boottime_ms=1,
     )
-
-
-def ack(path: Path, seq: int) -> None:
-    Path(f"{path}.ack").write_text(json.dumps({"observer": "test", "seq": seq}))
 
 
 @pytest.fixture
@@ -126,7 +121,7 @@ def test_only_acknowledged_records_of_ended_leases_are_dropped(path: Path) -> No
     journal.append_end(end_record("late", "stopped"))
 
     assert journal.compact() == 0
-    ack(path, 4)
+    acknowledge(path, 4)
     assert journal.compact() == 3
 
     assert sequence(path) == [(2, "start", "runs"), (5, "end", "late")]
@@ -139,7 +134,7 @@ def test_numbers_never_begin_again(path: Path) -> None:
     journal = Journal(path)
     journal.append_start(start("one"))
     journal.append_end(end_record("one", "stopped"))
-    ack(path, 2)
+    acknowledge(path, 2)
     journal.compact()
     journal.close()
 
@@ -165,7 +160,7 @@ def test_a_reader_of_the_old_file_is_not_disturbed(path: Path) -> None:
     journal.append_start(start("one"))
     journal.append_end(end_record("one", "stopped"))
     with path.open("rb") as reader:
-        ack(path, 2)
+        acknowledge(path, 2)
         journal.compact()
         assert len(reader.readlines()) == 2
     assert len(read_journal(path)) == 1
@@ -174,10 +169,10 @@ def test_a_reader_of_the_old_file_is_not_disturbed(path: Path) -> None:
 
 def test_a_long_journal_is_shortened_by_itself(path: Path) -> None:
     journal = Journal(path, compact_bytes=1)
-    ack(path, 0)
+    acknowledge(path, 0)
     for number in range(3):
         journal.append_start(start(str(number)))
-        ack(path, journal.last_seq)
+        acknowledge(path, journal.last_seq)
         journal.append_end(end_record(str(number), "stopped"))
 
     assert len(read_journal(path)) < 6

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-import urllib.request
 from pathlib import Path
 from typing import Any
 from uuid import UUID
+
+import httpx
 
 from arcetri_accounting.contract.journal import LeaseEnded, LeaseStarted, parse_journal_line
 from arcetri_spawner.backends.base import Launch, Session, Ticket
@@ -149,8 +150,12 @@ def read_journal(path: Path) -> list[LeaseStarted | LeaseEnded]:
     return [parse_journal_line(line) for line in path.read_bytes().splitlines()]
 
 
+def acknowledge(path: Path, seq: int) -> None:
+    """Say, as the observer, that everything up to ``seq`` is stored."""
+    Path(f"{path}.ack").write_text(json.dumps({"observer": "test", "seq": seq}))
+
+
 def facts(session: Session) -> dict[str, Any]:
     """What the fake server says of itself."""
-    with urllib.request.urlopen(f"{session.url}/user/alice/facts", timeout=10) as answer:
-        found: dict[str, Any] = json.load(answer)
-        return found
+    found: dict[str, Any] = httpx.get(f"{session.url}/user/alice/facts", trust_env=False).json()
+    return found

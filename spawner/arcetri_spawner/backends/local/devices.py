@@ -33,14 +33,15 @@ def label_of(name: str) -> str:
 def offered(catalog: Catalog, seen: Look, *, simulate: bool) -> dict[str, Offered]:
     """Devices by flavour.
 
-    Where NVML finds any real GPU, no GPU is simulated: a person must never take one for the other.
+    Where NVML finds any real GPU, or cannot say that there is none, no GPU is simulated: a person
+    must never take one for the other.
 
     Args:
         catalog: What is on offer.
         seen: What NVML found.
         simulate: Whether simulated devices may be offered at all.
     """
-    real = bool(seen.gpus)
+    real = bool(seen.gpus) or not seen.complete
     found: dict[str, Offered] = {}
     for name, flavor in catalog.flavors.items():
         if flavor.type == "cpu":

@@ -34,9 +34,22 @@ POINTS = (
 )
 """Every point, in the order of a session's life; the last ones lie in the recovery itself."""
 
-_armed = os.environ.get(VARIABLE, "")
-if _armed and _armed not in POINTS:
-    raise RuntimeError(f"{VARIABLE} names no kill point: {_armed}")
+_armed = ""
+
+
+def arm(name: str) -> None:
+    """Die when ``name`` is reached; an empty name lives on.
+
+    Raises:
+        ValueError: There is no such point.
+    """
+    global _armed
+    if name and name not in POINTS:
+        raise ValueError(f"there is no kill point {name}")
+    _armed = name
+
+
+arm(os.environ.get(VARIABLE, ""))
 
 
 def armed(name: str) -> bool:

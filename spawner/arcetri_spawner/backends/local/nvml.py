@@ -12,8 +12,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-# nvidia-ml-py ships no type information.
-import pynvml  # type: ignore[import-untyped]
+import pynvml
 import structlog
 
 log = structlog.get_logger(__name__)
@@ -147,7 +146,8 @@ class Watcher:
         self._timeout = timeout
         self._asker = asker or Driver().look
         self._pending: asyncio.Future[Look] | None = None
-        self.last = Look((), complete=True)
+        self.last = Look((), complete=False)
+        """Until the first look is over, nothing is known."""
         self.stale = False
 
     async def refresh(self) -> bool:
@@ -161,7 +161,7 @@ class Watcher:
             self._pending = self._start()
         done, _ = await asyncio.wait({self._pending}, timeout=self._timeout)
         if not done:
-            self.stale = True
+            self._doubt()
             return before != (self.last, self.stale)
         pending, self._pending = self._pending, None
         self._take(pending)
@@ -172,7 +172,7 @@ class Watcher:
             found = pending.result()
         except Exception as error:  # noqa: BLE001 - a broken driver library must not end the hub
             log.warning("NVML cannot be asked", error=repr(error))
-            self.stale = True
+            self._doubt()
             return
         if found.complete:
             self.last, self.stale = found, False
@@ -180,7 +180,12 @@ class Watcher:
             # What does answer can be used; what does not is not offered.
             self.last, self.stale = found, True
         else:
-            self.stale = True
+            self._doubt()
+
+    def _doubt(self) -> None:
+        """Keep what was last known, but do not call it all there is."""
+        self.last = Look(self.last.gpus, complete=False)
+        self.stale = True
 
     def _start(self) -> asyncio.Future[Look]:
         loop = asyncio.get_running_loop()
