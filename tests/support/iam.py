@@ -17,6 +17,7 @@ import html
 import json
 import re
 import secrets
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -31,6 +32,8 @@ from arcetri_hub.devidp.demo import DEMO_USERS
 
 CALLBACK = "http://127.0.0.1:9/hub/oauth_callback"
 SCOPE = "openid profile email wlcg.groups offline_access"
+# Plain HTTP only: without this, every client would first read all the certificates of the world
+_NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class DevIam:
@@ -57,7 +60,7 @@ class DevIam:
         self.passwords = {user.name: user.password for user in DEMO_USERS}
         self.port = 0
         self.issuer = ""
-        self.http = httpx.Client(timeout=30, trust_env=False)
+        self.http = httpx.Client(timeout=30, trust_env=False, verify=_NO_TLS)
         self._process: subprocess.Popen[bytes] | None = None
 
     @classmethod
@@ -279,7 +282,7 @@ class Browser:
     """As much of a browser as the login pages need: cookies by path, forms, redirects."""
 
     def __init__(self) -> None:
-        self.http = httpx.Client(timeout=30, trust_env=False)
+        self.http = httpx.Client(timeout=30, trust_env=False, verify=_NO_TLS)
 
     def __enter__(self) -> Self:
         return self

@@ -89,24 +89,24 @@ def main(
                 "the development IAM serves a hub on this machine only: "
                 f"{callback} is no loopback address."
             )
-    listener = _listen(host, port)
-    port = listener.getsockname()[1]
-    shown = f"[{host}]" if ":" in host else host
-    try:
-        provider = _provider(f"http://{shown}:{port}/", StateFile(state_path))
-        for group in groups:
-            directory.add_group(provider.state, group)
-        _register(provider, client_id, client_secret_file, callbacks, profile)
-    except (StateFileError, directory.DirectoryError, OSError) as error:
-        raise click.ClickException(str(error)) from error
-    ready = {"issuer": provider.issuer, "port": port, "pid": os.getpid(), "client_id": client_id}
-    server = _server(Site(provider))
-    if until_stdin_closes:
-        threading.Thread(target=_await_stdin, args=(server,), daemon=True).start()
-    # The socket listens already: who reads this line can connect
-    click.echo(json.dumps(ready))
-    with contextlib.suppress(KeyboardInterrupt):
-        server.run(sockets=[listener])
+    with _listen(host, port) as listener:
+        port = listener.getsockname()[1]
+        shown = f"[{host}]" if ":" in host else host
+        try:
+            provider = _provider(f"http://{shown}:{port}/", StateFile(state_path))
+            for group in groups:
+                directory.add_group(provider.state, group)
+            _register(provider, client_id, client_secret_file, callbacks, profile)
+        except (StateFileError, directory.DirectoryError, OSError) as error:
+            raise click.ClickException(str(error)) from error
+        server = _server(Site(provider))
+        if until_stdin_closes:
+            threading.Thread(target=_await_stdin, args=(server,), daemon=True).start()
+        # The socket listens already: who reads this line can connect
+        ready = {"issuer": provider.issuer, "port": port, "pid": os.getpid()}
+        click.echo(json.dumps({**ready, "client_id": client_id}))
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run(sockets=[listener])
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -148,6 +148,8 @@ def _register(
             secret_file.touch(0o600)
             secret_file.write_text(client.secret + "\n", encoding="utf-8")
         client.secret = secret_file.read_text(encoding="utf-8").strip()
+        if not client.secret:
+            raise click.ClickException(f"{secret_file} is empty: it must hold the client's secret.")
     if callbacks:
         client.redirect_uris = list(callbacks)
     if profile is not None:

@@ -14,7 +14,10 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from click.testing import CliRunner
 
+from arcetri_hub.devidp.__main__ import main
+from arcetri_hub.devidp.statefile import StateFile, StateFileError
 from tests.support.iam import DevIam
 
 pytestmark = pytest.mark.component
@@ -42,15 +45,25 @@ def refusal(*options: str) -> str:
     return result.stderr
 
 
+def complaint(*options: str) -> str:
+    """The same, in this process: for what is refused before anything is opened."""
+    result = CliRunner().invoke(main, options)
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit)
+    return result.output
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "::", "example.org"])  # noqa: S104  # must be refused
 def test_it_listens_on_loopback_only(tmp_path: Path, host: str) -> None:
-    sentence = refusal("--port", "0", "--state", str(tmp_path / "iam.json"), "--host", host)
+    sentence = complaint("--port", "0", "--state", str(tmp_path / "iam.json"), "--host", host)
     assert "no loopback address" in sentence
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_it_sends_people_to_loopback_only(tmp_path: Path) -> None:
+@pytest.mark.parametrize("callback", ["https://hub.example/cb", "http://192.0.2.1/cb", "nonsense"])
+def test_it_sends_people_to_loopback_only(tmp_path: Path, callback: str) -> None:
     state = str(tmp_path / "iam.json")
-    sentence = refusal("--port", "0", "--state", state, "--hub-callback", "https://hub.example/cb")
+    sentence = complaint("--port", "0", "--state", state, "--hub-callback", callback)
     assert "no loopback address" in sentence
 
 
@@ -61,14 +74,27 @@ def test_a_used_port_is_one_sentence(tmp_path: Path) -> None:
     assert f"port {port}" in sentence
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"version": 99}', "\x00"])
-def test_a_broken_state_file_is_one_sentence_and_stays_as_it_was(
-    tmp_path: Path, content: str
-) -> None:
+def test_a_broken_state_file_is_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / "iam.json"
-    path.write_text(content)
+    path.write_text("{}")
     assert "delete it to start" in refusal("--port", "0", "--state", str(path))
-    assert path.read_text() == content
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"version": 99}', "\x00", "\udcff"])
+def test_a_broken_state_file_stays_as_it_was(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "iam.json"
+    path.write_text(content, errors="surrogateescape")
+    before = path.read_bytes()
+    with pytest.raises(StateFileError, match=r"iam\.json"):
+        StateFile(path).load(1)
+    assert path.read_bytes() == before
+
+
+def test_an_empty_secret_is_none(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("\n")
+    options = ["--port", "0", "--state", str(tmp_path / "iam.json")]
+    sentence = complaint(*options, "--client-secret-file", str(tmp_path / "secret"))
+    assert "is empty" in sentence
 
 
 def test_two_cannot_share_a_state_file(tmp_path: Path) -> None:
