@@ -4,6 +4,7 @@ from arcetri_spawner.catalog.findings import Finding
 from arcetri_spawner.catalog.holder import CatalogHolder, ReloadResult
 from arcetri_spawner.catalog.loading import CheckResult, check, load, parse
 from arcetri_spawner.catalog.models import Catalog, LoadedCatalog
+from arcetri_spawner.catalog.schema import json_schema
 
 __all__ = [
     "Catalog",
@@ -13,6 +14,7 @@ __all__ = [
     "LoadedCatalog",
     "ReloadResult",
     "check",
+    "json_schema",
     "load",
     "parse",
 ]

@@ -44,7 +44,9 @@ class Finding:
             parts.append(f"did you mean {self.suggestion}")
         field = f"{self.field}: " if self.field else ""
         place = f"{self.file}:{self.line}:{self.column}"
-        return f"{place}: {self.severity}: {field}{'; '.join(parts)}"
+        line = f"{place}: {self.severity}: {field}{'; '.join(parts)}"
+        # What a file holds may be quoted in here; it never begins a line or moves a cursor.
+        return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in line)
 
     def to_json(self) -> dict[str, Any]:
         """Return the finding as plain data."""
