@@ -28,4 +28,6 @@ def shown(text: str, limit: int = 64) -> str:
     escape the result.
     """
     cut = text if len(text) <= limit else text[: limit - 1] + "…"
+    if cut.isprintable():
+        return cut
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in cut)

@@ -90,22 +90,26 @@ class Situation:
             if not session.waiting:
                 key = (session.group, session.flavor)
                 self.in_use[key] = self.in_use.get(key, 0) + 1
-        self._flavor_rooms: dict[str, int] = {}
+        # Worked out when first asked for: a page asks the same of a flavour for each of its groups.
+        self._rooms: dict[tuple[str, GroupPath], Room] = {}
+        self._flavor_rooms: dict[str, tuple[int, int]] = {}
+        self._alternatives: dict[str, str | None] = {}
+        self._capacity_reasons: dict[str, Reason] = {}
 
     # What the person is granted
 
-    def grantors(self, flavor: str) -> tuple[GroupPath, ...]:
-        """Who of the person's groups can be charged for the flavour, in the catalog's order."""
-        if not self.allowed:
-            return ()
-        own = tuple(g for g in self.groups if flavor in self.catalog.groups[g].flavors)
-        return (*own, EVERYONE) if flavor in self.index.everyone else own
-
     @cached_property
-    def offered(self) -> dict[str, tuple[GroupPath, ...]]:
-        """Flavours with their grantors, in the catalog's order."""
-        pairs = ((flavor, self.grantors(flavor)) for flavor in self.catalog.flavors)
-        return {flavor: grantors for flavor, grantors in pairs if grantors}
+    def offered(self) -> dict[str, list[GroupPath]]:
+        """Flavours with those of the person's groups that can be charged, in the catalog's order."""
+        if not self.allowed:
+            return {}
+        grantors: dict[str, list[GroupPath]] = {}
+        for group in self.groups:
+            for flavor in self.catalog.groups[group].flavors:
+                grantors.setdefault(flavor, []).append(group)
+        for flavor in self.index.everyone:
+            grantors.setdefault(flavor, []).append(EVERYONE)
+        return {f: grantors[f] for f in self.catalog.flavors if f in grantors}
 
     def environments(self, flavor: str) -> tuple[str, ...]:
         """Environments that can be started on the flavour."""
@@ -153,16 +157,21 @@ class Situation:
 
     def room(self, flavor: str, group: GroupPath) -> Room:
         """What each bound leaves of a flavour charged to one of its grantors."""
+        known = self._rooms.get((flavor, group))
+        if known is not None:
+            return known
         entry = self.catalog.group_flavor(group, flavor)
         limit = entry.limit if entry else None
         quota = entry.quota if entry else None
-        return Room(
-            person=self._person_room,
-            flavor=self._flavor_room(flavor),
-            limit=UNBOUNDED if limit is None else limit - len(self.held(flavor, group)),
-            quota=UNBOUNDED if quota is None else quota - self.in_use.get((group, flavor), 0),
-            capacity=self._capacity(flavor),
+        open_for, capacity = self._flavor_room(flavor)
+        room = self._rooms[flavor, group] = Room(
+            self._person_room,
+            open_for,
+            UNBOUNDED if limit is None else limit - len(self.held(flavor, group)),
+            UNBOUNDED if quota is None else quota - self.in_use.get((group, flavor), 0),
+            capacity,
         )
+        return room
 
     def held(self, flavor: str, group: GroupPath) -> list[LiveSession]:
         """The person's own sessions of a flavour charged to a group."""
@@ -170,6 +179,8 @@ class Situation:
 
     def flavor_refusals(self, flavor: str) -> tuple[Reason, ...]:
         """What refuses the flavour to everybody."""
+        if self._flavor_room(flavor)[0]:
+            return ()
         entry = self.catalog.flavors[flavor]
         found: list[Reason] = []
         if entry.maintenance and self._maintained(flavor):
@@ -191,12 +202,10 @@ class Situation:
     def limit_refusal(self, flavor: str, group: GroupPath) -> Reason | None:
         """What refuses this person more of the flavour through this group."""
         entry = self.catalog.group_flavor(group, flavor)
-        if entry is None or entry.limit is None:
+        if entry is None or entry.limit is None or self.room(flavor, group).limit > 0:
             return None
         held = self.held(flavor, group)
         title = self.catalog.flavors[flavor].title
-        if len(held) < entry.limit:
-            return None
         return reasons.flavor_limit(flavor, title, group, held, entry.limit)
 
     def waiting(self, flavor: str, group: GroupPath, quota: int | None) -> tuple[Reason, ...]:
@@ -212,13 +221,15 @@ class Situation:
                 )
             )
         if self._capacity(flavor) <= 0:
-            found.append(self._capacity_reason(flavor, title))
+            # One object for all groups of the flavour: the page shows it once.
+            if flavor not in self._capacity_reasons:
+                self._capacity_reasons[flavor] = self._capacity_reason(flavor, title)
+            found.append(self._capacity_reasons[flavor])
         return tuple(found)
 
     def why_not(self, flavor: str, group: GroupPath) -> tuple[Reason, ...]:
         """Every reason why none starts now, refusals first; empty exactly when one would."""
-        room = self.room(flavor, group)
-        if room.startable:
+        if self.room(flavor, group).startable:
             return ()
         entry = self.catalog.group_flavor(group, flavor)
         limit = self.limit_refusal(flavor, group)
@@ -235,6 +246,11 @@ class Situation:
         """Another flavour of theirs that would start now, the most alike first."""
         if self._person_room <= 0:
             return None
+        if flavor not in self._alternatives:
+            self._alternatives[flavor] = self._most_alike(flavor)
+        return self._alternatives[flavor]
+
+    def _most_alike(self, flavor: str) -> str | None:
         wanted = self.catalog.flavors.get(flavor)
         best: tuple[tuple[bool, int], str] | None = None
         for other in self._startable_flavors:
@@ -265,13 +281,15 @@ class Situation:
 
     # Inventory and maintenance
 
-    def _flavor_room(self, flavor: str) -> int:
+    def _flavor_room(self, flavor: str) -> tuple[int, int]:
+        """What the flavour itself and its devices leave."""
         known = self._flavor_rooms.get(flavor)
         if known is None:
             closed = (
                 self._maintained(flavor) or not self.environments(flavor) or not self.sizes(flavor)
             )
-            known = self._flavor_rooms[flavor] = 0 if closed else UNBOUNDED
+            known = (0 if closed else UNBOUNDED, self._capacity(flavor))
+            self._flavor_rooms[flavor] = known
         return known
 
     def _maintained(self, flavor: str) -> bool:
