@@ -36,12 +36,29 @@ FAILURE_CODES: Final = (
     errors.StoreError.default_code,
     errors.Conflict.default_code,
     errors.StorageFull.default_code,
+    "account_unknown",
+    "grant_unreadable",
+    "posix_id_refused",
+    "posix_id_taken",
+    "posix_ids_exhausted",
+    "request_ended",
+    "store_closed",
+    "store_locked",
+    "store_too_new",
+    "store_url_invalid",
     errors.BackendError.default_code,
     errors.DeviceUnavailable.default_code,
     errors.StartFailed.default_code,
+    "environment_not_local",
+    "folders_failed",
+    "interpreter_missing",
+    "process_refused",
+    "volume_owner",
+    "volume_unsafe",
     "interrupted",
     OTHER,
 )
+"""Every code that the store and a backend fail with; a test reads them from their sources."""
 RELOADS: Final = ("success", "failure")
 IAM_ANSWERS: Final = tuple(kind.value for kind in AnswerKind)
 

@@ -55,6 +55,7 @@ class HomePage(PlatformHandler, HomeHandler):
                 notices=platform.notices(user.name),
                 last_ended=None if cards else ended(last, catalog.site.timezone, now),
                 limits=catalog.limits,
+                catalog_findings=platform.catalogs.findings if user.admin else (),
                 wanted=wanted,
                 name_error=name_error,
                 is_ready=lambda server: is_ready(user, server),

@@ -1,0 +1,158 @@
+"""What the spawn page shows, from the real policy over catalogs and inventories."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from arcetri_hub.pages.choices import Card, Choice, SpawnPage, spawn_page
+from arcetri_spawner.catalog.models import Catalog
+from arcetri_spawner.policy import offers
+from tests.support.builders import (
+    ASTRO,
+    CMS,
+    NOW,
+    catalog,
+    identity,
+    inventory,
+    live_session,
+    section,
+)
+
+
+def page(
+    *groups: str,
+    wishes: list[Choice] | None = None,
+    of: Catalog | None = None,
+    have: Any = None,
+    sessions: Any = (),
+) -> SpawnPage:
+    of = of or catalog()
+    person = identity(*groups)
+    offered = offers(of, person, inventory(have), sessions, NOW)
+    return spawn_page(of, person, offered, wishes or [])
+
+
+def cards(shown: SpawnPage) -> dict[str, Card]:
+    return {card.flavor: card for part in shown.sections for card in part.cards}
+
+
+def checked(tiles: Any) -> list[str]:
+    return [tile.name for tile in tiles if tile.checked]
+
+
+def test_flavours_of_other_groups_are_not_shown() -> None:
+    assert set(cards(page(ASTRO))) == {"t4", "a100-1g", "cpu"}
+
+
+def test_cards_come_by_kind_with_accelerators_first() -> None:
+    of = catalog(
+        flavors=section("flavors", v70={"title": "V70", "type": "fpga", "resource": "amd.com/v70"}),
+        everyone={"flavors": ("cpu", "v70")},
+    )
+    assert [part.kind for part in page(CMS, of=of).sections] == ["gpu", "fpga", "cpu"]
+
+
+@pytest.mark.parametrize(
+    ("flavor", "price"),
+    [
+        ("t4", "1 GPU-hour per hour"),
+        ("a100-1g", "1/7 GPU-hour per hour"),
+        ("cpu", "1 core-hour per core and hour"),
+    ],
+)
+def test_a_card_says_what_an_hour_costs(flavor: str, price: str) -> None:
+    assert cards(page(ASTRO))[flavor].price == price
+
+
+def test_a_card_says_what_the_group_holds_and_may_hold() -> None:
+    held = [live_session("t4", CMS, name="bob")]
+    line = cards(page(CMS, sessions=held))["t4"].groups[0]
+    assert (line.title, line.use) == ("CMS", "1 of 2 in use")
+
+
+def test_a_card_says_what_i_hold_of_my_limit() -> None:
+    held = [live_session("rtx", CMS)]
+    line = cards(page(CMS, sessions=held))["rtx"].groups[0]
+    assert line.use == "1 in use, you 1 of 1"
+
+
+def test_a_busy_flavour_is_shown_with_its_reason_and_an_alternative() -> None:
+    card = cards(page(CMS, have={"t4": (0, 2), "rtx": (1, 1), "cpu": 4}))["t4"]
+    assert not card.available
+    assert [reason.code for reason in card.reasons] == ["busy_capacity"]
+    assert (card.alternative, card.alternative_title) == ("rtx", "NVIDIA RTX 5000")
+
+
+def test_nothing_is_preselected_but_what_would_start() -> None:
+    shown = page(CMS, have={"t4": (0, 2), "rtx": (1, 1), "cpu": 4})
+    assert [card.flavor for card in cards(shown).values() if card.checked] == ["rtx"]
+
+
+def test_the_weightier_wish_wins() -> None:
+    shown = page(
+        CMS,
+        wishes=[Choice(flavor="rtx"), Choice(flavor="t4", environment="torch", size="large")],
+    )
+    assert [card.flavor for card in cards(shown).values() if card.checked] == ["rtx"]
+    assert checked(shown.environments) == ["torch"]
+    assert checked(shown.sizes) == ["large"]
+
+
+def test_a_wish_that_is_not_on_offer_counts_for_nothing() -> None:
+    shown = page(CMS, wishes=[Choice(flavor="<b>", environment="no", size="huge", group="/x")])
+    assert [card.flavor for card in cards(shown).values() if card.checked] == ["t4"]
+    assert checked(shown.environments) == ["python"]
+
+
+def test_environment_and_size_fit_the_chosen_flavour() -> None:
+    shown = page(CMS, wishes=[Choice(flavor="cpu", environment="torch", size="large")])
+    assert checked(shown.environments) == ["python"]
+    assert checked(shown.sizes) == ["small"]
+
+
+def test_tiles_say_what_they_go_with() -> None:
+    fits = {tile.name: tile.fits for tile in page(CMS).environments}
+    assert fits == {"python": "", "torch": "with NVIDIA T4, NVIDIA RTX 5000"}
+
+
+def test_nobody_is_asked_whom_to_charge_where_there_is_no_choice() -> None:
+    assert page(CMS).groups == ()
+
+
+def test_who_is_in_two_granting_groups_is_asked_and_nothing_is_guessed() -> None:
+    shown = page(CMS, ASTRO)
+    assert {tile.name for tile in shown.groups} == {ASTRO, CMS}
+    assert checked(shown.groups) == []
+
+
+def test_the_last_charged_group_is_remembered() -> None:
+    shown = page(CMS, ASTRO, wishes=[Choice(flavor="t4", group=CMS)])
+    assert checked(shown.groups) == [CMS]
+
+
+def test_folders_are_those_of_the_persons_groups() -> None:
+    mounts = {(mount.mount, mount.read_only) for mount in page(CMS).mounts}
+    assert mounts == {("/home/alice", False), ("/data/cms", True)}
+
+
+def test_who_reached_the_session_limit_cannot_start_and_is_told() -> None:
+    held = [live_session("cpu", "everyone", server_name=name) for name in ("a", "b")]
+    shown = page(CMS, sessions=held)
+    assert not shown.can_start
+    assert not any(card.available for card in cards(shown).values())
+    said = {r.code for r in shown.refusals} | {
+        r.code for card in cards(shown).values() for r in card.reasons
+    }
+    assert "session_limit" in said
+
+
+def test_simulated_devices_are_marked() -> None:
+    of, person = catalog(), identity(CMS)
+    have = inventory()
+    for name, entry in list(have.flavors.items()):
+        have.flavors[name] = type(entry)(entry.total, entry.free, simulated=name == "t4")
+    shown = spawn_page(of, person, offers(of, person, have, [], NOW), [])
+    assert shown.simulated
+    assert [c.flavor for c in cards(shown).values() if c.simulated] == ["t4"]

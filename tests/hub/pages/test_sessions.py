@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from fractions import Fraction
+
+from arcetri_hub.pages.sessions import session_cards
+from arcetri_hub.pages.wording import ENDS, ended
+from arcetri_spawner.backends.base import Session
+from arcetri_spawner.policy.model import Grant
+from arcetri_spawner.service import LiveRow
+from tests.support.builders import CMS, NOW, catalog, device, grant
+
+NBSP = "\N{NO-BREAK SPACE}"
+
+
+def row(granted: Grant, *, running: bool = True) -> LiveRow:
+    started = NOW - timedelta(hours=2)
+    session = Session(
+        id=granted.request_id,
+        username=granted.username,
+        server_name=granted.server_name,
+        url="http://127.0.0.1:1",
+        devices=(device(7),),
+        started=started,
+    )
+    return LiveRow(
+        grant=granted,
+        state="running" if running else "starting",
+        session=session if running else None,
+        asked=started,
+    )
+
+
+def test_only_ones_own_sessions_are_shown() -> None:
+    rows = [row(grant()), row(grant(username="bob", account_id="b"))]
+    assert len(session_cards(rows, "alice", catalog(), NOW)) == 1
+
+
+def test_a_running_session_says_what_it_cost_and_when_it_ends() -> None:
+    granted = grant(flavor="t4", share=Fraction(1, 7), lifetime=timedelta(hours=3))
+    (card,) = session_cards([row(granted)], "alice", catalog(), NOW)
+    assert card.title == "NVIDIA T4"
+    assert card.used == "0.29 GPU-hours"
+    assert card.since == f"09:00 (2{NBSP}h)"
+    assert card.ends == f"12:00 (in 1{NBSP}h)"
+    assert card.simulated
+    assert card.devices == ("Tesla T4 SIM-00000007",)
+    assert card.charged == "CMS"
+
+
+def test_a_session_that_starts_has_cost_nothing_and_ends_at_no_time_yet() -> None:
+    (card,) = session_cards([row(grant(), running=False)], "alice", catalog(), NOW)
+    assert (card.used, card.ends, card.devices, card.running) == ("", "", (), False)
+
+
+def test_a_session_outlives_its_flavour_in_the_catalog() -> None:
+    granted = grant(flavor="gone", environment="gone", size="gone", group="/lab/gone")
+    (card,) = session_cards([row(granted)], "alice", catalog(), NOW)
+    assert (card.title, card.environment, card.charged) == ("gone", "gone", "/lab/gone")
+    assert CMS not in card.charged
+
+
+def test_an_end_that_was_asked_for_is_no_news() -> None:
+    assert ended(("stopped", "", NOW), "UTC", NOW) is None
+    assert ended(None, "UTC", NOW) is None
+
+
+def test_an_admins_message_comes_before_our_own_words() -> None:
+    told = ended(("admin", "The node is needed.", NOW), "UTC", NOW)
+    assert told is not None
+    assert told.sentence == "The node is needed."
+
+
+def test_every_unwanted_end_has_a_sentence() -> None:
+    for reason in ("idle", "lifetime", "killed", "lost", "interrupted", "shutdown"):
+        told = ended((reason, "", NOW), "UTC", NOW)
+        assert told is not None
+        assert told.sentence == ENDS[reason]
