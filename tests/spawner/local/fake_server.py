@@ -33,6 +33,7 @@ class Handler(BaseHTTPRequestHandler):
                 "cwd": str(Path.cwd()),
                 "argv": sys.argv[1:],
                 "uid": os.getuid(),
+                "gid": os.getgid(),
                 "groups": os.getgroups(),
                 "fds": [entry.name for entry in Path("/proc/self/fd").iterdir()],
                 "pid": os.getpid(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from arcetri_spawner.backends.local.volumes import Owner
 from arcetri_spawner.catalog.models import Catalog
@@ -20,6 +21,17 @@ class Account:
     gid: int
     groups: tuple[int, ...]
     """Supplementary groups, sorted."""
+
+
+_PASSED_THROUGH = frozenset({"python", "sessions", "storage"})
+
+
+def open_state_folder(state_dir: Path) -> None:
+    """Let other accounts pass through the state folder to their homes, and to nothing else."""
+    for entry in state_dir.iterdir():
+        if entry.name not in _PASSED_THROUGH and not entry.is_symlink():
+            entry.chmod(entry.stat().st_mode & 0o700)
+    state_dir.chmod(0o711)
 
 
 def id_range(text: str | range) -> range:

@@ -22,6 +22,7 @@ from arcetri_spawner.backends.base import (
     Unknown,
 )
 from arcetri_spawner.backends.local import killpoints, preparation
+from arcetri_spawner.backends.local.accounts import open_state_folder
 from arcetri_spawner.backends.local.config import LocalConfig
 from arcetri_spawner.backends.local.devices import Offered, inventory, offered
 from arcetri_spawner.backends.local.ending import Endings
@@ -58,8 +59,7 @@ class LocalBackend:
         self._config = config
         self._catalogs = catalogs
         if config.accounts:
-            # Other accounts must pass through to their homes; what is secret has its own mode.
-            config.state_dir.chmod(0o711)
+            open_state_folder(config.state_dir)
         self._journal = Journal(config.journal_path)
         self._watcher = Watcher(config.device_timeout)
         self._endings = Endings(config, self._journal)

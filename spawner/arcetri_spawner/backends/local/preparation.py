@@ -63,7 +63,9 @@ def fill_folder(folder: Path, view: View, account: Account | None) -> None:
     settings = folder / "config"
     lab = settings / "labconfig"
     lab.mkdir(parents=True, exist_ok=True)
-    server: dict[str, Any] = {"ServerApp": {"open_browser": False}}
+    # Jupyter refuses root unless told: without accounts, sessions are whoever runs the hub.
+    root = account is None and os.geteuid() == 0
+    server: dict[str, Any] = {"ServerApp": {"open_browser": False, "allow_root": root}}
     if view.start:
         server["FileContentsManager"] = {"preferred_dir": view.start}
     _write(settings / "jupyter_server_config.json", server)
@@ -115,8 +117,6 @@ def orders(config: LocalConfig, prepared: Prepared) -> dict[str, Any]:
             str(interpreter.executable),
             "-m",
             "jupyterhub.singleuser",
-            # Jupyter refuses root unless told: without accounts, sessions are whoever runs the hub.
-            *(["--allow-root"] if account is None and os.geteuid() == 0 else []),
             *prepared.launch.args,
         ],
         "env": env,

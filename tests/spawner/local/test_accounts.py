@@ -1,0 +1,163 @@
+"""Sessions as accounts of their own: who can read what, tried by really becoming them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from arcetri_spawner.backends.base import Session
+from arcetri_spawner.backends.local import end_instance
+from arcetri_spawner.backends.local.accounts import group_of_volume, private_volumes
+from arcetri_spawner.groups import GroupPath
+from arcetri_spawner.policy.model import MountedVolume
+from tests.spawner.local.world import CMS, FAKE_SERVER, World, facts, interpreter
+
+pytestmark = [
+    pytest.mark.component,
+    pytest.mark.skipif(os.geteuid() != 0, reason="becoming another account needs root"),
+]
+
+DATA = MountedVolume("data", "Data", "/data/cms", "shared", "groups/cms", read_only=True)
+WORK = MountedVolume("work", "Work", "/work/cms", "shared", "groups/cms-work", read_only=False)
+
+
+def home(name: str) -> MountedVolume:
+    return MountedVolume("home", "Home", f"/home/{name}", "shared", f"home/{name}", read_only=False)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that other accounts may pass through; pytest's own is closed to them."""
+    path = Path(tempfile.mkdtemp(prefix="arcetri-accounts-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+async def world(folder: Path) -> AsyncIterator[World]:
+    instance = uuid4().hex
+    made = World(folder, instance_id=instance, accounts=True)
+    # Neither the tests nor the environment they run in need be readable for everybody.
+    server = Path(shutil.copy(FAKE_SERVER, folder))
+    made.interpreter = interpreter(folder, "/usr/bin/python3", server)
+    await made.backend.recover()
+    try:
+        yield made
+    finally:
+        await made.close()
+        end_instance(instance, grace=0.0)
+
+
+async def begin(world: World, name: str, *volumes: MountedVolume, member: bool) -> Session:
+    grant = await world.grant(
+        name,
+        flavor="cpu",
+        volumes=(home(name), *volumes),
+        groups=(CMS,) if member else (),
+    )
+    return await world.start(grant)
+
+
+def attempt(session: Session, *command: str | Path) -> bool:
+    """Whether the session's user can do it."""
+    said = facts(session)
+    done = subprocess.run(
+        [*map(str, command)],
+        user=said["uid"],
+        group=said["gid"],
+        extra_groups=said["groups"],
+        umask=0o007,
+        capture_output=True,
+        check=False,
+    )
+    return done.returncode == 0
+
+
+async def test_one_cannot_read_anothers_home(world: World) -> None:
+    alice = await begin(world, "alice", member=True)
+    bob = await begin(world, "bob", member=True)
+    homes = world.config.storage_dir / "shared/home"
+    (homes / "alice/thesis").write_text("secret")
+    (homes / "alice/thesis").chmod(0o644)
+
+    assert facts(alice)["uid"] != facts(bob)["uid"]
+    assert 0 not in (facts(alice)["uid"], *facts(alice)["groups"])
+    assert attempt(alice, "cat", homes / "alice/thesis")
+    assert not attempt(bob, "cat", homes / "alice/thesis")
+    assert not attempt(bob, "ls", homes / "alice")
+    assert not attempt(bob, "ls", homes)
+
+
+async def test_group_folders_are_shared_as_their_mode_says(world: World) -> None:
+    alice = await begin(world, "alice", DATA, WORK, member=True)
+    bob = await begin(world, "bob", DATA, WORK, member=True)
+    carol = await begin(world, "carol", member=False)
+    groups = world.config.storage_dir / "shared/groups"
+    (groups / "cms/events.root").write_text("data")
+
+    assert attempt(alice, "touch", groups / "cms-work/plot")
+    assert attempt(bob, "sh", "-c", f"echo more >> {groups}/cms-work/plot")
+    assert attempt(bob, "cat", groups / "cms/events.root")
+    assert not attempt(bob, "touch", groups / "cms/other")
+    assert not attempt(carol, "ls", groups / "cms-work")
+    assert not attempt(carol, "ls", groups / "cms")
+
+
+async def test_a_session_reaches_nothing_of_the_platforms(world: World) -> None:
+    alice = await begin(world, "alice", member=True)
+    bob = await begin(world, "bob", member=True)
+    state = world.config.state_dir
+
+    assert not attempt(alice, "cat", state / "arcetri.sqlite")
+    assert not attempt(alice, "ls", state)
+    assert not attempt(alice, "cat", world.config.journal_path)
+    assert not attempt(alice, "cat", f"/proc/{facts(bob)['pid']}/environ")
+    assert not attempt(alice, "kill", str(facts(bob)["pid"]))
+    record = await world.store.session(alice.id)
+    assert record is not None
+    # The keeper is not the user's to kill.
+    assert not attempt(alice, "kill", "-9", str(record.pid))
+
+
+def procs_status(pid: int) -> str:
+    return Path(f"/proc/{pid}/status").read_text()
+
+
+async def test_no_privilege_can_be_won_back(world: World) -> None:
+    alice = await begin(world, "alice", member=True)
+
+    status = procs_status(facts(alice)["pid"])
+
+    assert "NoNewPrivs:\t1" in status
+    assert "CapEff:\t0000000000000000" in status
+    assert "CapPrm:\t0000000000000000" in status
+
+
+async def test_ids_are_the_same_next_time(world: World) -> None:
+    first = await begin(world, "alice", member=True)
+    uid = facts(first)["uid"]
+    await world.backend.stop(first, timedelta(seconds=5))
+
+    grant = await world.grant(
+        "alice", flavor="cpu", volumes=(home("alice"),), server_name="again", groups=(CMS,)
+    )
+
+    assert facts(await world.start(grant))["uid"] == uid
+    assert uid in range(200000, 300000)
+
+
+async def test_a_shared_volume_has_the_group_that_is_granted_it(world: World) -> None:
+    catalog = world.catalogs.current.catalog
+
+    assert private_volumes(catalog) == {"home"}
+    assert group_of_volume(catalog, "data") == CMS
+    assert group_of_volume(catalog, "home") == GroupPath("volume:home")
