@@ -129,7 +129,7 @@ def ours(folder: Path, profiles: Path, users: Sequence[str]) -> Iterator[Hub]:
             name="arcetri",
             url=platform.url,
             pid=platform.child("jupyterhub"),
-            proxy_pid=platform.child("configurable_http_proxy"),
+            proxy_pid=platform.child("arcetri_hub.proxy"),
             tokens=tokens,
             options={"flavor": "gpu", "environment": "python", "size": "small"},
         )
@@ -147,7 +147,6 @@ def stock(folder: Path, users: Sequence[str], *, patient: bool = False) -> Itera
             "url": url,
             "hub_port": hub_port,
             "proxy_port": proxy_port,
-            "proxy_command": str(Path(sys.executable).with_name("configurable-http-proxy")),
             "issuer": iam.issuer,
             "client_id": iam.client_id,
             "client_secret_file": str(iam.secret_file),

@@ -6,6 +6,7 @@ files lie and ports are, the same login as ours, and root's consent to run a not
 
 import json
 import os
+import sys
 from pathlib import Path
 
 from arcetri_hub.auth import IamAuthenticator
@@ -21,7 +22,7 @@ c.JupyterHub.bind_url = SAID["url"]
 c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{SAID['hub_port']}"
 c.JupyterHub.db_url = f"sqlite:///{FOLDER}/jupyterhub.sqlite"
 c.JupyterHub.cookie_secret_file = str(FOLDER / "cookie-secret")
-c.ConfigurableHTTPProxy.command = [SAID["proxy_command"]]
+c.ConfigurableHTTPProxy.command = [sys.executable, "-m", "arcetri_hub.proxy"]
 c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{SAID['proxy_port']}"
 c.ConfigurableHTTPProxy.pid_file = str(FOLDER / "proxy.pid")
 

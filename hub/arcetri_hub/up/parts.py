@@ -13,9 +13,6 @@ from arcetri_hub.up.prepare import Plan
 from arcetri_hub.up.probe import status
 
 _CONFIG = Path(__file__).parent.parent / "jupyterhub_config.py"
-_PROXY_MAIN = "from configurable_http_proxy.cli import main; main()"
-
-
 def iam(plan: Plan) -> ChildSpec:
     """The development IAM."""
     settings = plan.settings
@@ -47,7 +44,7 @@ def iam(plan: Plan) -> ChildSpec:
 
 
 def proxy(plan: Plan) -> ChildSpec:
-    """The configurable-http-proxy, in Python."""
+    """The proxy."""
     settings = plan.settings
     hub = f"http://127.0.0.1:{settings.hub_port}"
     token = settings.proxy.token_file.read_text(encoding="utf-8").strip()
@@ -61,8 +58,8 @@ def proxy(plan: Plan) -> ChildSpec:
         title="the proxy",
         command=(
             sys.executable,
-            "-c",
-            _PROXY_MAIN,
+            "-m",
+            "arcetri_hub.proxy",
             "--ip",
             settings.ip,
             "--port",
@@ -76,8 +73,6 @@ def proxy(plan: Plan) -> ChildSpec:
             hub,
             "--error-target",
             f"{hub}/hub/error",
-            "--log-level",
-            "warning",
         ),
         env={"CONFIGPROXY_AUTH_TOKEN": token},
         log=plan.folder.logs / "proxy.log",

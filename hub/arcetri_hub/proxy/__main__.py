@@ -1,0 +1,76 @@
+"""Runs the proxy: ``python -m arcetri_hub.proxy --port 8000 --api-port 8001 ...``.
+
+The API's secret comes in the environment variable ``CONFIGPROXY_AUTH_TOKEN``, as for every
+configurable-http-proxy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import click
+from configurable_http_proxy.configproxy import PythonProxy
+from tornado.httpserver import HTTPServer
+from tornado.web import Application
+
+from arcetri_hub.proxy.traffic import BODY_LIMIT, MESSAGE_LIMIT, Traffic, new_client
+
+
+@click.command()
+@click.option("--ip", default="127.0.0.1", help="Address to serve.")
+@click.option("--port", default=8000, help="Port to serve.")
+@click.option("--api-ip", default="127.0.0.1", help="Address of the routes' API.")
+@click.option("--api-port", default=8001, help="Port of the routes' API.")
+@click.option("--default-target", default=None, help="Who serves what has no route.")
+@click.option("--error-target", default=None, help="Who makes pages for errors.")
+@click.option("--pid-file", type=click.Path(path_type=Path), help="Where to write the pid.")
+@click.option("--log-level", default="info", hidden=True, help="Accepted, for compatibility.")
+def main(
+    ip: str,
+    port: int,
+    api_ip: str,
+    api_port: int,
+    default_target: str | None,
+    error_target: str | None,
+    pid_file: Path | None,
+    log_level: str,  # noqa: ARG001 - JupyterHub's ConfigurableHTTPProxy may pass it
+) -> None:
+    """Pass requests on to the hub and to the sessions it has routes for."""
+    proxy = PythonProxy(
+        {
+            "default_target": default_target,
+            "error_target": error_target,
+            "auth_token": os.environ.get("CONFIGPROXY_AUTH_TOKEN"),
+        }
+    )
+    if pid_file is not None:
+        pid_file.write_text(str(os.getpid()), encoding="utf-8")
+    asyncio.run(_serve(proxy, (ip, port), (api_ip, api_port)))
+
+
+async def _serve(proxy: PythonProxy, front: tuple[str, int], api: tuple[str, int]) -> None:
+    traffic = Application(
+        [(r"/.*", Traffic, {"proxy": proxy, "client": new_client()})],
+        websocket_max_message_size=MESSAGE_LIMIT,
+        # What is asked and answered is the target's to log.
+        log_function=lambda _handler: None,
+    )
+    servers = [
+        HTTPServer(traffic, max_buffer_size=BODY_LIMIT, max_body_size=BODY_LIMIT),
+        HTTPServer(proxy.api_app),
+    ]
+    servers[0].listen(front[1], front[0])
+    servers[1].listen(api[1], api[0])
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    await stopped.wait()
+    for server in servers:
+        server.stop()
+
+
+if __name__ == "__main__":
+    main()
