@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -16,6 +17,7 @@ import pytest
 from arcetri_spawner.backends.base import Session
 from arcetri_spawner.backends.local import end_instance
 from arcetri_spawner.backends.local.accounts import group_of_volume, private_volumes
+from arcetri_spawner.backends.local.volumes import VolumeUnsafeError
 from arcetri_spawner.groups import GroupPath
 from arcetri_spawner.policy.model import MountedVolume
 from tests.spawner.local.world import CMS, FAKE_SERVER, World, facts, interpreter
@@ -27,6 +29,8 @@ pytestmark = [
 
 DATA = MountedVolume("data", "Data", "/data/cms", "shared", "groups/cms", read_only=True)
 WORK = MountedVolume("work", "Work", "/work/cms", "shared", "groups/cms-work", read_only=False)
+
+CURATE = MountedVolume("data-rw", "Data", "/curate/cms", "shared", "groups/cms", read_only=False)
 
 
 def home(name: str) -> MountedVolume:
@@ -110,6 +114,45 @@ async def test_group_folders_are_shared_as_their_mode_says(world: World) -> None
     assert not attempt(bob, "touch", groups / "cms/other")
     assert not attempt(carol, "ls", groups / "cms-work")
     assert not attempt(carol, "ls", groups / "cms")
+
+
+@pytest.mark.parametrize("first", ["reader", "curator"])
+async def test_one_folder_may_be_read_by_some_and_written_by_others(
+    world: World, first: str
+) -> None:
+    async def reader() -> Session:
+        return await begin(world, "alice", DATA, member=True)
+
+    async def curator() -> Session:
+        grant = await world.grant(
+            "bob",
+            flavor="cpu",
+            volumes=(home("bob"), CURATE),
+            groups=(GroupPath("/lab/cms/data"),),
+        )
+        return await world.start(grant)
+
+    made = {}
+    for name in ("reader", "curator") if first == "reader" else ("curator", "reader"):
+        made[name] = await (reader() if name == "reader" else curator())
+    events = world.config.storage_dir / "shared/groups/cms/events.root"
+
+    assert attempt(made["curator"], "sh", "-c", f"echo data > {events}")
+    assert attempt(made["reader"], "cat", events)
+    assert not attempt(made["reader"], "sh", "-c", f"echo more >> {events}")
+    assert not attempt(made["reader"], "touch", events.with_name("other"))
+    carol = await begin(world, "carol", member=False)
+    assert not attempt(carol, "cat", events)
+
+
+async def test_a_volume_taken_out_of_the_catalog_is_not_guessed_at(world: World) -> None:
+    gone = replace(WORK, name="gone", path="groups/gone")
+
+    with pytest.raises(VolumeUnsafeError) as caught:
+        await begin(world, "alice", gone, member=True)
+
+    assert caught.value.code == "volume_removed"
+    assert not (world.config.storage_dir / "shared/groups/gone").exists()
 
 
 async def test_a_session_reaches_nothing_of_the_platforms(world: World) -> None:

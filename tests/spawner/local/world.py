@@ -49,8 +49,10 @@ environments:
 volumes:
   home: {mount: "/home/{username}", claim: shared, path: "home/{username}"}
   data: {mount: /data/cms, claim: shared, path: groups/cms, mode: ro}
+  data-rw: {mount: /curate/cms, claim: shared, path: groups/cms}
   work: {mount: /work/cms, claim: shared, path: groups/cms-work}
 groups:
+  /lab/cms/data: {flavors: {cpu: {}}, volumes: [data-rw]}
   /lab/cms: {flavors: {t4: {}, a100: {}, a100-1g: {}, v70: {}}, volumes: [data, work]}
 local: {cpu_sessions: 2, simulate: {SIMULATE}}
 """

@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from arcetri_spawner.backends.local.volumes import Owner
-from arcetri_spawner.catalog.models import Catalog
+from arcetri_spawner.backends.local import acl
+from arcetri_spawner.backends.local.volumes import Owner, VolumeUnsafeError, segments
+from arcetri_spawner.catalog.models import Catalog, Volume
 from arcetri_spawner.groups import GroupPath
 from arcetri_spawner.policy.model import Grant, MountedVolume
 
@@ -34,14 +35,6 @@ def open_state_folder(state_dir: Path) -> None:
     state_dir.chmod(0o711)
 
 
-def id_range(text: str | range) -> range:
-    """The numbers of a range such as ``200000-299999``, both ends included."""
-    if isinstance(text, range):
-        return text
-    first, last = text.split("-")
-    return range(int(first), int(last) + 1)
-
-
 def private_volumes(catalog: Catalog) -> frozenset[str]:
     """Names of the volumes that are a different folder for each user."""
     return frozenset(
@@ -61,10 +54,49 @@ def group_of_volume(catalog: Catalog, name: str) -> GroupPath:
     return GroupPath(f"volume:{name}")
 
 
-def groups_needed(catalog: Catalog, grant: Grant, private: Collection[str]) -> frozenset[GroupPath]:
-    """The groups whose ids a session needs: the person's own, and those of the shared volumes."""
-    shared = (volume.name for volume in grant.volumes if volume.name not in private)
-    return frozenset(grant.groups) | {group_of_volume(catalog, name) for name in shared}
+def _beside(catalog: Catalog, name: str) -> list[str]:
+    """Every volume that shows the same folder, those that may be written first."""
+    folder = _folder(catalog.volumes[name])
+    return sorted(
+        (other for other, volume in catalog.volumes.items() if _folder(volume) == folder),
+        key=lambda other: (catalog.volumes[other].mode == "ro", other),
+    )
+
+
+def _folder(volume: Volume) -> tuple[str, tuple[str, ...]]:
+    return volume.claim, segments(volume.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Whose ids a session needs."""
+
+    own: frozenset[GroupPath]
+    """The person's, and those of the shared volumes they are granted."""
+    folders: frozenset[GroupPath]
+    """Those of other volumes that show the same folders."""
+
+
+def groups_needed(catalog: Catalog, grant: Grant, private: Collection[str]) -> Groups:
+    """The groups whose ids a session needs.
+
+    Raises:
+        VolumeUnsafeError: The catalog has changed since the grant, and lacks one of its volumes.
+    """
+    for volume in grant.volumes:
+        if volume.name not in catalog.volumes:
+            # Without it nobody can say whether the folder is one person's or a group's.
+            raise VolumeUnsafeError(
+                f"The volume {volume.title} was taken out of the catalog a moment ago.",
+                code="volume_removed",
+                remedy="Start again: you get what is on offer now.",
+            )
+    shared = [volume.name for volume in grant.volumes if volume.name not in private]
+    own = frozenset(grant.groups) | {group_of_volume(catalog, name) for name in shared}
+    folders = {
+        group_of_volume(catalog, other) for name in shared for other in _beside(catalog, name)
+    }
+    return Groups(own, frozenset(folders) - own)
 
 
 def owners(
@@ -75,17 +107,22 @@ def owners(
     gids: Mapping[GroupPath, int],
     private: Collection[str],
 ) -> dict[str, Owner]:
-    """To whom each volume's folder belongs.
+    """To whom each volume's folder belongs, whoever comes first and makes it.
 
     A private one is its user's alone. A shared one is the platform's, and its group may write in it
-    where the volume is ``rw``; what is made there stays the group's.
+    where the volume is ``rw``; what is made there stays the group's. Where several volumes show one
+    folder, each one's group has what its mode says.
     """
     found: dict[str, Owner] = {}
     for volume in volumes:
         if volume.name in private:
             found[volume.name] = Owner(account.uid, account.gid, 0o700)
-        else:
-            gid = gids[group_of_volume(catalog, volume.name)]
-            mode = 0o2750 if volume.read_only else 0o2770
-            found[volume.name] = Owner(os.geteuid(), gid, mode)
+            continue
+        may: dict[int, int] = {}
+        for name in _beside(catalog, volume.name):
+            gid = gids[group_of_volume(catalog, name)]
+            allowed = acl.READ if catalog.volumes[name].mode == "ro" else acl.WRITE
+            may[gid] = max(allowed, may.get(gid, 0))
+        (gid, allowed), *others = may.items()
+        found[volume.name] = Owner(os.geteuid(), gid, 0o2700 | allowed << 3, tuple(others))
     return found

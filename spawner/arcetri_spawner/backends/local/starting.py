@@ -101,11 +101,12 @@ class Starter:
             ids = await self._store.posix_ids(
                 grant.account_id,
                 grant.username,
-                needed,
-                users=accounts.id_range(catalog.ids.users),
-                groups_range=accounts.id_range(catalog.ids.groups),
+                needed.own | needed.folders,
+                users=catalog.ids.users,
+                groups_range=catalog.ids.groups,
             )
-            account = accounts.Account(ids.uid, ids.gid, tuple(sorted(ids.gids.values())))
+            member = sorted({ids.gids[group] for group in needed.own})
+            account = accounts.Account(ids.uid, ids.gid, tuple(member))
             owners = accounts.owners(
                 catalog, grant.volumes, account=account, gids=ids.gids, private=private
             )

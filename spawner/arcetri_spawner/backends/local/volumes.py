@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from arcetri_spawner.backends.local import acl
 from arcetri_spawner.errors import BackendError
 from arcetri_spawner.policy.model import MountedVolume
 
@@ -31,6 +32,8 @@ class Owner:
     uid: int
     gid: int
     mode: int
+    others: tuple[tuple[int, int], ...] = ()
+    """Further groups, as (gid, permissions), where several volumes show one folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,8 @@ def _settle(folder: int, made: bool, owner: Owner | None, name: str) -> None:
     if made or (found.st_uid == os.geteuid() and owner.uid != found.st_uid and _empty(folder)):
         os.fchown(folder, owner.uid, owner.gid)
         os.fchmod(folder, owner.mode)
+        if owner.others:
+            acl.apply(folder, owner.mode >> 3 & 0o7, dict(owner.others))
     elif found.st_uid != owner.uid or found.st_gid != owner.gid:
         raise VolumeUnsafeError(
             f"The folder {name} belongs to another account.",
