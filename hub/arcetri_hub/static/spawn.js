@@ -139,6 +139,9 @@
     let answer;
     try {
       const response = await fetch(form.dataset.offers, { headers: { Accept: "application/json" } });
+      if (response.status === 403) {
+        status.textContent = "You are logged out. Reload this page to log in again.";
+      }
       if (!response.ok) {
         return;
       }

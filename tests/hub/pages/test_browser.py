@@ -1,0 +1,308 @@
+"""The pages in Chromium: accessible, narrow and dark, by keyboard, live, and without scripts."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from tests.hub.pages.web import untouched
+from tests.support.platform import Platform, until
+from tests.support.tiers import find_chromium
+
+pytestmark = pytest.mark.browser
+
+PATIENCE = 60_000
+"""Milliseconds; a bound for a busy machine."""
+
+Scheme = Literal["light", "dark"]
+LOOKS: list[tuple[int, Scheme]] = [(1280, "light"), (1280, "dark"), (360, "light"), (360, "dark")]
+
+Open = Callable[..., Page]
+
+muted: list[str] = []
+"""Not empty while axe runs, which tries styles that the pages rightly do not allow."""
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(find_chromium()))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def logins() -> dict[str, Any]:
+    """Cookies of those who have logged in, so that each does it once."""
+    return {}
+
+
+@pytest.fixture
+def open_page(
+    chromium: Browser, shared_platform: Platform, logins: dict[str, Any]
+) -> Iterator[Open]:
+    """Opens a page as somebody; at the end the browser must not have complained."""
+    contexts: list[BrowserContext] = []
+    complaints: list[str] = []
+
+    def opened(name: str = "", *, width: int = 1280, **options: Any) -> Page:
+        context = chromium.new_context(
+            base_url=shared_platform.url,
+            viewport={"width": width, "height": 900},
+            storage_state=logins.get(name),
+            **options,
+        )
+        context.set_default_timeout(PATIENCE)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: muted or complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
+        if name and name not in logins:
+            _log_in(page, name, shared_platform.password(name))
+            logins[name] = context.storage_state()
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    bad = ("Content Security Policy", "error: ", "Refused to")
+    assert [text for text in complaints if any(word in text for word in bad)] == []
+
+
+def _log_in(page: Page, name: str, password: str) -> None:
+    page.goto("/hub/login")
+    page.get_by_role("button", name="Sign in").click()
+    page.locator("input[name=username]").fill(name)
+    page.locator("input[name=password]").fill(password)
+    page.keyboard.press("Enter")
+    agree = page.get_by_role("button", name=re.compile("authori[sz]e|agree|allow|approve", re.I))
+    expect(agree.or_(page.locator("#content h1")).first).to_be_visible()
+    if "/hub/" not in page.url and agree.count():
+        agree.first.click()
+    page.wait_for_url("**/hub/**")
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Where screenshots go: the folder that ``ARCETRI_SCREENSHOTS`` names, to look at them."""
+    folder = Path(os.environ.get("ARCETRI_SCREENSHOTS", tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def violations(page: Page) -> list[str]:
+    """What axe finds."""
+    page.wait_for_timeout(50)
+    muted.append(page.url)
+    found = Axe().run(page).response["violations"]
+    page.wait_for_timeout(50)
+    muted.clear()
+    return [f"{rule['id']}: {[node['html'] for node in rule['nodes']]}" for rule in found]
+
+
+def check(page: Page, picture: Path, width: int) -> None:
+    """Assert that axe finds nothing and nothing hangs over the edge."""
+    page.wait_for_load_state("networkidle")
+    assert violations(page) == [], page.url
+    assert page.evaluate("document.documentElement.scrollWidth") <= width, page.url
+    page.screenshot(path=picture, full_page=True, caret="initial")
+
+
+def start(page: Page) -> None:
+    page.get_by_role("button", name="Start", exact=True).click()
+
+
+def stop_all(platform: Platform, page: Page) -> None:
+    """Stop every session of a person from their home page."""
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.goto("/hub/home")
+    while page.get_by_role("button", name="Stop", exact=True).count():
+        page.get_by_role("button", name="Stop", exact=True).first.click()
+        page.wait_for_load_state()
+        until(lambda: _reloaded(page), "home is back")
+    until(lambda: not platform.sessions(), "nothing runs")
+    until(lambda: platform.rows("select id from servers") == [], "JupyterHub has noticed")
+    untouched(platform)
+
+
+def _reloaded(page: Page) -> bool:
+    page.goto("/hub/home")
+    return page.locator("text=stopping").count() == 0
+
+
+STILL = {
+    "home": "/hub/home",
+    "spawn": "/hub/spawn?flavor=t4&environment=ml",
+    "named": "/hub/spawn/bruno/training",
+    "token": "/hub/token",
+    "missing": "/hub/nothing-here",
+    "forbidden": "/hub/admin",
+    "not-running": "/hub/user/bruno/lab",
+    "unnamed": "/hub/arcetri/new?name=",
+}
+
+
+@pytest.mark.parametrize(("width", "scheme"), LOOKS)
+def test_axe_finds_nothing_on_any_page(
+    open_page: Open, pictures: Path, width: int, scheme: Scheme
+) -> None:
+    stranger = open_page(width=width, color_scheme=scheme)
+    stranger.goto("/hub/login")
+    check(stranger, pictures / f"login-{width}-{scheme}.png", width)
+    page = open_page("bruno", width=width, color_scheme=scheme)
+    for name, path in STILL.items():
+        page.goto(path)
+        check(page, pictures / f"{name}-{width}-{scheme}.png", width)
+    page.goto("/hub/spawn?flavor=t4")
+    page.locator("form#spawn-form").evaluate("form => { form.noValidate = true }")
+    page.locator('[data-field="group"] input').evaluate_all(
+        "all => all.forEach(one => { one.checked = false })"
+    )
+    start(page)
+    expect(page.locator("#group-error")).to_have_attribute("data-code", "group_required")
+    check(page, pictures / f"refused-{width}-{scheme}.png", width)
+
+
+@pytest.mark.parametrize(("width", "scheme"), LOOKS[::3])
+def test_axe_finds_nothing_while_a_session_lives(
+    shared_platform: Platform, open_page: Open, pictures: Path, width: int, scheme: Scheme
+) -> None:
+    page = open_page("fabio", width=width, color_scheme=scheme)
+    # The start's own page is held still: as fast as a session is, a check would come too late.
+    page.route("**/progress?*", lambda _: None)
+    page.goto("/hub/spawn#flavor=a100-1g&environment=ml")
+    start(page)
+    page.wait_for_url("**/hub/spawn-pending/**")
+    page.screenshot(path=pictures / f"pending-{width}-{scheme}.png", caret="initial")
+    assert violations(page) == []
+    page.unroute("**/progress?*")
+    page.goto("/hub/home")
+    expect(page.locator(".session")).to_be_visible()
+    check(page, pictures / f"home-running-{width}-{scheme}.png", width)
+    admin = open_page("dario", width=width, color_scheme=scheme)
+    admin.goto("/hub/arcetri/sessions")
+    check(admin, pictures / f"sessions-{width}-{scheme}.png", width)
+    until(lambda: "running" in _text(page, "/hub/home"), "it runs")
+    stop_all(shared_platform, page)
+
+
+def _text(page: Page, path: str) -> str:
+    page.goto(path)
+    return page.locator("main").inner_text()
+
+
+def test_a_session_by_keyboard_alone(shared_platform: Platform, open_page: Open) -> None:
+    page = open_page("bruno", reduced_motion="reduce")
+    page.goto("/hub/spawn?flavor=t4")
+    page.keyboard.press("Tab")
+    skip = page.get_by_role("link", name="Skip to content")
+    expect(skip).to_be_focused()
+    expect(skip).to_be_in_viewport()
+    page.keyboard.press("Enter")
+
+    _tab_to(page, "flavor")
+    page.keyboard.press("ArrowDown")
+    assert _focused(page) == "a100-1g"
+    assert page.evaluate("getComputedStyle(document.querySelector('.flavor')).outlineStyle")
+    outlined = page.locator('[data-flavor="a100-1g"]').evaluate(
+        "card => getComputedStyle(card).outlineStyle"
+    )
+    assert outlined == "solid"
+    _tab_to(page, "environment")
+    page.keyboard.press("ArrowDown")
+    assert _focused(page) == "ml"
+    _tab_to(page, "size")
+    page.keyboard.press("ArrowDown")
+    assert _focused(page) == "medium"
+    while page.evaluate("document.activeElement.id") != "start":
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/user/bruno/lab**")
+    assert [row[0] for row in shared_platform.rows("select state from arcetri_request")[-1:]] == [
+        "running"
+    ]
+    stop_all(shared_platform, page)
+
+
+def _tab_to(page: Page, name: str) -> None:
+    for _ in range(40):
+        if page.evaluate("document.activeElement.name") == name:
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError(f"Tab does not reach {name}")
+
+
+def _focused(page: Page) -> str:
+    return str(page.evaluate("document.activeElement.value"))
+
+
+def test_a_session_without_scripts(
+    shared_platform: Platform, open_page: Open, logins: dict[str, Any]
+) -> None:
+    if "alice" not in logins:
+        open_page("alice")
+    page = open_page("alice", java_script_enabled=False)
+    page.goto("/hub/spawn")
+    page.locator("#flavor-cpu").check()
+    page.get_by_label("Machine learning").check()
+    start(page)
+    expect(page.locator("#environment-error")).to_contain_text("environment")
+    assert page.locator("#flavor-cpu").is_checked()
+    page.get_by_label("Python", exact=False).first.check()
+    start(page)
+    page.wait_for_url("**/user/alice/**")
+    stop_all(shared_platform, page)
+
+
+def test_numbers_move_while_the_page_is_open(shared_platform: Platform, open_page: Open) -> None:
+    page = open_page("bruno")
+    page.goto("/hub/spawn")
+    line = page.locator('[data-flavor="t4"] [data-group="/arcetri/cms"]')
+    expect(line).to_contain_text("0 of 2 in use")
+    page.evaluate("window.untouched = true")
+    shared_platform.start_session("alice", flavor="t4")
+    expect(line).to_contain_text("1 of 2 in use", timeout=PATIENCE)
+    assert page.evaluate("window.untouched")
+    alice = open_page("alice")
+    stop_all(shared_platform, alice)
+    expect(line).to_contain_text("0 of 2 in use", timeout=PATIENCE)
+
+
+def test_a_links_hash_preselects_also_through_the_page_in_between(open_page: Open) -> None:
+    page = open_page("bruno")
+    page.goto("/hub/spawn#flavor=a100-1g&environment=ml&size=medium")
+    for name in ("flavor-a100-1g",):
+        expect(page.locator(f"#{name}")).to_be_checked()
+    expect(page.get_by_label("Machine learning")).to_be_checked()
+    expect(page.get_by_label("Medium")).to_be_checked()
+    page.goto("/hub/user/bruno/lab#flavor=v70")
+    page.get_by_role("link", name="Choose and start").click()
+    expect(page.locator("#flavor-v70")).to_be_checked()
+
+
+def test_only_what_fits_can_be_chosen(open_page: Open) -> None:
+    page = open_page("bruno")
+    page.goto("/hub/spawn?flavor=t4&environment=ml")
+    groups = page.locator('[data-field="group"]')
+    expect(groups).to_be_visible()
+    page.locator("#flavor-cpu").check()
+    expect(page.get_by_label("Machine learning")).to_be_disabled()
+    expect(page.get_by_label("Python").first).to_be_checked()
+    expect(groups).to_be_hidden()
+
+
+def test_two_clicks_start_one_session(shared_platform: Platform, open_page: Open) -> None:
+    page = open_page("bruno")
+    page.goto("/hub/spawn#flavor=cpu")
+    before = len(shared_platform.rows("select id from arcetri_request"))
+    page.get_by_role("button", name="Start", exact=True).dblclick(no_wait_after=True)
+    page.wait_for_url("**/user/bruno/**")
+    assert len(shared_platform.rows("select id from arcetri_request")) == before + 1
+    stop_all(shared_platform, page)

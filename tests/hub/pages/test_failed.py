@@ -1,0 +1,88 @@
+"""A granted session that does not start: the page says why, and one click asks again."""
+
+from __future__ import annotations
+
+import html
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.hub.pages.web import action, ask, refusals, untouched
+from tests.support.platform import Platform, running, until, xsrf
+
+pytestmark = pytest.mark.component
+
+DEMO = Path(__file__).parents[3] / "hub" / "arcetri_hub" / "catalogs" / "demo.yaml"
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """A platform of which one environment's interpreter ends as soon as it starts."""
+    folder = tmp_path_factory.mktemp("broken")
+    ends = folder / "python"
+    ends.write_text(
+        '#!/bin/sh\ncase "$*" in *jupyterhub*|*singleuser*) sleep 2; exit 3;; esac\n'
+        f'exec {shutil.which("python3")} "$@"\n'
+    )
+    ends.chmod(0o755)
+    profiles = folder / "profiles.yaml"
+    text = DEMO.read_text(encoding="utf-8")
+    profiles.write_text(
+        text.replace(
+            "environments:\n", f"environments:\n  broken: {{title: Broken, local: {ends}}}\n"
+        ),
+        encoding="utf-8",
+    )
+    with running(folder / "state", "--profiles", str(profiles)) as platform:
+        yield platform
+
+
+def test_a_failed_start_says_why_and_asks_again_in_one_click(broken: Platform) -> None:
+    with broken.login("alice") as client:
+        page = _failed(client, ask(client, {"flavor": "cpu", "environment": "broken"}))
+        assert page.status_code >= 400
+        assert len(refusals(page)) == 1
+        assert "Traceback" not in page.text
+        untouched(broken)
+
+        hidden = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', page.text))
+        assert hidden["environment"] == "broken"
+        again = client.post(
+            action(page), data={key: html.unescape(value) for key, value in hidden.items()}
+        )
+        assert refusals(_failed(client, again)) == refusals(page)
+        untouched(broken)
+
+
+def test_a_failed_start_is_the_same_by_rest(broken: Platform) -> None:
+    with broken.login("bruno") as client:
+        answer = client.post(
+            "/hub/api/users/bruno/server",
+            json={"flavor": "cpu", "environment": "broken"},
+            headers=xsrf(client),
+        )
+        if answer.status_code == 202:
+            until(lambda: not broken.sessions(), "it has failed")
+        else:
+            assert set(answer.json()) == {"status", "code", "message", "remedy"}
+            assert answer.status_code >= 500
+    until(lambda: broken.leases() == [], "nothing is held")
+
+
+def _failed(client: httpx.Client, answer: httpx.Response) -> httpx.Response:
+    """The page that says so, whether the form answers it or the page of the start."""
+    if answer.status_code != 302:
+        return answer
+    where = answer.headers["Location"]
+    pages: list[httpx.Response] = []
+
+    def over() -> bool:
+        pages.append(client.get(where))
+        return pages[-1].status_code != 200
+
+    until(over, "the start has failed")
+    return pages[-1]
