@@ -27,6 +27,8 @@ class Refusal:
     code: str
     message: str
     remedy: str = ""
+    details: str = ""
+    """Raw lines for those who want them; on pages only."""
 
     def as_json(self) -> dict[str, Any]:
         """The body of a JSON answer."""
@@ -61,7 +63,8 @@ def status_of(error: ArcetriError) -> int:
 
 def from_error(error: ArcetriError) -> Refusal:
     """Show an error of ours."""
-    return Refusal(status_of(error), error.code, error.message, error.remedy)
+    details = getattr(error, "details", "")
+    return Refusal(status_of(error), error.code, error.message, error.remedy, details)
 
 
 def from_reason(reason: Reason) -> Refusal:

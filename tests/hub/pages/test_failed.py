@@ -25,7 +25,8 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     folder = tmp_path_factory.mktemp("broken")
     ends = folder / "python"
     ends.write_text(
-        '#!/bin/sh\ncase "$*" in *jupyterhub*|*singleuser*) sleep 2; exit 3;; esac\n'
+        "#!/bin/sh\n"
+        'case "$*" in *singleuser*) echo "<b>no such module</b>" >&2; sleep 2; exit 3;; esac\n'
         f'exec {shutil.which("python3")} "$@"\n'
     )
     ends.chmod(0o755)
@@ -47,6 +48,7 @@ def test_a_failed_start_says_why_and_asks_again_in_one_click(broken: Platform) -
         assert page.status_code >= 400
         assert len(refusals(page)) == 1
         assert "Traceback" not in page.text
+        assert "&lt;b&gt;no such module&lt;/b&gt;" in page.text
         untouched(broken)
 
         hidden = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', page.text))
