@@ -63,7 +63,8 @@ def large_catalog(groups: int = GROUPS, flavors: int = FLAVORS, granted: int = G
         # Every flavour is granted to somebody, whatever is drawn.
         chosen = {i % (flavors - 1), *draw.sample(range(flavors - 1), granted - 1)}
         lines += [
-            f"      gpu-{k}: {{quota: {draw.randint(2, 8)}, borrow: {draw.randint(0, 2)}, limit: 2}}"
+            f"      gpu-{k}:"
+            f" {{quota: {draw.randint(2, 8)}, borrow: {draw.randint(0, 2)}, limit: 2}}"
             for k in sorted(chosen)
         ]
     return "\n".join(lines) + "\n"

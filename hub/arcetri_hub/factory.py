@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -20,11 +20,15 @@ from arcetri_hub.reaper import Notice, Reaper, build_reaper
 from arcetri_hub.settings import Settings
 from arcetri_spawner.backends.local import LocalBackend, LocalConfig, LocalQueue
 from arcetri_spawner.catalog import CatalogHolder
+from arcetri_spawner.errors import StoreError
 from arcetri_spawner.jupyterhub import use_service
 from arcetri_spawner.service import SessionService
 from arcetri_spawner.store import Store
 
 log = structlog.get_logger(__name__)
+
+RECOVERY_PAUSE: Final = 5.0
+"""Seconds between two tries while the database is away."""
 
 _platform: Platform | None = None
 
@@ -73,11 +77,19 @@ class Platform:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.service.close(end_sessions=False)
+        await self.backend.close()
         self.store.close()
 
     async def _recover(self) -> None:
-        await self.backend.recover()
-        await self.service.recover()
+        while True:
+            try:
+                await self.backend.recover()
+                await self.service.recover()
+                break
+            except StoreError as error:
+                # Starts wait meanwhile; a database that comes back must find us still trying.
+                log.warning("cannot recover yet", code=error.code, why=str(error))
+                await asyncio.sleep(RECOVERY_PAUSE)
         await self.backend.run()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
