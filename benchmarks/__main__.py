@@ -1,4 +1,4 @@
-"""Runs the benchmarks and keeps docs/reference/figures.json: ``python -m benchmarks [NAME ...]``."""
+"""Runs the benchmarks, and keeps docs/reference/figures.json: ``python -m benchmarks [NAME]``."""
 
 from __future__ import annotations
 
