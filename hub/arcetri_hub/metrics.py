@@ -54,6 +54,7 @@ FAILURE_CODES: Final = (
     "interpreter_missing",
     "process_refused",
     "volume_owner",
+    "volume_removed",
     "volume_unsafe",
     "interrupted",
     OTHER,
