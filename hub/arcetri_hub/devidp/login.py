@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from arcetri_hub.devidp.adapters import ProviderRequest
 from arcetri_hub.devidp.models import Client, User
-from arcetri_hub.devidp.oauth import ProviderRequest
 from arcetri_hub.devidp.site import Pairs, Site, read_form, read_query
 
 _FOREIGN_FORM = "Go back, reload the page and try again: this form was not made by this site."

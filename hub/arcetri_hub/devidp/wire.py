@@ -9,9 +9,9 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from arcetri_hub.devidp import claims
+from arcetri_hub.devidp.adapters import IamError, ProviderRequest, invalid_token
 from arcetri_hub.devidp.faults import DISCOVERY
 from arcetri_hub.devidp.keys import public_jwks
-from arcetri_hub.devidp.oauth import IamError, ProviderRequest, invalid_token
 from arcetri_hub.devidp.site import Site, read_form
 
 _KEY_CACHE: Final = {"Cache-Control": "max-age=21600, public"}
