@@ -1,0 +1,123 @@
+"""The documents' pictures, taken of a real platform, and the admins' page in a browser.
+
+``ARCETRI_DOCS_IMAGES=docs/images make test ARGS=tests/docs/test_images.py`` takes them anew.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.support.platform import Platform
+from tests.support.tiers import find_chromium
+
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("session")]
+
+IMAGES = Path(__file__).parents[2] / "docs" / "images"
+PATIENCE = 60_000
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=str(find_chromium()))
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def session(shared_platform: Platform) -> None:
+    shared_platform.start_session("bruno", flavor="t4", group="/arcetri/virgo")
+    shared_platform.start_session("fabio", flavor="a100-1g")
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    return Path(os.environ.get("ARCETRI_DOCS_IMAGES", tmp_path))
+
+
+def page_of(browser: Browser, platform: Platform, name: str, **options: object) -> Page:
+    """A page of somebody who has logged in; the cookies come from a login without a browser."""
+    context = browser.new_context(base_url=platform.url, **options)  # type: ignore[arg-type]
+    context.set_default_timeout(PATIENCE)
+    with platform.login(name) as client:
+        client.get("/hub/home")
+        for cookie in client.cookies.jar:
+            context.add_cookies(
+                [
+                    {
+                        "name": cookie.name,
+                        "value": cookie.value or "",
+                        "domain": "127.0.0.1",
+                        "path": cookie.path,
+                    }
+                ]
+            )
+    return context.new_page()
+
+
+def keep(page: Page, path: Path) -> None:
+    page.screenshot(path=path)
+    assert path.stat().st_size > 10_000, "an empty page is no picture"
+    assert (IMAGES / path.name).exists(), f"the documents show {path.name}: take it, see above"
+
+
+def test_the_spawn_page(browser: Browser, shared_platform: Platform, pictures: Path) -> None:
+    page = page_of(browser, shared_platform, "alice", viewport={"width": 1200, "height": 820})
+    page.goto("/hub/spawn")
+    page.get_by_role("radio", name="NVIDIA T4").check()
+    expect(page.get_by_role("button", name="Start")).to_be_enabled()
+    keep(page, pictures / "spawn.png")
+    page.context.close()
+
+
+def test_the_admins_page(browser: Browser, shared_platform: Platform, pictures: Path) -> None:
+    page = page_of(browser, shared_platform, "dario", viewport={"width": 1200, "height": 760})
+    page.goto("/hub/arcetri/sessions")
+    expect(page.get_by_role("rowheader", name="bruno")).to_be_visible()
+    keep(page, pictures / "sessions.png")
+    page.context.close()
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_admins_page_is_accessible_and_fits(
+    browser: Browser, shared_platform: Platform, width: int, scheme: str
+) -> None:
+    page = page_of(
+        browser,
+        shared_platform,
+        "dario",
+        viewport={"width": width, "height": 900},
+        color_scheme=scheme,
+    )
+    page.goto("/hub/arcetri/sessions")
+    page.get_by_text("Stop…").first.click()
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.context.close()
+
+
+def test_a_session_is_stopped_by_keyboard_and_without_scripts(
+    browser: Browser, shared_platform: Platform
+) -> None:
+    page = page_of(browser, shared_platform, "dario", java_script_enabled=False)
+    page.goto("/hub/arcetri/sessions")
+    row = page.get_by_role("row").filter(has_text="fabio")
+    row.locator("summary").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.keyboard.type("Maintenance at noon.")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("The session was ended")
+    expect(page.get_by_role("rowheader", name="fabio")).to_have_count(0)
+    with shared_platform.login("fabio") as fabio:
+        assert "Maintenance at noon." in fabio.get("/hub/home").text
+    page.context.close()
