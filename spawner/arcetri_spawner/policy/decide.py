@@ -9,6 +9,7 @@ from uuid import UUID
 from arcetri_spawner.catalog.models import Catalog, LoadedCatalog
 from arcetri_spawner.groups import EVERYONE, GroupPath
 from arcetri_spawner.policy import reasons
+from arcetri_spawner.policy.flavors import FlavorCase
 from arcetri_spawner.policy.model import (
     Grant,
     GroupOffer,
@@ -82,16 +83,17 @@ def authorize(
         raise reasons.denied(reason)
     flavor = _flavor(situation, options)
     group = _group(situation, flavor, options)
-    for reason in situation.flavor_refusals(flavor):
+    case = situation.case(flavor)
+    for reason in case.refusals:
         raise reasons.denied(reason)
-    limit = situation.limit_refusal(flavor, group)
+    limit = case.limit_refusal(group)
     if limit:
         raise reasons.denied(limit)
-    environment = _environment(situation, flavor, options)
-    size = _size(situation, flavor, options)
+    environment = _environment(situation, case, options)
+    size = _size(situation, case, options)
 
     entry = catalog.flavors[flavor]
-    entitled = catalog.group_flavor(group, flavor)
+    entitled = case.entitlement(group)
     shape = catalog.sizes[size]
     software = catalog.environments[environment]
     return Grant(
@@ -148,15 +150,16 @@ def waiting_reason(
         ignoring=grant.request_id,
         granted=True,
     )
-    found = situation.waiting(grant.flavor, grant.group, grant.quota)
+    found = situation.case(grant.flavor).waiting(grant.group, grant.quota)
     return found[0] if found else None
 
 
 def _offer(situation: Situation, flavor: str) -> Offer:
+    case = situation.case(flavor)
     entry = situation.catalog.flavors[flavor]
-    groups = tuple(_group_offer(situation, flavor, g) for g in situation.offered[flavor])
-    startable = max(group.startable for group in groups)
-    have = situation.inventory.flavors.get(flavor) if situation.inventory else None
+    groups = tuple([_group_offer(situation, case, group) for group in situation.offered[flavor]])
+    startable = max([group.startable for group in groups])
+    have = case.have
     return Offer(
         flavor=flavor,
         title=entry.title,
@@ -168,26 +171,34 @@ def _offer(situation: Situation, flavor: str) -> Offer:
         total=have.total if have else 0,
         startable=startable,
         groups=groups,
-        environments=situation.environments(flavor),
-        sizes=situation.sizes(flavor),
-        reasons=() if startable else tuple(dict.fromkeys(r for g in groups for r in g.reasons)),
-        alternative=None if startable else situation.alternative(flavor),
+        environments=case.environments,
+        sizes=case.sizes,
+        reasons=() if startable else _together(groups),
+        alternative=None if startable else case.alternative,
     )
 
 
-def _group_offer(situation: Situation, flavor: str, group: GroupPath) -> GroupOffer:
+def _group_offer(situation: Situation, case: FlavorCase, group: GroupPath) -> GroupOffer:
     entry = situation.catalog.groups.get(group)
-    entitled = entry.flavors.get(flavor) if entry else None
+    entitled = entry.flavors.get(case.flavor) if entry else None
     return GroupOffer(
         group=group,
         title=(entry.title if entry else "") or ("Everyone" if group == EVERYONE else group),
         quota=entitled.quota if entitled else None,
-        in_use=situation.in_use.get((group, flavor), 0),
+        in_use=case.in_use(group),
         limit=entitled.limit if entitled else None,
-        mine=len(situation.held(flavor, group)),
-        startable=situation.room(flavor, group).startable,
-        reasons=situation.why_not(flavor, group),
+        mine=len(case.held(group)),
+        startable=case.startable(group),
+        reasons=case.why_not(group),
     )
+
+
+def _together(groups: tuple[GroupOffer, ...]) -> tuple[Reason, ...]:
+    """The reasons of all groups, each once; most often they are the very same ones."""
+    shared = groups[0].reasons
+    if all(group.reasons is shared for group in groups):
+        return shared
+    return tuple(dict.fromkeys(reason for group in groups for reason in group.reasons))
 
 
 def _flavor(situation: Situation, options: Options) -> str:
@@ -212,8 +223,8 @@ def _group(situation: Situation, flavor: str, options: Options) -> GroupPath:
     raise reasons.denied(reasons.group_not_yours(options.group, grantors))
 
 
-def _environment(situation: Situation, flavor: str, options: Options) -> str:
-    fitting = situation.environments(flavor)
+def _environment(situation: Situation, case: FlavorCase, options: Options) -> str:
+    fitting = case.environments
     chosen = options.environment
     if chosen is None:
         return fitting[0]
@@ -221,14 +232,13 @@ def _environment(situation: Situation, flavor: str, options: Options) -> str:
         return chosen
     if chosen not in situation.catalog.environments:
         raise reasons.denied(reasons.environment_unknown(chosen, fitting))
-    if chosen in situation.index.environments[flavor]:
+    if chosen in situation.index.environments[case.flavor]:
         raise reasons.denied(reasons.environment_unavailable(chosen, fitting))
-    title = situation.catalog.flavors[flavor].title
-    raise reasons.denied(reasons.environment_not_for_flavor(chosen, title, fitting))
+    raise reasons.denied(reasons.environment_not_for_flavor(chosen, case.title, fitting))
 
 
-def _size(situation: Situation, flavor: str, options: Options) -> str:
-    fitting = situation.sizes(flavor)
+def _size(situation: Situation, case: FlavorCase, options: Options) -> str:
+    fitting = case.sizes
     chosen = options.size
     if chosen is None:
         return fitting[0]
@@ -236,5 +246,4 @@ def _size(situation: Situation, flavor: str, options: Options) -> str:
         return chosen
     if chosen not in situation.catalog.sizes:
         raise reasons.denied(reasons.size_unknown(chosen, fitting))
-    title = situation.catalog.flavors[flavor].title
-    raise reasons.denied(reasons.size_not_for_flavor(chosen, title, fitting))
+    raise reasons.denied(reasons.size_not_for_flavor(chosen, case.title, fitting))

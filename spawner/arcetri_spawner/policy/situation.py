@@ -1,6 +1,7 @@
-"""One person's situation at one moment: what each bound leaves them, and why not more.
+"""One person's situation at one moment: what they are granted, and what refuses every start.
 
-Offers, refusals at a start and waiting reasons are all read off here, so that they cannot disagree.
+Offers, refusals at a start and waiting reasons are all read off here and off each flavour's side of
+it (``FlavorCase``), so that they cannot disagree.
 """
 
 from __future__ import annotations
@@ -8,38 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import Final, NamedTuple
 from uuid import UUID
 
 from arcetri_spawner.catalog.models import Catalog
 from arcetri_spawner.groups import EVERYONE, GroupPath
 from arcetri_spawner.policy import reasons
-from arcetri_spawner.policy.index import index_of, maintenance_end
+from arcetri_spawner.policy.flavors import FlavorCase
+from arcetri_spawner.policy.index import index_of
 from arcetri_spawner.policy.model import Identity, Inventory, LiveSession, Reason, Standing
 from arcetri_spawner.policy.names import is_account_name, is_server_name
-
-UNBOUNDED: Final = 1 << 30
-"""What a bound that does not bind leaves."""
-
-
-class Room(NamedTuple):
-    """How many more sessions each bound leaves, for one flavour charged to one group."""
-
-    person: int
-    """Standing, sessions and requests of the person."""
-    flavor: int
-    """Maintenance, environments and sizes of the flavour."""
-    limit: int
-    """What the group allows one user."""
-    quota: int
-    """What the group has left."""
-    capacity: int
-    """What the devices leave."""
-
-    @property
-    def startable(self) -> int:
-        """How many more would start now."""
-        return max(0, min(self))
 
 
 class Situation:
@@ -83,24 +61,20 @@ class Situation:
         self.mine: list[LiveSession] = []
         self.in_use: dict[tuple[GroupPath, str], int] = {}
         for session in sessions:
-            if session.id == ignoring:
+            if ignoring is not None and session.id == ignoring:
                 continue
             if session.account_id == identity.account_id:
                 self.mine.append(session)
             if not session.waiting:
                 key = (session.group, session.flavor)
                 self.in_use[key] = self.in_use.get(key, 0) + 1
-        # Worked out when first asked for: a page asks the same of a flavour for each of its groups.
-        self._rooms: dict[tuple[str, GroupPath], Room] = {}
-        self._flavor_rooms: dict[str, tuple[int, int]] = {}
-        self._alternatives: dict[str, str | None] = {}
-        self._capacity_reasons: dict[str, Reason] = {}
+        self._cases: dict[str, FlavorCase] = {}
 
     # What the person is granted
 
     @cached_property
     def offered(self) -> dict[str, list[GroupPath]]:
-        """Flavours with those of the person's groups that can be charged, in the catalog's order."""
+        """Flavours with those of the person's groups that grant them, in the catalog's order."""
         if not self.allowed:
             return {}
         grantors: dict[str, list[GroupPath]] = {}
@@ -111,15 +85,23 @@ class Situation:
             grantors.setdefault(flavor, []).append(EVERYONE)
         return {f: grantors[f] for f in self.catalog.flavors if f in grantors}
 
-    def environments(self, flavor: str) -> tuple[str, ...]:
-        """Environments that can be started on the flavour."""
-        fitting = self.index.environments[flavor]
-        here = self.inventory.environments if self.inventory else None
-        return fitting if here is None else tuple(name for name in fitting if name in here)
+    def case(self, flavor: str) -> FlavorCase:
+        """The flavour's side of the situation, worked out once for all groups that grant it."""
+        known = self._cases.get(flavor)
+        if known is None:
+            known = self._cases[flavor] = FlavorCase(self, flavor)
+        return known
 
-    def sizes(self, flavor: str) -> tuple[str, ...]:
-        """Sizes that go with the flavour."""
-        return self.index.sizes[flavor]
+    @cached_property
+    def startable_flavors(self) -> tuple[str, ...]:
+        """Flavours of which one more would start now, in the catalog's order."""
+        if self.person_room <= 0:
+            return ()
+        return tuple(
+            flavor
+            for flavor, grantors in self.offered.items()
+            if any(map(self.case(flavor).startable, grantors))
+        )
 
     # What refuses every start
 
@@ -146,176 +128,13 @@ class Situation:
         )
 
     @cached_property
-    def _person_room(self) -> int:
+    def person_room(self) -> int:
+        """How many more sessions the person may start at all."""
         if self.refusals:
             return 0
         limits = self.catalog.limits
         held = sum(not session.waiting for session in self.mine)
         return min(limits.sessions - held, limits.requests - len(self.mine))
-
-    # What refuses or delays one flavour
-
-    def room(self, flavor: str, group: GroupPath) -> Room:
-        """What each bound leaves of a flavour charged to one of its grantors."""
-        known = self._rooms.get((flavor, group))
-        if known is not None:
-            return known
-        entry = self.catalog.group_flavor(group, flavor)
-        limit = entry.limit if entry else None
-        quota = entry.quota if entry else None
-        open_for, capacity = self._flavor_room(flavor)
-        room = self._rooms[flavor, group] = Room(
-            self._person_room,
-            open_for,
-            UNBOUNDED if limit is None else limit - len(self.held(flavor, group)),
-            UNBOUNDED if quota is None else quota - self.in_use.get((group, flavor), 0),
-            capacity,
-        )
-        return room
-
-    def held(self, flavor: str, group: GroupPath) -> list[LiveSession]:
-        """The person's own sessions of a flavour charged to a group."""
-        return [s for s in self.mine if s.flavor == flavor and s.group == group]
-
-    def flavor_refusals(self, flavor: str) -> tuple[Reason, ...]:
-        """What refuses the flavour to everybody."""
-        if self._flavor_room(flavor)[0]:
-            return ()
-        entry = self.catalog.flavors[flavor]
-        found: list[Reason] = []
-        if entry.maintenance and self._maintained(flavor):
-            found.append(
-                reasons.maintenance(
-                    flavor,
-                    entry.title,
-                    maintenance_end(self.catalog, entry.maintenance),
-                    entry.maintenance.message,
-                    self.alternative_title(flavor),
-                )
-            )
-        if not self.environments(flavor):
-            found.append(reasons.no_environment(flavor, entry.title))
-        if not self.sizes(flavor):
-            found.append(reasons.no_size(flavor, entry.title))
-        return tuple(found)
-
-    def limit_refusal(self, flavor: str, group: GroupPath) -> Reason | None:
-        """What refuses this person more of the flavour through this group."""
-        entry = self.catalog.group_flavor(group, flavor)
-        if entry is None or entry.limit is None or self.room(flavor, group).limit > 0:
-            return None
-        held = self.held(flavor, group)
-        title = self.catalog.flavors[flavor].title
-        return reasons.flavor_limit(flavor, title, group, held, entry.limit)
-
-    def waiting(self, flavor: str, group: GroupPath, quota: int | None) -> tuple[Reason, ...]:
-        """Why a start would wait now: the group's quota first, then the devices."""
-        entry = self.catalog.flavors.get(flavor)
-        title = entry.title if entry else flavor
-        found: list[Reason] = []
-        used = self.in_use.get((group, flavor), 0)
-        if quota is not None and used >= quota:
-            found.append(
-                reasons.busy_quota(
-                    flavor, title, group, used, quota, self.alternative_title(flavor)
-                )
-            )
-        if self._capacity(flavor) <= 0:
-            # One object for all groups of the flavour: the page shows it once.
-            if flavor not in self._capacity_reasons:
-                self._capacity_reasons[flavor] = self._capacity_reason(flavor, title)
-            found.append(self._capacity_reasons[flavor])
-        return tuple(found)
-
-    def why_not(self, flavor: str, group: GroupPath) -> tuple[Reason, ...]:
-        """Every reason why none starts now, refusals first; empty exactly when one would."""
-        if self.room(flavor, group).startable:
-            return ()
-        entry = self.catalog.group_flavor(group, flavor)
-        limit = self.limit_refusal(flavor, group)
-        return (
-            *self.refusals,
-            *self.flavor_refusals(flavor),
-            *((limit,) if limit else ()),
-            *self.waiting(flavor, group, entry.quota if entry else None),
-        )
-
-    # Alternatives
-
-    def alternative(self, flavor: str) -> str | None:
-        """Another flavour of theirs that would start now, the most alike first."""
-        if self._person_room <= 0:
-            return None
-        if flavor not in self._alternatives:
-            self._alternatives[flavor] = self._most_alike(flavor)
-        return self._alternatives[flavor]
-
-    def _most_alike(self, flavor: str) -> str | None:
-        wanted = self.catalog.flavors.get(flavor)
-        best: tuple[tuple[bool, int], str] | None = None
-        for other in self._startable_flavors:
-            if other == flavor:
-                continue
-            entry = self.catalog.flavors[other]
-            unlike = (
-                (entry.type != wanted.type, abs((entry.memory or 0) - (wanted.memory or 0)))
-                if wanted
-                else (False, 0)
-            )
-            if best is None or unlike < best[0]:
-                best = (unlike, other)
-        return best[1] if best else None
-
-    def alternative_title(self, flavor: str) -> str | None:
-        """The alternative's title, for a sentence."""
-        other = self.alternative(flavor)
-        return self.catalog.flavors[other].title if other else None
-
-    @cached_property
-    def _startable_flavors(self) -> tuple[str, ...]:
-        return tuple(
-            flavor
-            for flavor, grantors in self.offered.items()
-            if any(self.room(flavor, group).startable for group in grantors)
-        )
-
-    # Inventory and maintenance
-
-    def _flavor_room(self, flavor: str) -> tuple[int, int]:
-        """What the flavour itself and its devices leave."""
-        known = self._flavor_rooms.get(flavor)
-        if known is None:
-            closed = (
-                self._maintained(flavor) or not self.environments(flavor) or not self.sizes(flavor)
-            )
-            known = (0 if closed else UNBOUNDED, self._capacity(flavor))
-            self._flavor_rooms[flavor] = known
-        return known
-
-    def _maintained(self, flavor: str) -> bool:
-        maintenance = self.catalog.flavors[flavor].maintenance
-        if maintenance is None:
-            return False
-        end = maintenance_end(self.catalog, maintenance)
-        return end is None or self.now < end
-
-    def _capacity(self, flavor: str) -> int:
-        if self.inventory is None:
-            return UNBOUNDED
-        if self.inventory.stale:
-            return 0
-        entry = self.inventory.flavors.get(flavor)
-        return entry.free if entry else 0
-
-    def _capacity_reason(self, flavor: str, title: str) -> Reason:
-        alternative = self.alternative_title(flavor)
-        assert self.inventory is not None  # noqa: S101 - without one, capacity never binds
-        if self.inventory.stale:
-            return reasons.capacity_unknown(title, alternative)
-        entry = self.inventory.flavors.get(flavor)
-        if entry is None or entry.total <= 0:
-            return reasons.capacity_none(flavor, title, alternative)
-        return reasons.busy_capacity(title, entry.total, alternative)
 
 
 def counting_refusals(

@@ -1,0 +1,206 @@
+"""One flavour in one person's situation: what each bound leaves, and why not more.
+
+A bound leaves a *room*, a number of sessions. What starts now is the smallest room; a room that is
+used up gives a reason. Both are read off the same rooms, which is why a card without a reason is
+exactly one that starts.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+from arcetri_spawner.catalog.models import GroupFlavor
+from arcetri_spawner.groups import GroupPath
+from arcetri_spawner.policy import reasons
+from arcetri_spawner.policy.index import maintenance_end
+from arcetri_spawner.policy.model import FlavorInventory, LiveSession, Reason
+
+if TYPE_CHECKING:
+    from arcetri_spawner.policy.situation import Situation
+
+_UNBOUNDED: Final = 1 << 30
+"""The room of a bound that does not bind."""
+
+
+class FlavorCase:
+    """A flavour, in a situation."""
+
+    def __init__(self, situation: Situation, flavor: str) -> None:
+        """Look the flavour up; one that the catalog has lost has nothing but its name."""
+        self._situation = situation
+        self.flavor = flavor
+        self.entry = situation.catalog.flavors.get(flavor)
+        self.title = self.entry.title if self.entry else flavor
+
+    # What goes with it
+
+    @cached_property
+    def environments(self) -> tuple[str, ...]:
+        """Environments that can be started on it."""
+        inventory = self._situation.inventory
+        fitting = self._situation.index.environments[self.flavor]
+        here = inventory.environments if inventory else None
+        return fitting if here is None else tuple(name for name in fitting if name in here)
+
+    @property
+    def sizes(self) -> tuple[str, ...]:
+        """Sizes that go with it."""
+        return self._situation.index.sizes[self.flavor]
+
+    @property
+    def have(self) -> FlavorInventory | None:
+        """What there is of it."""
+        inventory = self._situation.inventory
+        return inventory.flavors.get(self.flavor) if inventory else None
+
+    # How much there is for a group
+
+    def entitlement(self, group: GroupPath) -> GroupFlavor | None:
+        """What the catalog entitles the group to; None for everyone's flavours."""
+        return self._situation.catalog.group_flavor(group, self.flavor)
+
+    def in_use(self, group: GroupPath) -> int:
+        """Sessions of the whole group."""
+        return self._situation.in_use.get((group, self.flavor), 0)
+
+    def held(self, group: GroupPath) -> list[LiveSession]:
+        """The person's own sessions, charged to the group."""
+        mine = self._situation.mine
+        return [s for s in mine if s.flavor == self.flavor and s.group == group] if mine else []
+
+    def startable(self, group: GroupPath) -> int:
+        """How many more would start now, charged to one of its grantors."""
+        room = self._shared_room
+        if room <= 0:
+            return 0
+        entitled = self.entitlement(group)
+        if entitled is None:
+            return room
+        if entitled.limit is not None:
+            room = min(room, entitled.limit - len(self.held(group)))
+        if entitled.quota is not None:
+            room = min(room, entitled.quota - self.in_use(group))
+        return max(room, 0)
+
+    def why_not(self, group: GroupPath) -> tuple[Reason, ...]:
+        """Every reason why none starts now, refusals first; empty exactly when one would."""
+        if self.startable(group):
+            return ()
+        entitled = self.entitlement(group)
+        limit = self.limit_refusal(group)
+        waiting = self.waiting(group, entitled.quota if entitled else None)
+        if limit is None and waiting is self._capacity_reasons:
+            return self._shared_reasons
+        own = () if limit is None else (limit,)
+        return (*self._situation.refusals, *self.refusals, *own, *waiting)
+
+    # What refuses it
+
+    @cached_property
+    def refusals(self) -> tuple[Reason, ...]:
+        """What refuses it to everybody."""
+        found: list[Reason] = []
+        if self._is_maintained and self.entry and self.entry.maintenance:
+            maintenance = self.entry.maintenance
+            until = maintenance_end(self._situation.catalog, maintenance)
+            found.append(
+                reasons.maintenance(
+                    self.flavor, self.title, until, maintenance.message, self._alternative_title
+                )
+            )
+        if not self.environments:
+            found.append(reasons.no_environment(self.flavor, self.title))
+        if not self.sizes:
+            found.append(reasons.no_size(self.flavor, self.title))
+        return tuple(found)
+
+    def limit_refusal(self, group: GroupPath) -> Reason | None:
+        """What refuses this person more of it through this group."""
+        entitled = self.entitlement(group)
+        if entitled is None or entitled.limit is None:
+            return None
+        held = self.held(group)
+        if len(held) < entitled.limit:
+            return None
+        return reasons.flavor_limit(self.flavor, self.title, group, held, entitled.limit)
+
+    # What makes one wait for it
+
+    def waiting(self, group: GroupPath, quota: int | None) -> tuple[Reason, ...]:
+        """Why a start would wait now: the group's quota first, then the devices."""
+        if quota is None:
+            return self._capacity_reasons
+        used = self.in_use(group)
+        if used < quota:
+            return self._capacity_reasons
+        busy = reasons.busy_quota(
+            self.flavor, self.title, group, used, quota, self._alternative_title
+        )
+        return (busy, *self._capacity_reasons)
+
+    # What could be had instead
+
+    @cached_property
+    def alternative(self) -> str | None:
+        """Another flavour of theirs that would start now, the most alike first."""
+        flavors = self._situation.catalog.flavors
+        others = [name for name in self._situation.startable_flavors if name != self.flavor]
+        wanted = self.entry
+        if wanted is None:
+            return others[0] if others else None
+        memory = wanted.memory or 0
+        return min(
+            others,
+            key=lambda name: (
+                flavors[name].type != wanted.type,
+                abs((flavors[name].memory or 0) - memory),
+            ),
+            default=None,
+        )
+
+    @property
+    def _alternative_title(self) -> str | None:
+        other = self.alternative
+        return self._situation.catalog.flavors[other].title if other else None
+
+    # What all its groups have in common
+
+    @cached_property
+    def _shared_room(self) -> int:
+        if self._is_maintained or not self.environments or not self.sizes:
+            return 0
+        return min(self._situation.person_room, self._capacity)
+
+    @cached_property
+    def _shared_reasons(self) -> tuple[Reason, ...]:
+        return (*self._situation.refusals, *self.refusals, *self._capacity_reasons)
+
+    @cached_property
+    def _is_maintained(self) -> bool:
+        maintenance = self.entry.maintenance if self.entry else None
+        if maintenance is None:
+            return False
+        end = maintenance_end(self._situation.catalog, maintenance)
+        return end is None or self._situation.now < end
+
+    @cached_property
+    def _capacity(self) -> int:
+        inventory = self._situation.inventory
+        if inventory is None:
+            return _UNBOUNDED
+        have = self.have
+        return have.free if have and not inventory.stale else 0
+
+    @cached_property
+    def _capacity_reasons(self) -> tuple[Reason, ...]:
+        inventory = self._situation.inventory
+        if inventory is None or self._capacity > 0:
+            return ()
+        alternative = self._alternative_title
+        if inventory.stale:
+            return (reasons.capacity_unknown(self.title, alternative),)
+        have = self.have
+        if have is None or have.total <= 0:
+            return (reasons.capacity_none(self.flavor, self.title, alternative),)
+        return (reasons.busy_capacity(self.title, have.total, alternative),)
