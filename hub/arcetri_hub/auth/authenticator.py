@@ -66,12 +66,15 @@ class Accounts(Protocol):
         ...
 
 
-class IamAuthenticator(GenericOAuthenticator):  # type: ignore[misc]  # oauthenticator has no types
+class IamAuthenticator(GenericOAuthenticator):  # oauthenticator has no types
     """Logs people in through INDIGO IAM, and asks it again and again whether they may stay.
 
     A person is (issuer, ``sub``); their JupyterHub name is their account's in the store. Groups
     and standing come from a refresh followed by userinfo, at login too: IAM redeems the login code
     of a suspended account, and only a refresh shows the suspension.
+
+    The callables of the configuration must be functions, not bound methods: JupyterHub copies its
+    configuration deeply, and with a method the object it belongs to.
     """
 
     login_handler = LoginHandler
@@ -134,6 +137,8 @@ class IamAuthenticator(GenericOAuthenticator):  # type: ignore[misc]  # oauthent
     ).tag(config=True)
     refresh_reuse = Float(5.0, help="Seconds for which IAM's answer serves again.").tag(config=True)
 
+    enable_auth_state = Bool(True, help="Always on: a login is kept, encrypted.").tag(config=True)
+    manage_groups = Bool(True, help="Always on: groups are IAM's.").tag(config=True)
     basic_auth = Bool(
         True, help="Send the secret in the Authorization header rather than in the form."
     ).tag(config=True)
@@ -184,14 +189,6 @@ class IamAuthenticator(GenericOAuthenticator):  # type: ignore[misc]  # oauthent
             max_body_size=_MAX_ANSWER,
             defaults={"validate_cert": self.validate_server_cert},
         )
-
-    @default("enable_auth_state")
-    def _enable_auth_state_default(self) -> bool:
-        return True
-
-    @default("manage_groups")
-    def _manage_groups_default(self) -> bool:
-        return True
 
     @default("any_allow_config")
     def _any_allow_config_default(self) -> bool:

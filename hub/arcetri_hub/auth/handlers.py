@@ -54,7 +54,7 @@ class _Authenticator(Protocol):
         ...
 
 
-class _Page(BaseHandler):  # type: ignore[misc]  # JupyterHub has no types
+class _Page(BaseHandler):  # JupyterHub has no types
     """Failures end on a page of few words; mixed into each of oauthenticator's handlers."""
 
     authenticator: _Authenticator
@@ -100,7 +100,7 @@ class _Page(BaseHandler):  # type: ignore[misc]  # JupyterHub has no types
         self.finish(await self.render_template(TEMPLATE, **self._namespace(page, **more)))
 
 
-class LoginHandler(_Page, OAuthLoginHandler):  # type: ignore[misc]
+class LoginHandler(_Page, OAuthLoginHandler):
     """Sends the browser to IAM, once IAM has been seen to answer."""
 
     async def get(self) -> None:
@@ -140,7 +140,7 @@ class LoginHandler(_Page, OAuthLoginHandler):  # type: ignore[misc]
         )
 
 
-class CallbackHandler(_Page, OAuthCallbackHandler):  # type: ignore[misc]
+class CallbackHandler(_Page, OAuthCallbackHandler):
     """Takes the browser back from IAM."""
 
     notice: Message | None = None
@@ -185,7 +185,7 @@ class CallbackHandler(_Page, OAuthCallbackHandler):  # type: ignore[misc]
         return hmac.compare_digest(expected.encode(), given.encode())
 
 
-class LogoutHandler(_Page, OAuthLogoutHandler):  # type: ignore[misc]
+class LogoutHandler(_Page, OAuthLogoutHandler):
     """Ends the login here, and helps to end it at IAM."""
 
     async def handle_logout(self) -> None:

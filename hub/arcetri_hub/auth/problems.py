@@ -28,7 +28,7 @@ class Message:
     """What the button says; it leads to a new login."""
 
 
-class LoginProblem(HTTPError):  # noqa: N818  # a page, not a fault of the program
+class LoginProblem(HTTPError):  # a page, not a fault of the program
     """A login that cannot go on; an ``HTTPError`` so that JupyterHub lets it through."""
 
     def __init__(self, status: int, message: Message) -> None:

@@ -74,7 +74,7 @@ class Answering(RequestHandler):
 class GateSpawner(Spawner):  # type: ignore[misc]
     """Asks who the person is, as the real one does, and then serves one sentence."""
 
-    server: Any = None
+    httpd: Any = None
 
     async def start(self) -> tuple[str, int]:
         identity = await identities.fresh(self.user.name)
@@ -82,17 +82,17 @@ class GateSpawner(Spawner):  # type: ignore[misc]
         if identity.standing is not Standing.ADMITTED or not identity.groups & groups("allowed"):
             raise RuntimeError(f"refused: {identity.standing.value}")
         sockets = bind_sockets(0, "127.0.0.1")
-        self.server = HTTPServer(Application([(".*", Answering)]))
-        self.server.add_sockets(sockets)
+        self.httpd = HTTPServer(Application([(".*", Answering)]))
+        self.httpd.add_sockets(sockets)
         return "127.0.0.1", sockets[0].getsockname()[1]
 
     async def stop(self, now: bool = False) -> None:  # noqa: ARG002  # JupyterHub's signature
-        if self.server is not None:
-            self.server.stop()
-            self.server = None
+        if self.httpd is not None:
+            self.httpd.stop()
+            self.httpd = None
 
     async def poll(self) -> int | None:
-        return 0 if self.server is None else None
+        return 0 if self.httpd is None else None
 
 
 class Ask(BaseHandler):  # type: ignore[misc]
@@ -104,6 +104,11 @@ class Ask(BaseHandler):  # type: ignore[misc]
         ask = identities.fresh if what == "fresh" else identities.known
         answers = await asyncio.gather(*(ask(name) for _ in range(times)))
         self.finish({"answers": [plain(answer) for answer in answers]})
+
+
+def hub_ready(app: Any) -> None:
+    # A function, not the bound method: JupyterHub copies its configuration, objects and all.
+    identities.attach(app)
 
 
 c: Any = get_config()  # type: ignore[name-defined]  # noqa: F821
@@ -133,7 +138,7 @@ c.IamAuthenticator.groups_allowed = lambda: groups("allowed")
 c.IamAuthenticator.admin_groups = lambda: groups("admins")
 c.IamAuthenticator.store_getter = lambda: store
 c.IamAuthenticator.page_handlers = lambda _app: [(r"/test/(fresh|known)", Ask)]
-c.IamAuthenticator.on_hub_ready = identities.attach
+c.IamAuthenticator.on_hub_ready = hub_ready
 c.IamAuthenticator.observe_answer = lambda kind: note("answer", kind)
 for name, value in SETTINGS["traits"].items():
     setattr(c.IamAuthenticator, name, value)

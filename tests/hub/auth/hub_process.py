@@ -191,9 +191,9 @@ def running(folder: Path, iam: DevIam, port: int, **traits: object) -> Iterator[
     """A hub over ``iam``, which must know the callback of ``port``."""
     folder.mkdir(parents=True, exist_ok=True)
     hub = TestHub(folder, port)
-    hub.configure(iam, **traits)
-    hub.start()
     try:
+        hub.configure(iam, **traits)
+        hub.start()
         yield hub
     finally:
         hub.stop()
