@@ -164,6 +164,19 @@ def test_jupyterhubs_stamp_is_activity_too() -> None:
     assert isinstance(world.passes(1).look(), Warn)
 
 
+@pytest.mark.parametrize("zone", [timedelta(hours=9), timedelta(hours=-9)])
+def test_a_stamp_of_another_time_zone_only_counts_when_it_changes(zone: timedelta) -> None:
+    world = World().start().passes(29.5)
+    assert world.memory is not None
+    world.memory = note_hub(world.memory, world.now, None)
+    world.passes(0.5)
+    world.memory = note_hub(world.memory, world.now, world.now.wall + zone)
+    for _ in range(54):
+        assert world.passes(1).look() == Keep()
+        world.memory = note_hub(world.memory, world.now, world.memory.hub_stamp)
+    assert isinstance(world.passes(32).look(), Warn), "the unchanged stamp is no new use"
+
+
 def test_a_session_met_after_a_restart_counts_from_its_real_start() -> None:
     world = World().start(started=NOON - timedelta(days=2, hours=23))
     assert world.look() == Keep() or isinstance(world.look(), Warn)
