@@ -44,6 +44,7 @@ class Document:
         self.file = file
         self.data = data
         self._places = places
+        self._groups: dict[int, dict[str, tuple[Any, Places]]] = {}
         self.findings = found
 
     def find(
@@ -65,58 +66,58 @@ class Document:
     def locate(self, path: Path, *, at_key: bool = False) -> Mark:
         """Return the position of a value or its key; where there is none, of the nearest above."""
         place = self._places
-        mark: Any = None
-        for step in path:
-            if isinstance(place, MapPlaces) and isinstance(step, str):
-                item = place.items.get(step) or _same_group(place, step)
-                if item is None:
-                    return position(mark if mark is not None else place.mark)
-                mark, place = item
-            elif (
-                isinstance(place, ListPlaces) and isinstance(step, int) and step < len(place.items)
-            ):
-                mark, place = None, place.items[step]
-            else:
-                break
         if place is None:
             return (1, 1)
-        if at_key and mark is not None:
-            return position(mark)
-        if isinstance(place, ScalarEvent):
-            if place.value == "" and not place.style and mark is not None:
-                return position(mark)
-            return position(place.start_mark)
-        return position(place.mark)
+        key: Any = None
+        for step in path:
+            item = self._inside(place, step)
+            if item is None:
+                break
+            key, place = item
+        else:
+            if not at_key and not (isinstance(place, ScalarEvent) and _is_nothing(place)):
+                key = None
+        if key is not None:
+            return position(key)
+        return position(place.start_mark if isinstance(place, ScalarEvent) else place.mark)
 
     def written(self, path: Path) -> str:
         """Return how a scalar was written, without quotes; "" for anything else."""
         place = self._places
         for step in path:
-            if isinstance(place, MapPlaces) and isinstance(step, str):
-                item = place.items.get(step) or _same_group(place, step)
-                place = item[1] if item else None
-            elif (
-                isinstance(place, ListPlaces) and isinstance(step, int) and step < len(place.items)
-            ):
-                place = place.items[step]
-            else:
+            item = self._inside(place, step) if place is not None else None
+            if item is None:
                 return ""
+            place = item[1]
         return str(place.value) if isinstance(place, ScalarEvent) else ""
+
+    def _inside(self, place: Places, step: str | int) -> tuple[Any, Places] | None:
+        """Return the mark of the key (None in a list) and the place of one value inside another."""
+        if isinstance(place, MapPlaces) and isinstance(step, str):
+            return place.items.get(step) or self._same_group(place, step)
+        if isinstance(place, ListPlaces) and isinstance(step, int) and step < len(place.items):
+            return None, place.items[step]
+        return None
+
+    def _same_group(self, place: MapPlaces, step: str) -> tuple[Any, Places] | None:
+        """Find the key that is this group path once normalised."""
+        if not step.startswith("/"):
+            return None
+        known = self._groups.get(id(place))
+        if known is None:
+            known = self._groups[id(place)] = {}
+            for key, item in place.items.items():
+                try:
+                    known.setdefault(normalize_group(key), item)
+                except ValueError:
+                    continue
+        return known.get(step)
+
+
+def _is_nothing(scalar: ScalarEvent) -> bool:
+    return not scalar.value and not scalar.style
 
 
 def position(mark: Any) -> Mark:
     """Return a mark of the parser, which counts from 0, as a position."""
     return (mark.line + 1, mark.column + 1)
-
-
-def _same_group(place: MapPlaces, step: str) -> tuple[Any, Places] | None:
-    """Find the key that is this group path once normalised."""
-    if not step.startswith("/"):
-        return None
-    for key, item in place.items.items():
-        try:
-            if normalize_group(key) == step:
-                return item
-        except ValueError:
-            continue
-    return None

@@ -17,18 +17,21 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from arcetri_accounting.contract import Share
 from arcetri_spawner.catalog import patterns
 from arcetri_spawner.catalog.identifiers import (
     parse_group,
     parse_id_range,
     parse_time_zone,
     parse_until,
+    parse_version,
 )
 from arcetri_spawner.catalog.paths import parse_interpreter, parse_mount, parse_relative
 from arcetri_spawner.catalog.quantities import (
     parse_bytes,
     parse_cores,
     parse_duration,
+    parse_share_text,
     show_duration,
 )
 from arcetri_spawner.groups import GroupPath
@@ -54,6 +57,10 @@ LabelValue = Annotated[str, StringConstraints(pattern=patterns.LABEL_VALUE)]
 ResourceName = Annotated[str, StringConstraints(pattern=patterns.RESOURCE, max_length=253)]
 ClaimName = Annotated[str, StringConstraints(pattern=patterns.CLAIM, max_length=253)]
 ImageName = Annotated[str, StringConstraints(pattern=patterns.IMAGE, max_length=500)]
+Version = Annotated[
+    int, PlainValidator(parse_version), WithJsonSchema({"type": "integer", "const": 1})
+]
+DeviceShare = Annotated[Share, BeforeValidator(parse_share_text)]
 Bytes = Annotated[
     int,
     BeforeValidator(parse_bytes),

@@ -11,6 +11,21 @@ from zoneinfo import ZoneInfo, available_timezones
 from arcetri_spawner.catalog.problems import FieldError, kind_of, quoted, text_of
 from arcetri_spawner.groups import GroupPath, normalize_group
 
+
+def parse_version(value: object) -> int:
+    """Check the version of the catalog's format.
+
+    Raises:
+        FieldError: It is not the number 1.
+    """
+    # True and 1.0 equal 1, but whoever wrote them meant something else.
+    if type(value) is not int:
+        raise FieldError("must be the plain number 1", "1", "1")
+    if value != 1:
+        raise FieldError(f"{value} is no version that this platform reads", "1", "1")
+    return value
+
+
 _IDS_ALLOWED = "a range such as 200000-299999, from 1000 to 2147483647 and without 65534 and 65535"
 
 

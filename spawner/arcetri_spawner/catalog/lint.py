@@ -14,21 +14,28 @@ from arcetri_spawner.catalog.problems import nearest
 from arcetri_spawner.groups import GroupPath
 
 
-def lint(catalog: Catalog, document: Document, now: datetime) -> Iterator[Finding]:
-    """Yield a warning for each thing that is legal but surely a mistake."""
-    granted = set(catalog.everyone.flavors)
-    for entry in catalog.groups.values():
-        granted.update(entry.flavors)
-    yield from _groups(catalog, document)
-    yield from _leads(catalog, document)
-    yield from _flavors(catalog, document, granted, now)
-    yield from _environments(catalog, document, granted)
+def lint(
+    catalog: Catalog, document: Document, now: datetime, *, whole: bool = True
+) -> Iterator[Finding]:
+    """Yield a warning for each thing that is legal but surely a mistake.
+
+    Without ``whole`` the catalog lacks what was wrong in the document, or names things that are not
+    there: nothing is then said about what seems to be missing.
+    """
+    yield from _groups(document)
+    yield from _flavors(catalog, document, now)
     yield from _mounts(catalog, document)
     yield from _limits(catalog, document)
     yield from _listed_twice(catalog, document)
+    if whole:
+        yield from _nobody(catalog, document)
+        yield from _leads(catalog, document)
+        yield from _unused(catalog, document)
+        yield from _no_flavor(catalog, document)
+        yield from _borrowing(catalog, document)
 
 
-def _groups(catalog: Catalog, document: Document) -> Iterator[Finding]:
+def _nobody(catalog: Catalog, document: Document) -> Iterator[Finding]:
     if not catalog.allowed_groups():
         yield document.find(
             "warning",
@@ -37,8 +44,13 @@ def _groups(catalog: Catalog, document: Document) -> Iterator[Finding]:
             "at least one group here, under site.members or under site.admins",
             at_key=True,
         )
-    for group, entry in catalog.groups.items():
-        if not entry.flavors and not entry.volumes:
+
+
+def _groups(document: Document) -> Iterator[Finding]:
+    # As written: what is wrong with a group's only flavour is no second finding.
+    groups = document.data.get("groups")
+    for group, entry in groups.items() if isinstance(groups, dict) else ():
+        if isinstance(entry, dict) and not entry.get("flavors") and not entry.get("volumes"):
             yield document.find(
                 "warning",
                 ("groups", group),
@@ -73,9 +85,7 @@ def _is_let_in(group: GroupPath, allowed: frozenset[GroupPath]) -> bool:
     return False
 
 
-def _flavors(
-    catalog: Catalog, document: Document, granted: set[str], now: datetime
-) -> Iterator[Finding]:
+def _flavors(catalog: Catalog, document: Document, now: datetime) -> Iterator[Finding]:
     selectors: dict[tuple[str | None, frozenset[tuple[str, str]]], str] = {}
     titles: dict[str, str] = {}
     for name, flavor in catalog.flavors.items():
@@ -95,22 +105,6 @@ def _flavors(
             yield document.find(
                 "warning", (*path, "title"), f"is the title of {same} too", "a title of its own"
             )
-        if name not in granted:
-            yield document.find(
-                "warning",
-                path,
-                "is granted to nobody",
-                "a group that lists it, or everyone.flavors",
-                at_key=True,
-            )
-        if not any(one.flavors is None or name in one.flavors for one in catalog.sizes.values()):
-            yield document.find("warning", path, "goes with no size", "a size for it", at_key=True)
-        if not any(
-            one.flavors is None or name in one.flavors for one in catalog.environments.values()
-        ):
-            yield document.find(
-                "warning", path, "goes with no environment", "an environment for it", at_key=True
-            )
         if flavor.maintenance and _is_over(flavor.maintenance, catalog.site.timezone, now):
             yield document.find(
                 "warning",
@@ -118,6 +112,48 @@ def _flavors(
                 "is in the past, so there is no maintenance",
                 "a later date, or no maintenance",
             )
+
+
+def _granted_flavors(catalog: Catalog) -> set[str]:
+    granted = set(catalog.everyone.flavors)
+    for entry in catalog.groups.values():
+        granted.update(entry.flavors)
+    return granted
+
+
+def _granted_volumes(catalog: Catalog) -> set[str]:
+    granted = set(catalog.everyone.volumes)
+    for entry in catalog.groups.values():
+        granted.update(entry.volumes)
+    return granted
+
+
+def _unused(catalog: Catalog, document: Document) -> Iterator[Finding]:
+    """Yield what somebody defined and nobody gets."""
+    for section, defined, granted in (
+        ("flavors", catalog.flavors, _granted_flavors(catalog)),
+        ("volumes", catalog.volumes, _granted_volumes(catalog)),
+    ):
+        for name in defined:
+            if name not in granted:
+                yield document.find(
+                    "warning",
+                    (section, name),
+                    "is granted to nobody",
+                    f"a group that lists it, or everyone.{section}",
+                    at_key=True,
+                )
+    for section, what in (("sizes", "size"), ("environments", "environment")):
+        lists = [one.flavors for one in getattr(catalog, section).values()]
+        for name in catalog.flavors:
+            if not any(listed is None or name in listed for listed in lists):
+                yield document.find(
+                    "warning",
+                    ("flavors", name),
+                    f"goes with no {what}, so nobody can start it",
+                    f"an entry under {section} for it",
+                    at_key=True,
+                )
 
 
 def _is_over(maintenance: Maintenance, zone: str, now: datetime) -> bool:
@@ -129,45 +165,32 @@ def _is_over(maintenance: Maintenance, zone: str, now: datetime) -> bool:
     return until <= now
 
 
-def _environments(catalog: Catalog, document: Document, granted: set[str]) -> Iterator[Finding]:
-    kinds = (("environments", catalog.environments), ("sizes", catalog.sizes))
-    for section, entries in kinds:
-        for name, entry in entries.items():
+def _no_flavor(catalog: Catalog, document: Document) -> Iterator[Finding]:
+    granted = _granted_flavors(catalog)
+    for section, verb in (("environments", "run"), ("sizes", "have")):
+        for name, entry in getattr(catalog, section).items():
             if entry.flavors is not None and granted.isdisjoint(entry.flavors):
                 why = "lists no flavour" if not entry.flavors else "lists only flavours nobody has"
-                what = "run it" if section == "environments" else "have it"
                 yield document.find(
                     "warning",
                     (section, name),
-                    f"no flavour can {what}: it {why}",
+                    f"no flavour can {verb} it: it {why}",
                     "flavours that a group or everyone is granted, or no list at all",
                     at_key=True,
                 )
 
 
 def _mounts(catalog: Catalog, document: Document) -> Iterator[Finding]:
-    granted = Counter(catalog.everyone.volumes)
-    for entry in catalog.groups.values():
-        granted.update(entry.volumes)
+    """Yield mounts over one another: any two groups may have a member in common."""
     places: dict[str, str] = {}
     for name, volume in catalog.volumes.items():
-        if name in granted:
-            places.setdefault(volume.mount, name)
+        places.setdefault(volume.mount, name)
     for name, volume in catalog.volumes.items():
-        path = ("volumes", name)
-        if name not in granted:
-            yield document.find(
-                "warning",
-                path,
-                "is granted to nobody",
-                "a group that lists it, or everyone.volumes",
-                at_key=True,
-            )
-            continue
+        path = ("volumes", name, "mount")
         if places[volume.mount] != name:
             yield document.find(
                 "warning",
-                (*path, "mount"),
+                path,
                 f"is mounted over volume {places[volume.mount]}, which is at the same place",
                 "a place of its own",
             )
@@ -178,7 +201,7 @@ def _mounts(catalog: Catalog, document: Document) -> Iterator[Finding]:
         if above:
             yield document.find(
                 "warning",
-                (*path, "mount"),
+                path,
                 f"is mounted over a part of volume {places[above]}, which is at {above}",
                 "a place outside every other volume",
             )
@@ -200,30 +223,33 @@ def _limits(catalog: Catalog, document: Document) -> Iterator[Finding]:
             "is longer than the lifetime, so no session ever ends for being idle",
             "at most defaults.lifetime",
         )
+    for group, entry in catalog.groups.items():
+        for name, terms in entry.flavors.items():
+            if terms.quota is None or terms.limit is None:
+                continue
+            if terms.limit > terms.quota + terms.borrow:
+                yield document.find(
+                    "warning",
+                    ("groups", group, "flavors", name, "limit"),
+                    "is more than the whole group may have, so no user reaches it",
+                    f"at most {terms.quota + terms.borrow}",
+                )
+
+
+def _borrowing(catalog: Catalog, document: Document) -> Iterator[Finding]:
     quotas: Counter[str] = Counter()
     for entry in catalog.groups.values():
-        for name, share in entry.flavors.items():
-            if share.quota:
-                quotas[name] += share.quota
+        for name, terms in entry.flavors.items():
+            quotas[name] += terms.quota or 0
     for group, entry in catalog.groups.items():
-        for name, share in entry.flavors.items():
-            if share.quota is None:
-                continue
-            path: Path = ("groups", group, "flavors", name)
-            others = quotas[name] - share.quota
-            if share.borrow > others:
+        for name, terms in entry.flavors.items():
+            others = quotas[name] - (terms.quota or 0)
+            if terms.borrow > others:
                 yield document.find(
                     "warning",
-                    (*path, "borrow"),
+                    ("groups", group, "flavors", name, "borrow"),
                     f"is more than the other groups' quotas of {name} together",
                     f"at most {others}",
-                )
-            if share.limit is not None and share.limit > share.quota + share.borrow:
-                yield document.find(
-                    "warning",
-                    (*path, "limit"),
-                    "is more than the whole group may have, so no user reaches it",
-                    f"at most {share.quota + share.borrow}",
                 )
 
 

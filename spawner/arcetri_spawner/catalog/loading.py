@@ -12,13 +12,14 @@ from itertools import islice
 from pathlib import Path
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from arcetri_spawner.catalog.document import Document
 from arcetri_spawner.catalog.findings import MAX_FINDINGS, Finding, in_order
 from arcetri_spawner.catalog.lint import lint
 from arcetri_spawner.catalog.models import Catalog, LoadedCatalog
 from arcetri_spawner.catalog.reader import read
-from arcetri_spawner.catalog.references import check_references
+from arcetri_spawner.catalog.references import check_names, check_references
 from arcetri_spawner.catalog.salvage import salvage
 from arcetri_spawner.catalog.source import MAX_BYTES
 from arcetri_spawner.catalog.translate import translate
@@ -54,32 +55,38 @@ def parse(data: bytes, path: str, *, now: datetime | None = None) -> CheckResult
     if document.data is None:
         return CheckResult(in_order(document.findings), None)
     findings = list(document.findings)
+    catalog: Catalog | None
     try:
         catalog = Catalog.model_validate(document.data)
     except ValidationError as error:
-        findings.extend(_wrong_fields(error, document))
+        problems = error.errors(include_url=False)
+        findings.extend(_wrong_fields(problems, document))
+        catalog = salvage(document.data, (problem["loc"] for problem in problems))
+    if catalog is None:
         return CheckResult(in_order(findings), None)
-    findings.extend(check_references(catalog, document))
-    findings.extend(lint(catalog, document, now))
+    findings.extend(islice(check_names(catalog, document), MAX_FINDINGS))
+    whole = not _has_errors(findings)
+    findings.extend(islice(check_references(catalog, document), MAX_FINDINGS))
+    findings.extend(islice(lint(catalog, document, now, whole=whole), MAX_FINDINGS))
     in_use = None
-    if not any(one.severity == "error" for one in findings):
+    if not _has_errors(findings):
         in_use = LoadedCatalog.model_construct(
             catalog=catalog, digest=hashlib.sha256(data).hexdigest(), path=path, loaded_at=now
         )
     return CheckResult(in_order(findings), in_use)
 
 
-def _wrong_fields(error: ValidationError, document: Document) -> Iterator[Finding]:
-    """Yield what is wrong with single fields, and what the sound rest is wrong about together."""
+def _has_errors(findings: list[Finding]) -> bool:
+    return any(one.severity == "error" for one in findings)
+
+
+def _wrong_fields(problems: list[ErrorDetails], document: Document) -> Iterator[Finding]:
+    """Yield what is wrong with single fields."""
     said = {(one.line, one.column) for one in document.findings if one.severity == "error"}
-    problems = error.errors(include_url=False)
     for one in islice(translate(problems, document), MAX_FINDINGS):
         # A scalar that could not be read is no second error for not being what its field wants.
         if (one.line, one.column) not in said:
             yield one
-    sound = salvage(document.data, (problem["loc"] for problem in problems))
-    if sound is not None:
-        yield from islice(check_references(sound, document), MAX_FINDINGS)
 
 
 def check(path: Path, *, now: datetime | None = None) -> CheckResult:

@@ -12,11 +12,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from arcetri_accounting.contract import Share
 from arcetri_spawner.catalog.fields import (
     Bytes,
     ClaimName,
     Cores,
+    DeviceShare,
     Duration,
     GroupField,
     IdRange,
@@ -33,6 +33,7 @@ from arcetri_spawner.catalog.fields import (
     TimeZone,
     Title,
     Until,
+    Version,
 )
 from arcetri_spawner.groups import GroupPath
 
@@ -114,7 +115,7 @@ class Flavor(_Model):
     """Memory of the device, for the card."""
     resource: ResourceName | None = None
     """Kubernetes' extended resource, such as nvidia.com/gpu or nvidia.com/mig-1g.5gb."""
-    share: Share = Fraction(1)
+    share: DeviceShare = Fraction(1)
     """Share of one device."""
     nodes: dict[LabelKey, LabelValue] = Field(default_factory=dict)
     """Node labels required; locally ``nvidia.com/gpu.product`` is compared with NVML's name."""
@@ -204,7 +205,8 @@ class Local(_Model):
 class Catalog(_Model):
     """profiles.yaml, valid as a whole."""
 
-    version: Literal[1]
+    version: Version
+    """The version of this format: 1."""
     site: Site = Site()
     defaults: Defaults
     ids: Ids

@@ -24,7 +24,9 @@ def _check_template(text: str, allowed: str) -> None:
             raise FieldError(
                 f"has the unknown variable {{{name}}}",
                 "the variables " + ", ".join(f"{{{known}}}" for known in TEMPLATE_VARIABLES),
-                "{" + nearest(name, TEMPLATE_VARIABLES, cutoff=0.3) + "}",
+                "{"
+                + (nearest(name, TEMPLATE_VARIABLES, cutoff=0.3) or TEMPLATE_VARIABLES[0])
+                + "}",
             )
     if "{" in _VARIABLE.sub("", text) or "}" in _VARIABLE.sub("", text):
         raise FieldError("has a brace without its partner", allowed)

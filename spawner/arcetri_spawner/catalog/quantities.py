@@ -65,6 +65,22 @@ def parse_cores(value: object) -> float:
     return float(cores)
 
 
+_SHARE = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?( ?/ ?[0-9]{1,9})?")
+
+
+def parse_share_text(value: object) -> object:
+    """Let only short plain fractions through: arithmetic on ``1e-999999999`` takes for ever.
+
+    Raises:
+        FieldError: It is text, but no short fraction.
+    """
+    if isinstance(value, str) and not _SHARE.fullmatch(value):
+        raise FieldError(
+            f"{quoted(value)} is not a share of a device", "a fraction such as 1/7, or a number"
+        )
+    return value
+
+
 _DURATION_ALLOWED = "a duration from 1s to 366d, such as 30s, 10m, 1h, 1h30m or 3d"
 _SECONDS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
 _DURATION = re.compile(

@@ -25,14 +25,9 @@ _KINDS = {
 
 
 def check_references(catalog: Catalog, document: Document) -> Iterator[Finding]:
-    """Yield an error for each thing that cannot be, looking across fields.
-
-    ``catalog`` may lack entries of the document that are wrong in themselves: what is defined is
-    taken from the document, so that such an entry is not reported as dangling too.
-    """
+    """Yield an error for each thing that cannot be, looking across fields; names apart."""
     yield from _same_group_twice(document)
     yield from _empty_sections(document)
-    yield from _dangling(catalog, document)
     yield from _impossible_times(catalog, document)
     yield from _impossible_ids(catalog, document)
     for name, flavor in catalog.flavors.items():
@@ -102,7 +97,12 @@ def _empty_sections(document: Document) -> Iterator[Finding]:
             )
 
 
-def _dangling(catalog: Catalog, document: Document) -> Iterator[Finding]:
+def check_names(catalog: Catalog, document: Document) -> Iterator[Finding]:
+    """Yield an error for each name that nothing in the document has.
+
+    ``catalog`` may lack entries of the document that are wrong in themselves: what is defined is
+    taken from the document, so that such an entry is not reported as dangling too.
+    """
     known = {section: _section(document, section).keys() for section in _KINDS}
     hints: dict[tuple[str, str], str] = {}
 

@@ -124,6 +124,9 @@ def _wrong_kind(wanted: str, value: object, path: Path, document: Document) -> t
     elif wanted == "text" and value is not None and not isinstance(value, dict | tuple):
         suggestion = f'"{document.written(path)}"'
     message = "has no value" if value is None else f"must be {wanted}, not {kind_of(value)}"
+    if wanted == "a whole number" and isinstance(value, float):
+        message = f"must be a whole number, not {document.written(path)}"
+        suggestion = str(int(value)) if value.is_integer() else ""
     return message, allowed if value is None or allowed != wanted else "", suggestion[:200]
 
 
