@@ -9,7 +9,8 @@ from pathlib import Path
 
 from models import Undocumented
 
-import arcetri_hub.pages
+import arcetri_hub
+import arcetri_spawner
 from arcetri_spawner import errors
 from arcetri_spawner.policy import reasons
 
@@ -66,35 +67,66 @@ def policy_codes() -> dict[str, str]:
 
 
 def error_codes() -> list[Code]:
-    """Codes of the exception classes, and those that the pages add."""
-    rows = [
-        Code(cls.default_code, (inspect.getdoc(cls) or "").split("\n")[0])
+    """Codes that are none of policy's: of the exception classes, and given where one is raised."""
+    found = {
+        cls.default_code: (inspect.getdoc(cls) or "").split("\n")[0]
         for _, cls in inspect.getmembers(errors, inspect.isclass)
-        if issubclass(cls, errors.ArcetriError)
-        and "default_code" in vars(cls)
-        and cls.default_code not in ("error", "denied", "busy")
+        if issubclass(cls, errors.ArcetriError) and "default_code" in vars(cls)
+    }
+    for package in (arcetri_spawner, arcetri_hub):
+        for path in sorted(Path(package.__path__[0]).rglob("*.py")):
+            found = raised_codes(ast.parse(path.read_text(encoding="utf-8"))) | found
+    skipped = {*reasons.ALL_CODES, "error", "denied", "busy"}
+    return [
+        Code(code, _PLAINER.get(code) or found[code].replace("``", "`"))
+        for code in sorted(found)
+        if code not in skipped
     ]
-    return sorted(rows, key=lambda row: row.code)
 
 
-def page_codes() -> set[str]:
-    """Codes written as literals in the pages' code: ``code="..."`` and ``default_code = "..."``."""
-    found: set[str] = set()
-    for path in Path(arcetri_hub.pages.__file__).parent.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.keyword) and node.arg == "code":
-                value: ast.expr | None = node.value
-            elif (
-                isinstance(node, ast.Assign)
-                and isinstance(node.targets[0], ast.Name)
-                and node.targets[0].id == "default_code"
-            ):
-                value = node.value
-            else:
-                continue
-            if isinstance(value, ast.Constant) and isinstance(value.value, str):
-                found.add(value.value)
+_PLAINER = {
+    "body_too_large": "The request's body is longer than a choice can be.",
+    "person_unknown": "`arcetri` was asked about somebody whom it does not know.",
+}
+"""Where the code's own words are for its developers, or vary as a whole."""
+
+
+def raised_codes(tree: ast.AST) -> dict[str, str]:
+    """Codes of a module's own errors, each with its sentence; ``…`` stands for what varies."""
+    found: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef) and (code := _default_code(node)):
+            found[code] = (ast.get_docstring(node) or "").split("\n")[0]
+        elif isinstance(node, ast.Call) and node.args:
+            for keyword in node.keywords:
+                value = keyword.value
+                if keyword.arg == "code" and isinstance(value, ast.Constant) and value.value:
+                    sentence = _sentence(node.args[0])
+                    if sentence:
+                        found.setdefault(str(value.value), sentence)
     return found
+
+
+def _default_code(node: ast.ClassDef) -> str:
+    for line in node.body:
+        if (
+            isinstance(line, ast.Assign)
+            and isinstance(line.targets[0], ast.Name)
+            and line.targets[0].id == "default_code"
+            and isinstance(line.value, ast.Constant)
+        ):
+            return str(line.value.value)
+    return ""
+
+
+def _sentence(node: ast.expr) -> str:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        return "".join(
+            str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values
+        )
+    return ""
 
 
 def _table(title: str, intro: str, rows: list[Code]) -> str:

@@ -59,9 +59,9 @@ def test_the_reference_has_every_code_setting_and_key(site: Path) -> None:
         text = (site / "reference" / f"{page}.html").read_text(encoding="utf-8")
         return set(re.findall(r'<span class="pre">([^<]+)</span>', text))
 
-    from codes import error_codes, page_codes
+    from codes import error_codes
 
-    assert set(ALL_CODES) | page_codes() | {row.code for row in error_codes()} <= shown("codes")
+    assert set(ALL_CODES) | {row.code for row in error_codes()} <= shown("codes")
     assert set(Settings.model_fields) <= shown("settings")
     assert set(Catalog.model_fields) <= shown("catalog")
 
@@ -79,6 +79,18 @@ def test_meanings_are_kept_only_for_keys_that_exist() -> None:
         whole = section in ("profiles.yaml", "settings.json")
         assert whole or heading in text, name
         assert f"| `{key}` |" in text, name
+
+
+def test_codes_are_found_where_they_are_raised() -> None:
+    import ast
+
+    from codes import raised_codes
+
+    tree = ast.parse(
+        'class Odd(Exception):\n    """It is odd."""\n    default_code = "odd"\n'
+        'raise Odd(f"There are {n} of {m}.", code="too_many", remedy="Fewer.")\n'
+    )
+    assert raised_codes(tree) == {"odd": "It is odd.", "too_many": "There are … of …."}
 
 
 def test_the_generator_reports_what_has_no_description() -> None:
