@@ -90,7 +90,7 @@ async def test_a_killed_process_leaves_no_half_state(url: str, seconds: float) -
         time.sleep(seconds)  # noqa: ASYNC251 - nothing else runs in this loop
         worker.kill()
         told = [line.split() for line in worker.stdout.read().splitlines()]
-    acknowledged = [line for line in told if len(line) > 1 and len(line[1]) == 36]
+    acknowledged = [line for line in told if len(line) == 2 and len(line[1]) == 36]
 
     store = Store.open(url)
     live = {row.id: row for row in await store.live_requests()}
