@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arcetri_hub.settings import Settings
 
 if TYPE_CHECKING:
     from arcetri_hub.factory import Platform
+
+SUPERVISOR = "arcetri-supervisor"
 
 
 def configure(c: Any, settings: Settings) -> None:
@@ -30,8 +32,10 @@ def configure(c: Any, settings: Settings) -> None:
     _secrets_and_database(c, settings)
     _login(c, settings, platform)
     _servers(c, settings, platform)
-    c.JupyterHub.services = [dict(service) for service in SERVICES]
-    c.JupyterHub.load_roles = [dict(role) for role in ROLES]
+    c.JupyterHub.services = [*SERVICES]
+    c.JupyterHub.load_roles = [*ROLES]
+    if settings.supervisor_token_file is not None:
+        _let_supervisor_in(c, settings.supervisor_token_file)
     c.JupyterHub.authenticate_prometheus = True
     c.JupyterHub.log_level = settings.log_level
     pages.configure(c, platform)
@@ -48,8 +52,8 @@ def _network(c: Any, settings: Settings) -> None:
     c.ConfigurableHTTPProxy.should_start = False
     c.ConfigurableHTTPProxy.api_url = settings.proxy.api_url
     c.ConfigurableHTTPProxy.auth_token = settings.proxy.token_file.read_text().strip()
-    # A proxy that was restarted knows no routes until the hub looks.
-    c.JupyterHub.proxy_check_interval = 5
+    # Beside the supervisor's word that a proxy is new; JupyterHub would look every five minutes.
+    c.JupyterHub.last_activity_interval = 60
     c.JupyterHub.tornado_settings = {
         "cookie_options": {"SameSite": "Lax", **({"Secure": True} if settings.secure else {})},
         # A refusal is answered at once; whatever takes longer is watched on the progress page.
@@ -66,6 +70,15 @@ def _secrets_and_database(c: Any, settings: Settings) -> None:
         c.JupyterHub.db_kwargs = {"connect_args": {"timeout": 10}}
     c.JupyterHub.cookie_secret_file = str(settings.cookie_secret_file)
     c.CryptKeeper.keys = [bytes.fromhex(settings.crypt_key_file.read_text().strip())]
+
+
+def _let_supervisor_in(c: Any, token_file: Path) -> None:
+    """Let the supervisor say that the proxy was started again, and do nothing else."""
+    service = {"name": SUPERVISOR, "api_token": token_file.read_text(encoding="utf-8").strip()}
+    c.JupyterHub.services.append(service)
+    c.JupyterHub.load_roles.append(
+        {"name": SUPERVISOR, "scopes": ["proxy"], "services": [SUPERVISOR]}
+    )
 
 
 def _login(c: Any, settings: Settings, platform: Platform) -> None:
@@ -121,9 +134,6 @@ def _servers(c: Any, settings: Settings, platform: Platform) -> None:
     c.Spawner.start_timeout = settings.start_timeout
     c.Spawner.http_timeout = settings.http_timeout
     c.Spawner.default_url = "/lab"
-    if os.geteuid() == 0 and not settings.accounts:
-        # Where everybody is the one account that started the platform, that account may be root.
-        c.Spawner.args = ["--allow-root"]
 
 
 def _host(ip: str) -> str:

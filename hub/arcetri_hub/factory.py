@@ -76,6 +76,8 @@ class Platform:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self.reaper is not None:
+            await self.reaper.close()
         await self.service.close(end_sessions=False)
         await self.backend.close()
         self.store.close()

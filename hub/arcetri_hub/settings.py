@@ -81,6 +81,8 @@ class Settings(_Section):
     """64 hexadecimal digits; JupyterHub insists that others cannot read it."""
     crypt_key_file: Path
     """64 hexadecimal digits that encrypt what the hub keeps of a login."""
+    supervisor_token_file: Path | None = None
+    """The secret with which the supervisor tells the hub that the proxy was started again."""
     accounts: bool = False
     """True: each user's sessions run as a system account of their own (needs root)."""
     start_timeout: int = Field(default=180, gt=0)

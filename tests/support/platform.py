@@ -109,6 +109,11 @@ class Platform:
         found = sessions_of(marker["instance"])
         return {key: sorted(stat.pid for stat in stats) for key, stats in found.items()}
 
+    def servers(self) -> dict[UUID, int]:
+        """The notebook server's pid of each session that runs now."""
+        pids = {UUID(row[0]): row[1] for row in self.rows("select id, pid from arcetri_session")}
+        return {key: pids[key] for key, running in self.sessions().items() if pids[key] in running}
+
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """What the platform's database has."""
         with contextlib.closing(sqlite3.connect(self.state / "arcetri.sqlite")) as database:

@@ -34,6 +34,8 @@ class ChildSpec:
     log: Path
     ready: Callable[[], Awaitable[bool]]
     """Whether it answers now."""
+    returned: Callable[[], Awaitable[None]] | None = None
+    """What is to be done when it answers again after an unexpected end."""
     env: Mapping[str, str] = field(default_factory=dict)
     """Added to this process's environment."""
     patience: float = 60.0
@@ -114,7 +116,7 @@ class Child:
                 await asyncio.wait_for(self._stopping.wait(), pause)
                 return
             run = self._begin()
-            back = asyncio.create_task(self._until_ready())
+            back = asyncio.create_task(self._until_back())
             await asyncio.wait((run, back), return_when=asyncio.FIRST_COMPLETED)
             if back.done():
                 self._say(f"{self.spec.title} is back.")
@@ -123,6 +125,11 @@ class Child:
     def _begin(self) -> asyncio.Task[int]:
         self._run = asyncio.create_task(self._run_once())
         return self._run
+
+    async def _until_back(self) -> None:
+        await self._until_ready()
+        if self.spec.returned is not None:
+            await self.spec.returned()
 
     async def _until_ready(self) -> None:
         while not await self.spec.ready():  # noqa: ASYNC110  # a process tells nobody that it answers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,6 +14,8 @@ from arcetri_hub.up.prepare import Plan
 from arcetri_hub.up.probe import status
 
 _CONFIG = Path(__file__).parent.parent / "jupyterhub_config.py"
+
+
 def iam(plan: Plan) -> ChildSpec:
     """The development IAM."""
     settings = plan.settings
@@ -53,6 +56,15 @@ def proxy(plan: Plan) -> ChildSpec:
         url = f"{settings.proxy.api_url}/api/routes"
         return await status(url, {"Authorization": f"token {token}"}) == 200
 
+    async def returned() -> None:
+        """Tell the hub, so that the sessions' routes are there at once."""
+        while plan.settings.supervisor_token_file is not None:
+            token = plan.settings.supervisor_token_file.read_text(encoding="utf-8").strip()
+            headers = {"Authorization": f"token {token}"}
+            if await status(f"{hub}/hub/api/proxy", headers, method="POST", patience=30) == 200:
+                return
+            await asyncio.sleep(0.5)  # the hub may be on its way back too
+
     return ChildSpec(
         name="proxy",
         title="the proxy",
@@ -74,7 +86,9 @@ def proxy(plan: Plan) -> ChildSpec:
             "--error-target",
             f"{hub}/hub/error",
         ),
-        env={"CONFIGPROXY_AUTH_TOKEN": token},
+        returned=returned,
+        # JupyterHub reads the proxy's stamps of last activity as UTC.
+        env={"CONFIGPROXY_AUTH_TOKEN": token, "TZ": "UTC"},
         log=plan.folder.logs / "proxy.log",
         ready=ready,
     )

@@ -125,6 +125,7 @@ def prepare(options: UpOptions, folder: StateFolder, warnings: list[str]) -> Pla
         ),
         cookie_secret_file=folder.secret("cookie"),
         crypt_key_file=folder.secret("crypt"),
+        supervisor_token_file=folder.secret("supervisor"),
         accounts=options.accounts,
     )
     folder.seed("arcetri.sqlite")
