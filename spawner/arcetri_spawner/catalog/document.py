@@ -9,6 +9,8 @@ from yaml.events import ScalarEvent
 from arcetri_spawner.catalog.findings import Finding, Path, Severity, show_path
 from arcetri_spawner.groups import normalize_group
 
+_LONGEST = 400
+"""Characters of a sentence; what it quotes from the file may be megabytes."""
 Mark = tuple[int, int]
 """Line and column, both from 1."""
 
@@ -59,6 +61,10 @@ class Document:
     ) -> Finding:
         """Make a finding at the value (or the key) that ``path`` leads to, or the nearest above."""
         line, column = self.locate(path, at_key=at_key)
+        if len(message) > _LONGEST:
+            message = message[: _LONGEST - 3] + "..."
+        if len(suggestion) > _LONGEST:
+            suggestion = ""
         return Finding(
             self.file, line, column, severity, show_path(path), message, allowed, suggestion
         )

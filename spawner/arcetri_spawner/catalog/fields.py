@@ -67,7 +67,7 @@ Bytes = Annotated[
     _schema(
         "A size in bytes, such as 8Gi.",
         {"type": "integer", "exclusiveMinimum": 0, "exclusiveMaximum": 2**60},
-        _string(r"^[0-9]{1,18}(\.[0-9]{1,9})?(k|[KMGTP]i|[MGTP])?$"),
+        _string(r"^[0-9]{1,19}(\.[0-9]{1,9})?(k|[KMGTP]i|[MGTP])?$"),
     ),
 ]
 Cores = Annotated[

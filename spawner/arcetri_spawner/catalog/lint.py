@@ -227,7 +227,7 @@ def _limits(catalog: Catalog, document: Document) -> Iterator[Finding]:
         for name, terms in entry.flavors.items():
             if terms.quota is None or terms.limit is None:
                 continue
-            if terms.limit > terms.quota + terms.borrow:
+            if terms.limit > terms.quota + terms.borrow > 0:
                 yield document.find(
                     "warning",
                     ("groups", group, "flavors", name, "limit"),

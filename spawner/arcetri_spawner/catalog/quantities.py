@@ -12,7 +12,7 @@ _BYTES_ALLOWED = "a size in bytes such as 500Mi, 8Gi or 1.5Ti"
 _BYTE_UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15} | {
     unit + "i": 1024**power for power, unit in enumerate("KMGTP", start=1)
 }
-_BYTES = re.compile(r"(\d{1,18}(?:\.\d{1,9})?)(k|[KMGTP]i|[MGTP])?")
+_BYTES = re.compile(r"(\d{1,19}(?:\.\d{1,9})?)(k|[KMGTP]i|[MGTP])?")
 _LOOSE_BYTES = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgtp])i?b?\s*", re.IGNORECASE)
 
 
@@ -60,7 +60,11 @@ def parse_cores(value: object) -> float:
             cores = Decimal(milli[1]) / 1000 if milli else Decimal(text)
         except InvalidOperation:
             raise FieldError(f"{quoted(text)} is not a number of cores", _CORES_ALLOWED) from None
-    if not 0 < cores <= 1024 or cores * 1000 != (cores * 1000).to_integral_value():
+    if (
+        not cores.is_finite()
+        or not 0 < cores <= 1024
+        or cores * 1000 != (cores * 1000).to_integral_value()
+    ):
         raise FieldError("is out of range", _CORES_ALLOWED)
     return float(cores)
 

@@ -35,6 +35,8 @@ _OLD_BOOLEANS = {
     "off": "false",
     "n": "false",
 }
+_LONGEST = 64
+"""No number or date is longer; the patterns below would take long over a text of megabytes."""
 _SUSPECT = re.compile(r"[-+.0-9]")
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
 _DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]{0,17})\.[0-9]{1,17}")
@@ -67,6 +69,8 @@ def plain(text: str) -> Scalar:
     Raises:
         FieldError: Readers of YAML disagree about it, or it is a date that does not exist.
     """
+    if len(text) > _LONGEST:
+        return text
     if text in _WORDS:
         return _WORDS[text]
     if not _SUSPECT.match(text):

@@ -1,0 +1,208 @@
+"""What a check says of an edit to the demonstration catalog: the place, the sentence, the remedy."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from arcetri_spawner.catalog import check, load
+from arcetri_spawner.errors import CatalogError
+from tests.support.catalogs import DEMO, SHIPPED, checked, edited, line_of, lines
+
+ERRORS = [
+    ("version: 1", "version: 2", "version: 2 is no version"),
+    ("version: 1", "version: true", "version: must be the plain number 1"),
+    ("  timezone:", "  timezon:", "site.timezon: there is no such key; allowed: the keys admins,"),
+    ("  timezone:", "  timezon:", "; did you mean timezone"),
+    ("  grace: 5m", "  grave: 5m", "defaults.grace: is missing; allowed: the warning before"),
+    ("  idle: 1h ", "  idle: 1 hour", 'defaults.idle: "1 hour" is not a duration; allowed: a d'),
+    ("  idle: 1h ", "  idle: 1 hour", "; did you mean 1h"),
+    ("quota: 2, l", "quota: -1, l", "t4.quota: -1 is out of range; allowed: at least 0"),
+    ("quota: 2, l", "quota: two, l", "t4.quota: must be a whole number, not text"),
+    ("quota: 2, l", "quota: 2.0, l", "must be a whole number, not 2.0; did you mean 2"),
+    ("quota: 2, l", "quota: 0, l", "t4.quota: is 0 with nothing to borrow"),
+    ("quota: 2, l", "borrow: 1, l", "t4.borrow: is there without a quota"),
+    ("share: 1/7", "share: 1/11", "a100-1g.share: must be a whole number of 1/10080"),
+    ("share: 1/7", "share: 1", "nvidia.com/mig-1g.5gb is a slice, and never the whole of a dev"),
+    ("share: 1/7", "share: 1", "; allowed: at most 1/4; did you mean 1/7"),
+    ("type: fpga", "type: fpag", "flavors.v70.type: fpag is none of the choices"),
+    ("type: fpga", "type: fpag", "; did you mean fpga"),
+    ("type: fpga", "type: cpu", "flavors.v70.type: is cpu, but a resource is named"),
+    ("resource: amd.com/v70", "share: 1", "flavors.v70.type: is fpga, but no resource is named"),
+    ("  cpu:\n", "  CPU only:\n", "flavors.CPU only: is not a name"),
+    ("  cpu:\n", "  CPU only:\n", "; did you mean cpu-only"),
+    ("title: Small", "title: 2026.10", "sizes.small.title: must be text, not a number"),
+    ("title: Small", "title: 2026.10", '; did you mean "2026.10"'),
+    ("memory: 2Gi", "memory: 2GB", 'sizes.small.memory: "2GB" is not a size'),
+    ("memory: 2Gi", "memory: 2Gi, shm: 4Gi", "sizes.small.shm: is more than the memory"),
+    ("    local: default\n  ml", "  ml", "environments.python: has neither image nor local"),
+    ("flavors: [cpu]", "flavors: cpu", "everyone.flavors: must be a list, not text; did you me"),
+    ("flavors: [cpu]", "flavors: [cpv]", "everyone.flavors[0]: there is no flavour cpv"),
+    ("flavors: [cpu]", "flavors: [cpv]", "; did you mean cpu"),
+    ("flavors: [t4, a", "flavors: [t5, a", "environments.ml.flavors[0]: there is no flavour t5"),
+    ("volumes: [cms]", "volumes: [csm]", "groups./arcetri/cms.volumes[0]: there is no volume"),
+    ("      t4: {q", "      t5: {q", "groups./arcetri/cms.flavors.t5: there is no flavour t5"),
+    ("    t4: 2\n", "    t5: 2\n", "local.simulate.t5: there is no flavour t5"),
+    ("    t4: 2\n", "    cpu: 2\n", "local.simulate.cpu: is a flavour without a device"),
+    ("/home/{username}", "/home/{user}", "volumes.home.mount: has the unknown variable {user}"),
+    ("/home/{username}", "/home/{user}", "; did you mean {username}"),
+    ("/arcetri/virgo:", "arcetri/cms:", "groups.arcetri/cms: is the group /arcetri/cms, which"),
+    ("/arcetri/virgo:", "a//b:", 'groups.a//b: "a//b" is not a group path'),
+    ("groups: 300000", "groups: 299999", "ids.groups: overlaps ids.users"),
+    ("grace: 5m", "grace: 13h", "defaults.grace: is not shorter than the lifetime"),
+    ("stop: 10s", "stop: 12h", "defaults.stop: is not shorter than the lifetime"),
+    ("flavors:\n  t4:", "flavors: {}\nx:\n  t4:", "flavors: has no flavour, so no session"),
+    (
+        "    flavors:\n      t4: {q",
+        "    flavors: [t4]\n    x:\n      t4: {q",
+        "must be a mapping, ",
+    ),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "said"), ERRORS)
+def test_errors(old: str, new: str, said: str) -> None:
+    text = edited((old, new))
+    result = checked(text)
+
+    assert result.catalog is None
+    assert any(said in finding.render() for finding in result.errors), lines(text)
+
+
+WARNINGS = [
+    ("groups:\n  /arc", "groups:\n  /x: {}\n  /arc", "groups./x: grants nothing"),
+    ("flavors: [t4, a100-1g]", "flavors: []", "environments.ml: no flavour can run it"),
+    ("[/arcetri/cms/leads]", "[/cms/leads]", "leads[0]: nobody can be this lead"),
+    ("mount: /data/cms", "mount: /data/virgo", "mounted over volume cms, which is at the same pl"),
+    ("mount: /data/cms", "mount: /data/virgo/x", "mounted over a part of volume virgo"),
+    (
+        "amd.com/v70",
+        "nvidia.com/gpu\n    nodes: {nvidia.com/gpu.product: Tesla-T4}",
+        "same devices",
+    ),
+    ("title: AMD Alveo V70", "title: NVIDIA T4", "flavors.v70.title: is the title of t4 too"),
+    ("type: fpga", "type: fpga\n    maintenance: {until: 2026-11-23}", "until: is in the past"),
+    ("volumes: [cms]", "volumes: [cms, cms]", "volumes[1]: cms is listed twice"),
+    ("volumes: [cms]", "volumes: []", "volumes.cms: is granted to nobody"),
+    ("      v70: {quota: 1}\n", "", "flavors.v70: is granted to nobody"),
+    ("requests: 3", "requests: 1", "limits.requests: is below limits.sessions"),
+    ("idle: 1h", "idle: 2d", "defaults.idle: is longer than the lifetime"),
+    ("quota: 2, limit: 2", "quota: 2, limit: 3", "a100-1g.limit: is more than the whole group"),
+    ("quota: 2, limit: 2", "quota: 2, borrow: 3", "a100-1g.borrow: is more than the other groups'"),
+    ("cpu: 2, memory: 4Gi", "cpu: 2, memory: 4Gi, flavors: []", "sizes.medium: no flavour can ha"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "said"), WARNINGS)
+def test_warnings_leave_the_catalog_usable(old: str, new: str, said: str) -> None:
+    text = edited((old, new))
+    result = checked(text)
+
+    assert result.catalog is not None, lines(text)
+    assert any(said in finding.render() for finding in result.warnings), lines(text)
+
+
+def test_maintenance_that_lasts_is_no_warning() -> None:
+    assert not lines(edited(("type: fpga", "type: fpga\n    maintenance: {until: 2026-11-24}")))
+
+
+def test_all_that_is_wrong_is_said_at_once_and_at_its_place() -> None:
+    text = edited(
+        ("timezone:", "timezon:"),
+        ("share: 1/7", "share: 1/11"),
+        ("flavors: [cpu]", "flavors: [cpv]"),
+        ("quota: 1, limit: 1}\n      v70", "quota: 0, limit: 1}\n      v70"),
+        ("volumes: [virgo]", "volumes: [vigro]"),
+        ("title: Students", "title: on"),
+        ("groups:\n  /arc", "groups:\n  /nothing: {}\n  /arc"),
+    )
+    result = checked(text)
+
+    assert {(one.line, one.field) for one in result.errors} >= {
+        (line_of(text, "timezon:"), "site.timezon"),
+        (line_of(text, "share: 1/11"), "flavors.a100-1g.share"),
+        (line_of(text, "[cpv]"), "everyone.flavors[0]"),
+        (line_of(text, "quota: 0"), "groups./arcetri/virgo.flavors.t4.quota"),
+        (line_of(text, "[vigro]"), "groups./arcetri/virgo.volumes[0]"),
+        (line_of(text, "title: on"), "groups./arcetri/students.title"),
+    }
+    assert [one.field for one in result.warnings] == ["groups./nothing"]
+
+
+def test_nothing_is_said_of_what_an_error_explains() -> None:
+    found = checked(edited(("title: AMD Alveo V70", "titel: AMD Alveo V70"))).findings
+
+    assert {one.field for one in found} == {"flavors.v70.titel", "flavors.v70.title"}
+
+
+@pytest.mark.parametrize("name", ["demo", "example"])
+def test_shipped_catalogs_have_no_findings(name: str) -> None:
+    result = check(SHIPPED / f"{name}.yaml")
+
+    assert [one.render() for one in result.findings] == []
+    assert result.catalog is not None
+
+
+def test_the_example_carries_the_reference_farm() -> None:
+    catalog = load(SHIPPED / "example.yaml").catalog
+    farm = catalog.local.simulate
+
+    assert {name: farm[name] for name in ("t4", "rtx5000", "a30", "a30-1g", "v70")} == {
+        "t4": 8,
+        "rtx5000": 5,
+        "a30": 1,
+        "a30-1g": 4,
+        "v70": 2,
+    }
+    a100 = sum(
+        count * catalog.flavors[name].share for name, count in farm.items() if "a100" in name
+    )
+    assert a100 == Fraction(4)
+    assert catalog.flavors["cpu"].type == "cpu"
+
+
+def test_values_arrive_with_their_types() -> None:
+    catalog = load(SHIPPED / "demo.yaml").catalog
+
+    assert catalog.defaults.idle == timedelta(hours=1)
+    assert catalog.ids.users == range(200_000, 300_000)
+    assert catalog.flavors["a100-1g"].share == Fraction(1, 7)
+    assert catalog.flavors["t4"].type == "gpu"
+    assert catalog.sizes["small"].memory == 2 << 30
+
+
+def test_load_raises_with_every_finding(tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text(edited(("share: 1/7", "share: 1/11"), ("[cpu]", "[cpv]")))
+
+    with pytest.raises(CatalogError) as refused:
+        load(path)
+
+    assert len(refused.value.findings) == 2
+    assert str(path) in refused.value.message
+    assert "(and 1 more)" in refused.value.message
+    assert "arcetri profiles check" in refused.value.remedy
+
+
+def test_files_that_are_none_are_findings(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    said = [
+        check(path).findings[0].message for path in (tmp_path / "no", tmp_path / "pipe", tmp_path)
+    ]
+
+    assert said[0] == "the file cannot be read: no such file or directory"
+    assert said[1] == "the file cannot be read: it is not a regular file"
+    assert said[2].startswith("the file cannot be read: ")
+
+
+def test_the_digest_is_of_the_bytes() -> None:
+    one, other = checked(DEMO).catalog, checked(DEMO + "\n# said\n").catalog
+
+    assert one is not None
+    assert other is not None
+    assert one.catalog == other.catalog
+    assert one.digest != other.digest
