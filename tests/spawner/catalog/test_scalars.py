@@ -40,7 +40,32 @@ def test_what_all_readers_of_yaml_agree_on_has_a_meaning(text: str, value: objec
 
 @pytest.mark.parametrize(
     "text",
-    ["yes", "No", "on", "OFF", "y", "n", "08", "010", "0x1F", "0o17", "0b1", "1_000", "1e3", "1.5E-3", "1:30", "190:20:30", ".inf", "-.INF", ".nan", "+5", ".5", "5.", "00.5", "12345678901234567890"],
+    [
+        "yes",
+        "No",
+        "on",
+        "OFF",
+        "y",
+        "n",
+        "08",
+        "010",
+        "0x1F",
+        "0o17",
+        "0b1",
+        "1_000",
+        "1e3",
+        "1.5E-3",
+        "1:30",
+        "190:20:30",
+        ".inf",
+        "-.INF",
+        ".nan",
+        "+5",
+        ".5",
+        "5.",
+        "00.5",
+        "12345678901234567890",
+    ],
 )
 def test_what_they_disagree_on_is_refused_with_what_to_write(text: str) -> None:
     with pytest.raises(FieldError) as refused:

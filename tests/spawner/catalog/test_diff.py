@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import pytest
+
+from arcetri_spawner.catalog import Catalog
+from arcetri_spawner.catalog.diff import diff, render
+from tests.support.catalogs import DEMO, checked, edited, lines
+
+
+def catalog(text: str) -> Catalog:
+    loaded = checked(text).catalog
+    assert loaded is not None, lines(text)
+    return loaded.catalog
+
+
+def changes(*edits: tuple[str, str]) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
+    found = diff(catalog(DEMO), catalog(edited(*edits)))
+    return {one.who: (one.gains, one.loses) for one in found if one.who != "platform"}
+
+
+def test_nothing_changes() -> None:
+    same = catalog(DEMO)
+
+    assert diff(same, same) == ()
+    assert render(()) == "Nobody gains or loses anything.\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "who", "gains", "loses"),
+    [
+        ("t4: {quota: 2,", "t4: {quota: 3,", "/arcetri/cms", ("quota of t4: 2 -> 3",), ()),
+        ("t4: {quota: 2,", "t4: {quota: 1,", "/arcetri/cms", (), ("quota of t4: 2 -> 1",)),
+        ("t4: {quota: 2,", "t4: {", "/arcetri/cms", ("quota of t4: 2 -> none",), ()),
+        ("      v70: {quota: 1}\n", "", "/arcetri/virgo", (), ("flavour v70 (quota 1)",)),
+        ("[virgo]", "[virgo, cms]", "/arcetri/virgo", ("volume cms",), ()),
+        ("[t4, a100-1g]", "[t4]", "/arcetri/students", (), ("environment ml on a100-1g",)),
+        ("sessions: 2", "sessions: 3", "everyone", ("sessions at the same time: 2 -> 3",), ()),
+        ("lifetime: 12h", "lifetime: 6h", "everyone", (), ("time a session may run: 12h -> 6h",)),
+        (
+            "leads: [/arcetri/cms/leads]",
+            "leads: []",
+            "/arcetri/cms/leads",
+            (),
+            ("reading the usage of /arcetri/cms",),
+        ),
+        (
+            "admins: [/arcetri/admins]",
+            "admins: [/arcetri/admins]\n  members: [/guests]",
+            "/guests",
+            ("log-in",),
+            (),
+        ),
+    ],
+)
+def test_who_gains_and_loses_what(
+    old: str, new: str, who: str, gains: tuple[str, ...], loses: tuple[str, ...]
+) -> None:
+    assert changes((old, new))[who] == (gains, loses)
+
+
+def test_going_back_swaps_gains_and_losses() -> None:
+    old, new = (
+        catalog(DEMO),
+        catalog(edited(("t4: {quota: 2,", "t4: {quota: 3,"), ("[virgo]", "[]"))),
+    )
+
+    there = {one.who: (len(one.gains), len(one.loses)) for one in diff(old, new)}
+    back = {one.who: (len(one.loses), len(one.gains)) for one in diff(new, old)}
+    assert there == back
+
+
+def test_what_a_flavour_is_belongs_to_no_group() -> None:
+    found = diff(catalog(DEMO), catalog(edited(("memory: 5Gi", "memory: 10Gi"))))
+
+    assert render(found) == "platform:\n  flavour a100-1g: memory: 5Gi -> 10Gi\n"
