@@ -78,21 +78,27 @@ class Ids(_Model):
     """Numeric ids that the platform allocates where IAM gives none."""
 
     users: IdRange
+    """For people whom IAM gives no uid."""
     groups: IdRange
+    """For groups that IAM gives no gid."""
 
 
 class Limits(_Model):
     """What one user may hold or ask for at the same time; beyond it one is refused."""
 
     sessions: int = Field(default=2, ge=1, le=1000)
+    """Sessions that run or start."""
     requests: int = Field(default=3, ge=1, le=1000)
+    """Requests of all kinds, from asking to the end of the session."""
 
 
 class Everyone(_Model):
     """What all who are allowed in are granted."""
 
     flavors: tuple[Name, ...] = ()
+    """Flavours, charged to nobody's group."""
     volumes: tuple[Name, ...] = ()
+    """Volumes that every session sees."""
 
 
 class Maintenance(_Model):
@@ -108,7 +114,9 @@ class Flavor(_Model):
     """An accelerator shape on offer: whole device, slice, FPGA, or none."""
 
     title: Title
+    """What the card says."""
     description: Text = ""
+    """One or two sentences for the card."""
     type: FlavorType = "cpu"
     """Given or derived: ``gpu`` when a resource is named, else ``cpu``."""
     memory: Bytes | None = None
@@ -122,6 +130,7 @@ class Flavor(_Model):
     tolerations: tuple[LabelKey, ...] = ()
     """Keys of node taints that sessions of this flavour tolerate."""
     maintenance: Maintenance | None = None
+    """Set while it cannot be started."""
 
     @model_validator(mode="before")
     @classmethod
@@ -135,9 +144,13 @@ class Size(_Model):
     """Cores and memory of a session."""
 
     title: Line = ""
+    """What the choice says; without one, its name."""
     cpu: Cores
+    """Cores."""
     memory: Bytes
+    """Memory of the session."""
     shm: Bytes | None = None
+    """Part of the memory that /dev/shm may use."""
     flavors: tuple[Name, ...] | None = None
     """Flavours it goes with; absent means all."""
 
@@ -146,7 +159,9 @@ class Environment(_Model):
     """The software of a session."""
 
     title: Title
+    """What the choice says."""
     description: Text = ""
+    """One or two sentences for the choice."""
     image: ImageName | None = None
     """Container image that serves it on Kubernetes."""
     local: Interpreter | None = None
@@ -159,6 +174,7 @@ class Volume(_Model):
     """A folder that sessions see."""
 
     title: Line = ""
+    """What pages call it; without one, its name."""
     mount: MountPath
     """Absolute path in the session; may use {username}."""
     claim: ClaimName
@@ -166,7 +182,9 @@ class Volume(_Model):
     path: RelativePath = ""
     """Sub-folder of the claim; may use {username}."""
     mode: Literal["rw", "ro"] = "rw"
+    """``ro`` for what sessions may only read."""
     quota: Bytes | None = None
+    """Space that one user may fill, where the storage enforces it."""
 
 
 class GroupFlavor(_Model):
@@ -185,12 +203,15 @@ class Group(_Model):
     """What members of one IAM group are granted."""
 
     title: Line = ""
+    """What pages call it; without one, its path."""
     leads: tuple[GroupField, ...] = ()
     """Groups whose members read this group's usage."""
     subgroups: bool = False
     """True lets leads read the usage of sub-groups too."""
     flavors: dict[Name, GroupFlavor] = Field(default_factory=dict)
+    """What it is entitled to, by flavour."""
     volumes: tuple[Name, ...] = ()
+    """Volumes that sessions of its members see."""
 
 
 class Local(_Model):
@@ -208,16 +229,27 @@ class Catalog(_Model):
     version: Version
     """The version of this format: 1."""
     site: Site = Site()
+    """Who runs the platform, and who is let in."""
     defaults: Defaults
+    """Times that hold for every session."""
     ids: Ids
+    """Numeric ids that the platform allocates."""
     limits: Limits = Limits()
+    """What one user may hold or ask for at the same time."""
     everyone: Everyone = Everyone()
+    """What all who are allowed in are granted."""
     flavors: dict[Name, Flavor]
+    """What is on offer, by name."""
     sizes: dict[Name, Size]
+    """Cores and memory to choose from, by name."""
     environments: dict[Name, Environment]
+    """Software to choose from, by name."""
     volumes: dict[Name, Volume] = Field(default_factory=dict)
+    """Folders that sessions can see, by name."""
     groups: dict[GroupField, Group] = Field(default_factory=dict)
+    """What members of each IAM group are granted, by full path."""
     local: Local = Local()
+    """What holds only without Kubernetes."""
 
     def allowed_groups(self) -> frozenset[GroupPath]:
         """Groups whose members may log in."""

@@ -1,4 +1,4 @@
-"""What a check says of an edit to the demonstration catalog: the place, the sentence, the remedy."""
+"""What a check says of an edit to the demonstration catalog: place, sentence and remedy."""
 
 from __future__ import annotations
 
