@@ -38,7 +38,7 @@ def test_every_field_is_described() -> None:
         f"{name}.{field}"
         for name, definition in {"Catalog": SCHEMA, **SCHEMA["$defs"]}.items()
         for field, said in definition["properties"].items()
-        if "description" not in said
+        if "description" not in said and "$ref" not in said  # a section says it itself
     ]
 
     assert silent == []
