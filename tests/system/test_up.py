@@ -142,6 +142,19 @@ def test_an_issuer_that_is_something_else_is_one_sentence(
     assert "is no OpenID provider" in said
 
 
+def test_simulated_devices_are_for_this_machine_only(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("moon\n", encoding="utf-8")
+    arguments = ["--issuer", f"https://127.0.0.1:{ports.choose()}/", "--client-id", "x"]
+    arguments += ["--client-secret-file", str(secret), "--state", str(tmp_path / "state")]
+    arguments += ["--port", str(ports.choose()), "--public-url", "https://hub.example.org"]
+
+    said = _refused(_up(*arguments))
+
+    assert "simulates 2 x NVIDIA T4" in said
+    assert "local.simulate" in said
+
+
 # -- What it says when it is ready --------------------------------------------------------------
 
 

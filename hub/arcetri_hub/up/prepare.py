@@ -12,6 +12,7 @@ from arcetri_hub.settings import IamSettings, ProxySettings, Settings, is_loopba
 from arcetri_hub.up import ports
 from arcetri_hub.up.errors import UpError
 from arcetri_hub.up.iam import check_real
+from arcetri_hub.up.machine import simulated
 from arcetri_hub.up.options import UpOptions
 from arcetri_hub.up.statefolder import StateFolder
 
@@ -94,6 +95,8 @@ def prepare(options: UpOptions, folder: StateFolder, warnings: list[str]) -> Pla
         UpError: Something is wrong with the catalog, a port or the folder.
     """
     catalog = _catalog(options, folder)
+    if options.public_url or not is_loopback(options.ip):
+        _refuse_simulated(catalog)
     api_port = ports.choose()
     hub_port = _kept_port(folder, "hub", "the running sessions know the hub by")
     iam_port: int | None = None
@@ -146,6 +149,15 @@ def _catalog(options: UpOptions, folder: StateFolder) -> LoadedCatalog:
         findings = [finding.render() for finding in result.findings]
         raise UpError(f"The catalog {path} cannot be used:", *findings)
     return result.catalog
+
+
+def _refuse_simulated(catalog: LoadedCatalog) -> None:
+    pretended = simulated(catalog.catalog)
+    if pretended:
+        raise UpError(
+            f"The catalog {catalog.path} simulates {', '.join(pretended)}, which is for this "
+            "machine only: take local.simulate out of it, or leave out --ip and --public-url."
+        )
 
 
 def _kept_port(folder: StateFolder, name: str, meaning: str) -> int:
