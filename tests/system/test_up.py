@@ -238,6 +238,14 @@ def _banner(state: Path, port: int) -> Iterator[str]:
 # -- Ends ----------------------------------------------------------------------------------------
 
 
+def ended(part: psutil.Process) -> bool:
+    """Whether it runs no more, also while the machine's init has yet to take note of that."""
+    try:
+        return not part.is_running() or part.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 def test_ctrl_c_leaves_no_process_no_port_and_no_lease(platform: Platform) -> None:
     session = platform.start_session("alice", flavor="t4")
     parts = psutil.Process(platform.pid).children(recursive=True)
@@ -256,8 +264,7 @@ def test_ctrl_c_leaves_no_process_no_port_and_no_lease(platform: Platform) -> No
     assert platform.process.stdout.read() == ""
     assert platform.sessions() == {}
     assert platform.leases() == []
-    # What has ended counts as running until the machine's init has taken note of it.
-    until(lambda: [part for part in parts if part.is_running()] == [], "all have ended", 10)
+    until(lambda: all(ended(part) for part in parts), "all have ended", 10)
     assert [port for port in used if listening(port)] == []
     journal = (platform.state / "journal" / "leases.jsonl").read_text(encoding="utf-8")
     assert [json.loads(line)["type"] for line in journal.splitlines()] == ["start", "end"]
