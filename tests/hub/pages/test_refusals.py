@@ -28,7 +28,7 @@ def test_a_cause_is_found_behind_another_exception() -> None:
 
 
 def test_a_fault_of_ours_tells_nothing_of_its_insides() -> None:
-    shown = refusal_of(KeyError("/work/secret/path"))
+    shown = refusal_of(KeyError("/srv/secret/path"))
     assert shown.status == 500
     assert "secret" not in shown.message + shown.remedy
 

@@ -28,7 +28,7 @@ pytestmark = [
 ]
 
 DATA = MountedVolume("data", "Data", "/data/cms", "shared", "groups/cms", read_only=True)
-WORK = MountedVolume("work", "Work", "/work/cms", "shared", "groups/cms-work", read_only=False)
+WORK = MountedVolume("work", "Work", "/projects/cms", "shared", "groups/cms-work", read_only=False)
 
 CURATE = MountedVolume("data-rw", "Data", "/curate/cms", "shared", "groups/cms", read_only=False)
 

@@ -50,7 +50,7 @@ volumes:
   home: {mount: "/home/{username}", claim: shared, path: "home/{username}"}
   data: {mount: /data/cms, claim: shared, path: groups/cms, mode: ro}
   data-rw: {mount: /curate/cms, claim: shared, path: groups/cms}
-  work: {mount: /work/cms, claim: shared, path: groups/cms-work}
+  work: {mount: /projects/cms, claim: shared, path: groups/cms-work}
 groups:
   /lab/cms/data: {flavors: {cpu: {}}, volumes: [data-rw]}
   /lab/cms: {flavors: {t4: {}, a100: {}, a100-1g: {}, v70: {}}, volumes: [data, work]}
