@@ -6,6 +6,7 @@ device add up without rounding; a share that this unit cannot hold is refused.
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from typing import Annotated, Any
 
@@ -14,19 +15,27 @@ from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 SHARE_UNITS = 10_080
 """How many units one whole device has; divisible by 7, 8, 9, 10, 16, 32 and 48."""
 
+_PATTERN = r"^\s*([0-9]{1,9}(\.[0-9]{1,9})?|[0-9]{1,9}\s*/\s*[0-9]{1,9})\s*$"
+_WRITTEN = re.compile(_PATTERN)
+_ALLOWED = "must be a fraction such as 1/7, or a number from 0 to 1"
+
 
 def parse_share(value: Any) -> Fraction:
-    """Read a share of one device, such as ``1``, ``"1/7"`` or ``0.5``.
+    """Read a share of one device, such as ``1``, ``"1/7"`` or ``0.5``; text has no exponent.
 
     Raises:
         ValueError: The value is no number, is not in (0, 1], or is not a whole number of 1/10080.
     """
     if isinstance(value, bool) or not isinstance(value, int | float | str | Fraction):
-        raise ValueError("must be a fraction such as 1/7, or a number from 0 to 1")
+        raise ValueError(_ALLOWED)
+    # Arithmetic on "1e-999999999", or on thousands of digits, would take for ever.
+    if isinstance(value, str) and not _WRITTEN.match(value):
+        raise ValueError(_ALLOWED)
     try:
-        share = Fraction(str(value).replace(" ", ""))
+        # A float by its shortest spelling: 0.1 means a tenth.
+        share = Fraction("".join(value.split()) if isinstance(value, str) else str(value))
     except (ValueError, ZeroDivisionError):
-        raise ValueError("must be a fraction such as 1/7, or a number from 0 to 1") from None
+        raise ValueError(_ALLOWED) from None
     if not 0 < share <= 1:
         raise ValueError("must be greater than 0 and at most 1")
     if (share * SHARE_UNITS).denominator != 1:
@@ -45,7 +54,7 @@ Share = Annotated[
         {
             "anyOf": [
                 {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
-                {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*(/\s*\d+\s*)?$"},
+                {"type": "string", "pattern": _PATTERN},
             ],
             "description": "Share of one device, such as 1/7, 0.5 or 1.",
         }

@@ -1,0 +1,150 @@
+"""Which devices are there, in which of their lives, and since when: pure.
+
+A device that keeps its uuid can be another one: a MIG instance made anew, a GPU whose driver was
+loaded anew. Each life is a generation. One that goes away and comes back has the next generation,
+and so has every device after a reboot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from arcetri_accounting.agent.readings import Device
+from arcetri_accounting.contract.units import QUARTER_MS
+
+
+@dataclass(slots=True)
+class Known:
+    """A device that was seen once."""
+
+    device: Device
+    generation: int = 1
+    """Counts its lives."""
+    state: str = "gone"
+    """``up``, ``down`` (lost, but its place is known), ``gone``."""
+    fresh: bool = True
+    """Its generation has not been seen yet."""
+    b0: int = 0
+    offset: int = 0
+    through: int = 0
+    name: str = field(init=False)
+    """Under which what does not change of it is kept."""
+
+    def __post_init__(self) -> None:
+        self.name = f"device {self.device.uuid}"
+
+
+@dataclass(slots=True)
+class Sighting:
+    """What one look says about a device."""
+
+    device: Device
+    at: int
+    down: bool = False
+    remade: bool = False
+    """It is known to be another one than before."""
+
+
+@dataclass(slots=True)
+class Presences:
+    """Every device of the node."""
+
+    patience: int
+    """How long nothing may be heard of a device before it counts as not reported, in ms."""
+    known: dict[str, Known] = field(default_factory=dict)
+
+    def generation(self, uuid: str) -> int:
+        """The generation of a device; 1 for one never seen."""
+        known = self.known.get(uuid)
+        return 1 if known is None else known.generation
+
+    def reboot(self) -> Iterator[dict[str, object]]:
+        """The machine has booted: close everything, and count a generation further."""
+        for known in self.known.values():
+            yield from _close(known)
+            if not known.fresh:
+                known.generation += 1
+            known.state, known.fresh = "gone", True
+
+    def see(self, sighting: Sighting, offset: int) -> Iterator[dict[str, object]]:
+        """Take a look at a device; yields what is finished by it."""
+        uuid = sighting.device.uuid
+        known = self.known.get(uuid)
+        if known is None:
+            known = self.known[uuid] = Known(sighting.device)
+        state = "down" if sighting.down else "up"
+        returned = state == "up" and known.state != "up" and not known.fresh
+        changed = sighting.device != known.device and not sighting.down
+        if sighting.remade or returned or state != known.state or changed:
+            yield from _close(known)
+            if sighting.remade or returned:
+                known.generation += not known.fresh
+            _open(known, state, sighting.at, offset)
+            if not sighting.down:
+                known.device = sighting.device
+        elif sighting.at - known.through > self.patience:
+            yield from _close(known)
+            _open(known, state, sighting.at, offset)
+        else:
+            while (cut := _next_quarter(known)) <= sighting.at:
+                known.through = cut
+                yield from _close(known)
+                _open(known, state, cut, known.offset)
+            known.through = max(known.through, sighting.at)
+        if state == "up":
+            known.fresh = False
+
+    def gone(self, present: Iterable[str]) -> Iterator[dict[str, object]]:
+        """These are all there are: what else was known is there no more."""
+        there = set(present)
+        for uuid, known in self.known.items():
+            if uuid not in there and known.state != "gone":
+                yield from _close(known)
+                known.state = "gone"
+
+    def step(self, offset: int) -> Iterator[dict[str, object]]:
+        """The wall clock is another: cut everything."""
+        for known in self.known.values():
+            if known.state != "gone":
+                yield from _close(known)
+                _open(known, known.state, known.through, offset)
+
+    def cut_all(self) -> Iterator[dict[str, object]]:
+        """Cut everything where it stands."""
+        for known in self.known.values():
+            if known.state != "gone":
+                yield from _close(known)
+                _open(known, known.state, known.through, known.offset)
+
+
+_STATES: Final = ("up", "down")
+
+
+def _open(known: Known, state: str, at: int, offset: int) -> None:
+    known.state, known.b0, known.through, known.offset = state, at, at, offset
+
+
+def _next_quarter(known: Known) -> int:
+    wall = known.through + known.offset
+    return (wall // QUARTER_MS + 1) * QUARTER_MS - known.offset
+
+
+def _close(known: Known) -> Iterator[dict[str, object]]:
+    if known.state not in _STATES or known.through <= known.b0:
+        return
+    device = known.device
+    yield {
+        "type": "presence",
+        "device": device.uuid,
+        "generation": known.generation,
+        "parent": device.parent,
+        "model": device.model,
+        "profile": device.profile,
+        "weight": device.weight,
+        "state": known.state,
+        "t0": known.b0 + known.offset,
+        "dur_ms": known.through - known.b0,
+        "b0": known.b0,
+    }

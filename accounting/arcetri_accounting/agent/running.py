@@ -1,0 +1,125 @@
+"""The agent as a process: its parts put together, its cycles in time, its end."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from arcetri_accounting.agent.clock import Clock, SystemClock
+from arcetri_accounting.agent.figures import Figures
+from arcetri_accounting.agent.journal import LeaseJournal
+from arcetri_accounting.agent.keeper import Keeper
+from arcetri_accounting.agent.ledger import Tail
+from arcetri_accounting.agent.loop import Agent
+from arcetri_accounting.agent.sampler import Sampler
+from arcetri_accounting.agent.sampler.nvml import NvmlSampler
+from arcetri_accounting.agent.settings import AgentSettings
+from arcetri_accounting.agent.shipper import Post, Shipper
+from arcetri_accounting.agent.transport import Transport
+from arcetri_accounting.contract.units import QUARTER_MS
+from arcetri_accounting.spool import Outbox, SpoolCorrupt
+
+log = structlog.get_logger(__name__)
+
+LAST_TRY: Final = 5.0
+"""Seconds that the last delivery may take at the end."""
+
+
+def run(settings: AgentSettings, stop: threading.Event) -> None:
+    """Be the agent until ``stop`` is set.
+
+    Raises:
+        SpoolError: The spool cannot be opened.
+        ValueError: The ledger's address cannot be one.
+    """
+    clock = SystemClock()
+    figures = Figures()
+    interval_ms = round(settings.interval * 1000)
+    transport = Transport(settings.ledger, lambda: read_token(settings.token_file))
+    shipper = Shipper(settings.node, transport, clock, figures, interval_ms)
+    keeper = Keeper(lambda born: Outbox(settings.spool, born), clock, figures)
+    journal = LeaseJournal(settings.journal, f"agent@{settings.node}")
+    sampler = NvmlSampler(clock, figures, interval_ms)
+    agent = _agent(keeper, journal, sampler, clock, figures, interval_ms)
+    port = None
+    if settings.metrics_port is not None:
+        from arcetri_accounting.agent.metrics import serve
+
+        port = serve(figures, settings.metrics_port)
+    log.info(
+        "the agent runs",
+        node=settings.node,
+        epoch=keeper.outbox.epoch.id,
+        new_epoch=keeper.outbox.epoch.fresh,
+        waiting=keeper.outbox.depth(),
+        metrics_port=port,
+    )
+    shipper.start()
+    # What is there by now stays: looking through it again and again would cost more than a cycle.
+    gc.collect()
+    gc.freeze()
+    try:
+        keep_time(
+            lambda: _offer(shipper, keeper, agent, agent.cycle), clock, figures, interval_ms, stop
+        )
+    finally:
+        with contextlib.suppress(Exception):
+            _offer(shipper, keeper, agent, agent.finish)
+        shipper.finish(LAST_TRY)
+        keeper.outbox.close()
+        log.info("the agent has ended", waiting=figures.depth)
+
+
+def keep_time(
+    cycle: Callable[[], None],
+    clock: Clock,
+    figures: Figures,
+    interval_ms: int,
+    stop: threading.Event,
+) -> None:
+    """Call ``cycle`` at every multiple of the interval, and at quarter hours, until stopped."""
+    while not stop.is_set():
+        began = clock.now()
+        cycle()
+        now = clock.now()
+        figures.cycle_ms = now.awake - began.awake
+        # A cycle that takes longer than its interval costs those that should have begun meanwhile.
+        figures.cycles_missed += figures.cycle_ms // interval_ms
+        stop.wait((_next(now.wall, interval_ms) - now.wall) / 1000)
+
+
+def _next(wall: int, interval_ms: int) -> int:
+    return min((wall // each + 1) * each for each in (interval_ms, QUARTER_MS))
+
+
+def read_token(path: Path) -> str:
+    """The token in a file, read at every use: it may be changed while the agent runs."""
+    return path.read_text(encoding="utf-8").strip()
+
+
+def _offer(shipper: Shipper, keeper: Keeper, agent: Agent, work: Callable[[], Tail]) -> None:
+    tail = work()
+    shipper.offer(Post(keeper.outbox, tail, agent.heartbeat))
+
+
+def _agent(
+    keeper: Keeper,
+    journal: LeaseJournal,
+    sampler: Sampler,
+    clock: Clock,
+    figures: Figures,
+    interval_ms: int,
+) -> Agent:
+    try:
+        return Agent(keeper, journal, sampler, clock, figures, interval_ms)
+    except (SpoolCorrupt, KeyError, TypeError, ValueError) as error:
+        # What SQLite holds to be whole, but the state in it is not.
+        log.error("the state in the spool cannot be read; a new epoch begins", error=str(error))
+        keeper.begin_anew(f"Its state cannot be read: {type(error).__name__}.")
+        return Agent(keeper, journal, sampler, clock, figures, interval_ms)

@@ -1,0 +1,179 @@
+"""The arithmetic of segments: what was read goes into pieces, pieces are cut. Pure.
+
+However a span is cut in pieces, the sums over the pieces are the same: durations are whole
+milliseconds, what utilisation leaves below one unit is carried into the next piece, and energy is
+taken as the difference of two running totals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from arcetri_accounting.agent.readings import FULL, EnergyMethod, Seen, Track
+
+CUT_MS: Final = 300_000
+"""Pieces are cut where the wall clock passes a multiple of this; each quarter hour is one."""
+
+NOTHING: Final = Track()
+
+
+@dataclass(slots=True)
+class Piece:
+    """The piece of an allocation that is not yet cut; moments by CLOCK_BOOTTIME."""
+
+    b0: int
+    offset: int
+    """What makes a moment the wall clock's, for this piece."""
+    through: int
+    """Up to where it is accounted."""
+    util_ms: int = 0
+    busy: int = 0
+    """Milliseconds times hundredths of a percent."""
+    carry: int = 0
+    """What earlier pieces left below one unit, in 1/10000 units."""
+    occupied_ms: int = 0
+    unobserved_ms: int = 0
+    energy_mj: int | None = None
+    energy_method: EnergyMethod | None = None
+    mem_peak: int | None = None
+
+    @classmethod
+    def begin(cls, at: int, offset: int, carry: int = 0) -> Piece:
+        """An empty piece that begins then."""
+        return cls(at, offset, at, carry=carry)
+
+    def used(self, share_u: int) -> tuple[int, int]:
+        """Use in units, and what is left for the next piece."""
+        return divmod(share_u * self.busy + self.carry, FULL)
+
+    def usage(self, share_u: int) -> dict[str, object]:
+        """What it says as ``contract.usage.Usage``, without the allocation."""
+        usage: dict[str, object] = {
+            "t0": self.b0 + self.offset,
+            "dur_ms": self.through - self.b0,
+            "b0": self.b0,
+            "util_ms": self.util_ms,
+            "used_u": self.used(share_u)[0] if self.util_ms else None,
+            "occupied_ms": self.occupied_ms,
+            "unobserved_ms": self.unobserved_ms,
+        }
+        if self.energy_mj is not None:
+            usage["energy_mj"] = self.energy_mj
+            usage["energy_method"] = self.energy_method
+        if self.mem_peak is not None:
+            usage["mem_peak"] = self.mem_peak
+        return usage
+
+
+def advance(
+    piece: Piece,
+    to: int,
+    track: Track,
+    share_u: int,
+    *,
+    began: int,
+    ends: bool = False,
+    hold: int = 0,
+) -> Iterator[tuple[Piece, Piece]]:
+    """Account up to ``to``, cutting on the way: yields each finished piece and the one after it.
+
+    The last piece yielded as the second, or ``piece`` itself where none is cut, was changed to
+    reach ``to``.
+
+    Args:
+        piece: What is open; changed.
+        to: Up to where; not before ``piece.through``.
+        track: What was read of the device; ``NOTHING`` where nothing can be.
+        share_u: The allocation's share in units.
+        began: When the allocation began: what was seen before that says nothing about it.
+        ends: The allocation ends at ``to``: what is seen later says nothing about it either.
+        hold: How long the last look of an allocation that ends holds, in milliseconds.
+    """
+    seen = list(_held(track.seen, to, began, hold)) if ends else track.seen
+    while (cut := next_cut(piece)) <= to:
+        _account(piece, cut, track, seen)
+        finished, piece = piece, cut_off(piece, share_u)
+        yield finished, piece
+    if to > piece.through:
+        _account(piece, to, track, seen)
+
+
+def next_cut(piece: Piece) -> int:
+    """Where the piece has to be cut at the latest."""
+    return ((piece.through + piece.offset) // CUT_MS + 1) * CUT_MS - piece.offset
+
+
+def cut_off(piece: Piece, share_u: int, offset: int | None = None) -> Piece:
+    """The piece that goes on where this one stands; ``offset`` where the clock is another."""
+    # A piece in which nothing was measured has no place for what it was given: it passes it on.
+    carry = piece.used(share_u)[1] if piece.util_ms else piece.carry
+    return Piece.begin(piece.through, piece.offset if offset is None else offset, carry)
+
+
+def trimmed(piece: Piece, to: int) -> Piece:
+    """The piece as if it had been accounted only up to ``to``: its end was learned late."""
+    room = max(to, piece.b0) - piece.b0
+    occupied = min(piece.occupied_ms, room)
+    unobserved = min(piece.unobserved_ms, room - occupied)
+    util = min(piece.util_ms, room - unobserved)
+    return replace(
+        piece,
+        through=piece.b0 + room,
+        occupied_ms=occupied,
+        unobserved_ms=unobserved,
+        util_ms=util,
+        busy=min(piece.busy, util * FULL),
+    )
+
+
+def _account(piece: Piece, to: int, track: Track, seen: list[Seen]) -> None:
+    begin = piece.through
+    covered: list[tuple[int, int]] = []
+    for a, b, value in track.busy:
+        a, b = max(a, begin), min(b, to)
+        if b > a:
+            piece.util_ms += b - a
+            piece.busy += (b - a) * value
+            covered.append((a, b))
+    for a, b, occupied in seen:
+        a, b = max(a, begin), min(b, to)
+        if b > a:
+            if occupied:
+                piece.occupied_ms += b - a
+            covered.append((a, b))
+    piece.unobserved_ms += to - begin - _union(covered)
+    for a, b, energy in track.energy:
+        x, y = max(a, begin), min(b, to)
+        if y > x:
+            part = energy * (y - a) // (b - a) - energy * (x - a) // (b - a)
+            piece.energy_mj = (piece.energy_mj or 0) + part
+            piece.energy_method = track.method
+    for at, held in track.memory:
+        if begin < at <= to:
+            piece.mem_peak = max(piece.mem_peak or 0, held)
+    piece.through = to
+
+
+def _held(seen: list[Seen], to: int, began: int, hold: int) -> Iterator[Seen]:
+    """Presence for the end of an allocation: the last look within it holds up to its end."""
+    before: Seen | None = None
+    for span in seen:
+        if span[1] > to:
+            break
+        yield span
+        before = span
+    if before is not None and began < before[1] < to:
+        yield before[1], min(to, before[1] + hold), before[2]
+
+
+def _union(spans: list[tuple[int, int]]) -> int:
+    """How long at least one of the spans lasts."""
+    total = 0
+    reached = -1
+    for a, b in sorted(spans):
+        if b > reached:
+            total += b - max(a, reached)
+            reached = b
+    return total

@@ -1,0 +1,103 @@
+"""The agent's state as it is kept: rows of what changes, and once what does not."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import astuple, replace
+from typing import Any
+
+from arcetri_accounting.agent.allocations import Ended
+from arcetri_accounting.agent.books import Books, Holding
+from arcetri_accounting.agent.presence import Known, Presences
+from arcetri_accounting.agent.readings import Device
+from arcetri_accounting.agent.segments import Piece
+from arcetri_accounting.contract.usage import Allocation
+
+
+def dump_holdings(books: Books) -> list[list[Any]]:
+    """What changes of each holding."""
+    rows: list[list[Any]] = []
+    for (session, device), one in books.holdings.items():
+        piece = one.piece
+        rows.append(
+            [
+                session,
+                device,
+                one.allocation.generation,
+                one.boot_id,
+                one.alive_at,
+                [
+                    piece.b0,
+                    piece.offset,
+                    piece.through,
+                    piece.util_ms,
+                    piece.busy,
+                    piece.carry,
+                    piece.occupied_ms,
+                    piece.unobserved_ms,
+                    piece.energy_mj,
+                    piece.energy_method,
+                    piece.mem_peak,
+                ],
+                None if one.end is None else astuple(one.end),
+            ]
+        )
+    return rows
+
+
+def dump_fixed(one: Holding | Known) -> str:
+    """What does not change of a holding, or of a device that keeps its uuid.
+
+    A device's weight may change, with MIG mode.
+    """
+    if isinstance(one, Known):
+        return json.dumps(astuple(one.device))
+    return json.dumps(
+        {
+            "allocation": one.allocation.model_dump(mode="json"),
+            "username": one.username,
+            "began": one.began,
+            "pid": one.pid,
+            "ticks": one.pid_start_ticks,
+        }
+    )
+
+
+def load_holding(row: list[Any], fixed: str) -> Holding:
+    """A holding as it was."""
+    _session, _device, generation, boot_id, alive_at, piece, end = row
+    kept = json.loads(fixed)
+    allocation = Allocation.model_validate({**kept["allocation"], "generation": generation})
+    return Holding(
+        allocation,
+        kept["username"],
+        boot_id,
+        kept["began"],
+        Piece(*piece),
+        kept["pid"],
+        kept["ticks"],
+        alive_at,
+        None if end is None else Ended(*end),
+    )
+
+
+def dump_devices(presences: Presences) -> list[list[Any]]:
+    """What changes of every known device."""
+    return [
+        [
+            uuid,
+            known.device.weight,
+            known.generation,
+            known.state,
+            known.fresh,
+            known.b0,
+            known.offset,
+            known.through,
+        ]
+        for uuid, known in presences.known.items()
+    ]
+
+
+def load_device(row: list[Any], fixed: str) -> Known:
+    """A device as it was known."""
+    return Known(replace(Device(*json.loads(fixed)), weight=row[1]), *row[2:])

@@ -1,0 +1,331 @@
+"""The sampler over the real client of NVML, on a library that does as a script says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.nvml import BURSTS, RANDOM, STEADY, FakeMachine, Load, remove
+
+pytestmark = pytest.mark.component
+ROOT = Path(__file__).parents[3]
+
+
+class Glancer:
+    """A process that looks when it is told to."""
+
+    def __init__(self, machine: FakeMachine, interval_ms: int) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.accounting.agent.glance", str(interval_ms)],
+            cwd=ROOT, env=machine.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+
+    def look(self, *wanted: str) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(" ".join(wanted) + "\n")
+        self.process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self.process.stdout.readline())
+        return answer
+
+    def until(self, condition: Callable[[dict[str, Any]], bool], seconds: float = 20) -> Any:
+        """Look until it is so."""
+        deadline = time.monotonic() + seconds
+        while not condition(found := self.look()):
+            assert time.monotonic() < deadline, found
+            time.sleep(0.05)
+        return found
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.close()
+        self.process.wait(20)
+        self.process.stdout.close()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _library() -> Iterator[None]:
+    yield
+    remove()
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> FakeMachine:
+    return FakeMachine(tmp_path / "machine")
+
+
+@pytest.fixture
+def glancer(machine: FakeMachine) -> Iterator[Glancer]:
+    made = Glancer(machine, 10_000)
+    yield made
+    made.close()
+
+
+def generations(found: dict[str, Any]) -> dict[str, bool]:
+    return {uuid: one["remade"] for uuid, one in found["sightings"].items()}
+
+
+MIG = """
+gpu GPU-0 mig NVIDIA A100-SXM4-40GB
+energy 1000 100000
+{0}
+mig MIG-0 1g.5gb {1}
+mig MIG-1 3g.20gb
+"""
+
+
+def test_a_whole_gpu(machine: FakeMachine, glancer: Glancer) -> None:
+    machine.has("gpu GPU-0 nomig Tesla T4\nutil steady 40\nprocess 7 1000\nprocess 8 500")
+    first = glancer.until(lambda found: bool(found["readings"]))
+    time.sleep(0.5)
+    second = glancer.look()
+
+    sighting = second["sightings"]["GPU-0"]
+    assert (sighting["device"]["model"], sighting["device"]["weight"]) == ("Tesla T4", 10_080)
+    reading = second["readings"]["GPU-0"]
+    assert (reading["occupied"], reading["memory"], reading["energy"]) == (True, 1500, None)
+    assert reading["seen_from"] == first["readings"]["GPU-0"]["at"]
+    assert {value for _, _, value in reading["busy"]} == {4000}
+    # From sample to sample, across the looks.
+    assert reading["busy"][0][0] == first["readings"]["GPU-0"]["busy"][-1][1]
+
+
+@pytest.mark.parametrize("load", [STEADY, BURSTS, RANDOM], ids=["steady", "bursts", "random"])
+def test_the_buffer_holds_what_is_true(machine: FakeMachine, glancer: Glancer, load: Load) -> None:
+    machine.has(f"gpu GPU-0 nomig Tesla T4\n{load.line}")
+    found = glancer.until(lambda found: bool(found["readings"]))
+
+    # The first look reaches back over the driver's whole buffer, twenty seconds.
+    spans = found["readings"]["GPU-0"]["busy"]
+    begin, end = spans[0][0], spans[-1][1]
+    assert end - begin > 19_000
+    counted = sum((b - a) * value for a, b, value in spans) / 100
+    # Samples are whole percents: each is off by a half at most.
+    assert abs(counted - load.busy(begin, end)) <= (end - begin) / 2
+
+
+def test_without_a_buffer_what_is_read_holds_since_the_look_before(
+    machine: FakeMachine, glancer: Glancer
+) -> None:
+    machine.has("gpu GPU-0 nomig Tesla T4\nbuffer 167 0\nutil steady 40")
+    first = glancer.until(lambda found: bool(found["readings"]))["readings"]["GPU-0"]
+    time.sleep(0.3)
+    second = glancer.look()["readings"]["GPU-0"]
+
+    assert first["busy"] == []
+    assert [value for _, _, value in second["busy"]] == [4000]
+    assert abs(second["busy"][0][0] - first["at"]) < 100
+
+
+def test_energy_is_a_difference_and_a_reset_is_unknown(
+    machine: FakeMachine, glancer: Glancer
+) -> None:
+    machine.has("gpu GPU-0 nomig Tesla T4\nenergy 500000 100000")
+    glancer.until(lambda found: bool(found["readings"]))
+    time.sleep(0.3)
+    begin, end, energy = glancer.look()["readings"]["GPU-0"]["energy"]
+    assert abs(energy - (end - begin) * 100) <= 100 * 20
+    machine.has("gpu GPU-0 nomig Tesla T4\nenergy 10 100000")
+    time.sleep(0.1)
+
+    assert glancer.look()["readings"]["GPU-0"]["energy"] is None
+    time.sleep(0.1)
+    assert glancer.look()["readings"]["GPU-0"]["energy"][2] > 0
+
+
+def test_instances_have_weights_and_share_energy_but_no_use(
+    machine: FakeMachine, glancer: Glancer
+) -> None:
+    machine.has(MIG.format("", "") + "process 9 4000")
+    glancer.until(lambda found: "MIG-1" in found["readings"])
+    time.sleep(0.2)
+    found = glancer.look()
+
+    weights = {uuid: one["device"]["weight"] for uuid, one in found["sightings"].items()}
+    assert weights == {"GPU-0": 0, "MIG-0": 1440, "MIG-1": 4320}
+    small, large = found["readings"]["MIG-0"], found["readings"]["MIG-1"]
+    assert "GPU-0" not in found["readings"]
+    assert (small["busy"], large["busy"]) == ([], [])
+    assert (small["occupied"], large["occupied"], large["memory"]) == (False, True, 4000)
+    assert small["energy_method"] == "split"
+    begin, end, part = small["energy"]
+    assert large["energy"][:2] == [begin, end]
+    assert abs(part + large["energy"][2] - (end - begin) * 100) <= 100 * 20
+    assert abs(large["energy"][2] - 3 * part) <= 3
+
+
+def test_an_a30_is_shared_in_quarters(machine: FakeMachine, glancer: Glancer) -> None:
+    machine.has("gpu GPU-0 mig NVIDIA A30\nmig MIG-0 1g.6gb\nmig MIG-1 2g.12gb")
+    found = glancer.until(lambda found: "MIG-1" in found["readings"])
+
+    weights = {uuid: one["device"]["weight"] for uuid, one in found["sightings"].items()}
+    assert weights == {"GPU-0": 0, "MIG-0": 2520, "MIG-1": 5040}
+
+
+def test_instances_of_a_gpu_with_gpm_have_use(machine: FakeMachine, glancer: Glancer) -> None:
+    machine.has("gpu GPU-0 mig NVIDIA H100\ngpm\nmig MIG-0 1g.10gb\nutil steady 62")
+    glancer.until(lambda found: "MIG-0" in found["readings"])
+    time.sleep(0.3)
+    (span,) = glancer.look()["readings"]["MIG-0"]["busy"]
+
+    assert span[2] == 6200
+    assert span[1] - span[0] >= 300
+
+
+@pytest.mark.parametrize("events", ["", "noevents"])
+def test_instances_that_change_are_seen(
+    machine: FakeMachine, glancer: Glancer, events: str
+) -> None:
+    machine.has(MIG.format(events, ""))
+    glancer.until(lambda found: "MIG-1" in found["readings"])
+    machine.has(MIG.format(events, "").replace("MIG-1 3g.20gb", "MIG-2 2g.10gb"))
+    time.sleep(0.1)
+
+    found = glancer.until(lambda found: "MIG-2" in found["readings"])
+
+    assert found["present"] == ["GPU-0", "MIG-0", "MIG-2"]
+
+
+def test_an_instance_made_anew_between_two_looks_is_told_by_the_driver(
+    machine: FakeMachine, glancer: Glancer
+) -> None:
+    machine.has(MIG.format("", ""))
+    glancer.until(lambda found: "MIG-1" in found["readings"])
+    assert set(generations(glancer.look()).values()) == {False}
+    machine.has(MIG.format("", "life=2"))
+    time.sleep(0.1)
+
+    found = glancer.look()
+
+    assert generations(found)["MIG-0"]
+    assert set(generations(glancer.look()).values()) == {False}
+
+
+def test_a_gpu_that_falls_off_is_down_and_then_is_back(
+    machine: FakeMachine, glancer: Glancer
+) -> None:
+    script = "gpu GPU-0 nomig Tesla T4\ngpu GPU-1 nomig Tesla T4\n"
+    machine.has(script)
+    glancer.until(lambda found: len(found["readings"]) == 2)
+    machine.has(script + "fault * 15 GPU-1")
+    time.sleep(0.1)
+    found = glancer.look()
+    assert {uuid: one["down"] for uuid, one in found["sightings"].items()} == {
+        "GPU-0": False,
+        "GPU-1": True,
+    }
+    assert found["present"] == ["GPU-0", "GPU-1"]
+    machine.has(script)
+    time.sleep(0.1)
+
+    found = glancer.look()
+
+    assert not found["sightings"]["GPU-1"]["down"]
+    assert "GPU-1" in found["readings"]
+
+
+def test_a_driver_loaded_anew_is_initialised_and_its_devices_are_others(
+    machine: FakeMachine, glancer: Glancer
+) -> None:
+    script = "gpu GPU-0 nomig Tesla T4\n"
+    machine.has("driver 1\n" + script)
+    glancer.until(lambda found: bool(found["readings"]))
+    machine.has("driver 2\n" + script)
+    time.sleep(0.1)
+
+    found = glancer.until(lambda found: bool(found["sightings"]))
+
+    assert generations(found) == {"GPU-0": True}
+    assert generations(glancer.look()) == {"GPU-0": False}
+
+
+def test_without_a_driver_nothing_is_there(machine: FakeMachine, glancer: Glancer) -> None:
+    machine.has("fault nvmlInitWithFlags 9")
+    found = glancer.look()
+    assert (found["available"], found["present"], found["sightings"]) == (False, [], {})
+    machine.has("gpu GPU-0 nomig Tesla T4")
+
+    assert glancer.until(lambda found: bool(found["readings"]))["available"]
+
+
+def test_a_driver_that_fails_is_not_a_machine_without_gpu(
+    machine: FakeMachine, glancer: Glancer
+) -> None:
+    machine.has("fault nvmlInitWithFlags 999")
+    found = glancer.look()
+
+    assert (found["available"], found["present"]) == (False, None)
+    assert found["errors"] >= 1
+
+
+def test_one_that_hangs_holds_up_no_other(machine: FakeMachine, glancer: Glancer) -> None:
+    gpus = "".join(f"gpu GPU-{i} nomig Tesla T4\nutil steady 30\n" for i in range(8))
+    machine.has(gpus)
+    glancer.until(lambda found: len(found["readings"]) == 8)
+    machine.has(gpus + "hang nvmlDeviceGetComputeRunningProcesses_v3 3 GPU-3")
+    time.sleep(0.1)
+    began = time.monotonic()
+    looks = []
+    while time.monotonic() - began < 2:
+        looks.append(glancer.look())
+        time.sleep(0.1)
+
+    assert len(looks) >= 5
+    for found in looks:
+        assert set(found["readings"]) == {f"GPU-{i}" for i in range(8)} - {"GPU-3"}
+        assert found["silent"] == 1
+        assert len(found["present"]) == 8
+    machine.has(gpus)
+    spans: list[tuple[int, int, int]] = []
+
+    def caught_up(found: dict[str, Any]) -> bool:
+        spans.extend(found["readings"].get("GPU-3", {"busy": []})["busy"])
+        return bool(spans) and spans[-1][1] - spans[0][0] >= 2_000
+
+    glancer.until(caught_up)
+    # What the driver had kept meanwhile is not lost, and has no hole.
+    assert {value for _, _, value in spans} == {3000}
+    assert all(before[1] == after[0] for before, after in pairwise(spans))
+
+
+def test_a_driver_that_hangs_at_the_start_holds_up_nothing(
+    machine: FakeMachine, glancer: Glancer
+) -> None:
+    machine.has("gpu GPU-0 nomig Tesla T4\nhang nvmlInitWithFlags 600")
+
+    for _ in range(3):
+        found = glancer.look()
+        assert (found["available"], found["sightings"]) == (False, {})
+    # A thread that hangs in the driver does not keep the process from ending either.
+    glancer.close()
+
+
+def test_few_calls_a_look(machine: FakeMachine, glancer: Glancer) -> None:
+    lines = []
+    for gpu in range(8):
+        lines += [f"gpu GPU-{gpu} mig NVIDIA A100", "energy 1 100000"]
+        lines += [f"mig MIG-{gpu}-{i} 1g.5gb\nprocess {100 + i} 5" for i in range(7)]
+    machine.has("\n".join(lines))
+    glancer.until(lambda found: len(found["readings"]) == 56)
+    before = machine.calls()
+    for _ in range(10):
+        glancer.look()
+    after = machine.calls()
+
+    calls = {name: after[name] - before.get(name, 0) for name in after}
+    assert {name: count / 10 for name, count in calls.items() if count} == {
+        "nvmlDeviceGetComputeRunningProcesses_v3": 56,
+        "nvmlDeviceGetTotalEnergyConsumption": 8,
+        "nvmlEventSetWait_v2": 8,
+    }
+    assert "nvmlDeviceGetPcieThroughput" not in after
