@@ -1,0 +1,1 @@
+"""The ledger: keeps each piece of usage once, and the roll-ups that reports read."""

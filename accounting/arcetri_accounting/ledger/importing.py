@@ -1,0 +1,229 @@
+"""Loading records of past usage as history, each once, however often its file is loaded."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Final
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from arcetri_accounting import killpoints
+from arcetri_accounting.contract.witness import CatalogSnapshot
+from arcetri_accounting.ledger import registry, rollups
+from arcetri_accounting.ledger.bulk import append
+from arcetri_accounting.ledger.database import Database, hold
+from arcetri_accounting.ledger.importrows import Bad, Entry, Line, Skipped, share_text
+from arcetri_accounting.ledger.registry import Held, Owner
+from arcetri_accounting.ledger.rollups import Piece
+from arcetri_accounting.ledger.tables import CatalogRow, ImportedRow, Person
+from arcetri_accounting.ledger.times import said
+
+PROVENANCE: Final = "imported"
+_AT_ONCE: Final = 1000
+_CHUNK: Final = 400
+_ACCOUNTS: Final = uuid.UUID("5b0d3c5e-2a2c-5d0e-9a5f-0f4b6a2f9c11")
+_COLUMNS: Final = (
+    *("site", "external_id", "allocation_id", "t0", "dur_ms", "util_ms", "used_u"),
+    *("occupied_ms", "unobserved_ms", "energy_mj", "mem_peak", "sha256"),
+)
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of a file."""
+
+    loaded: int = 0
+    already: int = 0
+    """Records that were there with the same content."""
+    skipped: int = 0
+    """Lines that are no records of their own."""
+    refused: list[Bad] = field(default_factory=list)
+    rounded: list[Entry] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain data."""
+        return {
+            "loaded": self.loaded,
+            "already": self.already,
+            "skipped": self.skipped,
+            "refused": [
+                {"line": bad.line, "external_id": bad.external_id, "why": bad.why}
+                for bad in self.refused
+            ],
+            "rounded": [
+                {
+                    "line": one.line,
+                    "external_id": one.external_id,
+                    "gpus": one.rounded,
+                    "counted": share_text(one.share_u),
+                }
+                for one in self.rounded
+            ],
+        }
+
+
+def load(
+    database: Database,
+    lines: Iterator[Line],
+    *,
+    site: str | None,
+    kind: str,
+    note: Callable[[Bad | Entry], None] | None = None,
+) -> Report:
+    """Load what can be loaded; a thousand records are one transaction.
+
+    Args:
+        database: The ledger's.
+        lines: What was read.
+        site: Where the records come from; ids are unique there. None for the ledger's own site.
+        kind: ``notebook`` or ``batch``.
+        note: Told of each line that was refused or rounded, as it comes.
+    """
+    report = Report()
+    if site is None:
+        site = database.read(lambda s: registry.setting(s, registry.SITE_SETTING)) or ""
+    there = site
+    while chunk := list(islice(lines, _AT_ONCE)):
+        entries = [line for line in chunk if isinstance(line, Entry)]
+        loaded, already, conflicts = database.write(
+            lambda session, entries=entries: _store(session, entries, there, kind)  # type: ignore[misc]
+        )
+        killpoints.reach("import.committed")
+        report.loaded += len(loaded)
+        report.already += already
+        report.skipped += sum(isinstance(line, Skipped) for line in chunk)
+        bad = [line for line in chunk if isinstance(line, Bad)]
+        refused = sorted([*bad, *conflicts], key=lambda one: one.line)
+        rounded = [one for one in loaded if one.rounded]
+        report.refused += refused
+        report.rounded += rounded
+        if note is not None:
+            told: list[Bad | Entry] = [*refused, *rounded]
+            for one in sorted(told, key=lambda line: line.line):
+                note(one)
+    return report
+
+
+def _store(
+    session: Session, entries: list[Entry], site: str, kind: str
+) -> tuple[list[Entry], int, list[Bad]]:
+    hold(session, f"import:{site}")
+    stored = _stored(session, entries, site)
+    new: dict[str, Entry] = {}
+    already = 0
+    conflicts: list[Bad] = []
+    for entry in entries:
+        first = new.get(entry.external_id)
+        sha256 = first.sha256() if first else stored.get(entry.external_id)
+        if sha256 is None:
+            new[entry.external_id] = entry
+        elif sha256 == entry.sha256():
+            already += 1
+        else:
+            where = f"on line {first.line}" if first else "in the ledger"
+            why = (
+                f"external_id {entry.external_id} is there already {where}, with another content:"
+                f" {_content(session, site, entry, first)}; it stays as it is, and a correction"
+                " changes it"
+            )
+            conflicts.append(Bad(entry.line, why, entry.external_id))
+    if new:
+        _append(session, list(new.values()), site, kind)
+    return list(new.values()), already, conflicts
+
+
+def _stored(session: Session, entries: list[Entry], site: str) -> dict[str, bytes]:
+    found = {}
+    names = sorted({entry.external_id for entry in entries})
+    for start in range(0, len(names), _CHUNK):
+        some = ImportedRow.external_id.in_(names[start : start + _CHUNK])
+        columns = select(ImportedRow.external_id, ImportedRow.sha256)
+        for name, sha256 in session.execute(columns.where(ImportedRow.site == site, some)):
+            found[name] = bytes(sha256)
+    return found
+
+
+def _content(session: Session, site: str, entry: Entry, first: Entry | None) -> str:
+    if first is not None:
+        return f"{said(first.t0)} to {said(first.t1)}, {share_text(first.share_u)} devices"
+    row = session.execute(
+        select(ImportedRow.t0, ImportedRow.dur_ms).where(
+            ImportedRow.site == site, ImportedRow.external_id == entry.external_id
+        )
+    ).one()
+    return f"{said(row.t0)} to {said(row.t0 + row.dur_ms)}"
+
+
+def _append(session: Session, entries: list[Entry], site: str, kind: str) -> None:
+    types = _types(session)
+    accounts = _accounts(session, {entry.user for entry in entries}, site)
+    held = {
+        entry.external_id: _held(entry, accounts[entry.user], types, site, kind)
+        for entry in entries
+    }
+    names: dict[str, str | None] = {accounts[entry.user]: entry.user for entry in entries}
+    known = registry.ensure(session, list(held.values()), names)
+    rows = []
+    pieces = []
+    for entry in entries:
+        one = known[held[entry.external_id].key]
+        amounts = (entry.t0, entry.dur_ms, 0, 0, 0, entry.dur_ms, 0)
+        rows.append((site, entry.external_id, one.id, *amounts, None, entry.sha256()))
+        pieces.append(Piece(one.id, entry.t0, entry.dur_ms, unobserved_ms=entry.dur_ms))
+    append(session, ImportedRow.metadata.tables["usage_imported"], _COLUMNS, rows)
+    killpoints.reach("import.appended")
+    rollups.apply(session, pieces, {one.id: one.terms for one in known.values()})
+    killpoints.reach("import.rolled_up")
+
+
+def _held(entry: Entry, account: str, types: dict[str, str], site: str, kind: str) -> Held:
+    flavor_type = types.get(entry.flavor, "gpu") if entry.share_u else "cpu"
+    session = entry.external_id
+    if len(session) > 64:
+        session = f"{session[:31]}~{registry.key_of('i', session)[2:]}"
+    return Held(
+        key=registry.key_of("i", site, entry.external_id),
+        owner=Owner(
+            account, entry.group, entry.flavor, flavor_type, kind, PROVENANCE, simulated=False
+        ),
+        session=session,
+        node="",
+        device="",
+        generation=1,
+        model="",
+        share_u=0 if flavor_type == "cpu" else entry.share_u,
+        shared=False,
+        millicores=entry.millicores,
+        memory=entry.memory,
+        catalog="",
+        first=entry.t0,
+        last=entry.t1,
+        site=site,
+    )
+
+
+def _types(session: Session) -> dict[str, str]:
+    """What kind of device the newest catalog says a flavour is; those it lacks are GPUs."""
+    newest = select(CatalogRow.snapshot).order_by(CatalogRow.since.desc(), CatalogRow.id.desc())
+    found = session.scalar(newest.limit(1))
+    if found is None:
+        return {}
+    snapshot = CatalogSnapshot.model_validate(found)
+    return {name: terms.type for name, terms in snapshot.flavors.items()}
+
+
+def _accounts(session: Session, users: set[str], site: str) -> dict[str, str]:
+    """The account of each user: that of the person of this name, or one made for them."""
+    found: dict[str, str] = {}
+    names = sorted(users)
+    for start in range(0, len(names), _CHUNK):
+        some = Person.name.in_(names[start : start + _CHUNK])
+        rows = session.execute(select(Person.name, Person.account).where(some).order_by(Person.id))
+        for name, account in rows:
+            found.setdefault(str(name), account)
+    made = {user: f"imported:{uuid.uuid5(_ACCOUNTS, site + chr(10) + user)}" for user in names}
+    return made | found

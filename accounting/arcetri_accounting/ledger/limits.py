@@ -1,0 +1,49 @@
+"""How much of one writer is taken: requests a second, and at the same time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from arcetri_accounting.ledger.errors import TooMany
+
+_AT_ONCE = 2
+
+
+class Limits:
+    """A bucket a writer: refilled at a rate, and a request takes one. For one event loop."""
+
+    def __init__(self, rate: float, burst: int) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._buckets: dict[str, tuple[float, float]] = {}
+        self._running: dict[str, int] = {}
+
+    @contextmanager
+    def taken(self, writer: str, now: float) -> Iterator[None]:
+        """Count a request of a writer for as long as it is worked on.
+
+        Args:
+            writer: Whose it is; there are as many as credentials.
+            now: Seconds on a clock that never steps.
+
+        Raises:
+            TooMany: It is one too many.
+        """
+        left, at = self._buckets.get(writer, (float(self._burst), now))
+        left = min(self._burst, left + (now - at) * self._rate)
+        running = self._running.get(writer, 0)
+        if left < 1 or running >= _AT_ONCE:
+            self._buckets[writer] = (left, now)
+            wait = max(1, math.ceil((1 - left) / self._rate))
+            raise TooMany(
+                "This writer sends more than the ledger takes of one.",
+                remedy=f"Send again in {wait} s, one request at a time, with more in each.",
+            )
+        self._buckets[writer] = (left - 1, now)
+        self._running[writer] = running + 1
+        try:
+            yield
+        finally:
+            self._running[writer] -= 1

@@ -1,0 +1,56 @@
+"""What a ledger is told when it starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from arcetri_accounting.contract.usage import MAX_BATCH_BYTES
+
+DEFAULT_PREFIX = "/services/usage"
+DEFAULT_PORT = 8731
+
+
+class Retention(BaseModel):
+    """How long each kind of data is kept; no totals ever change by it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    raw: Literal["keep", "compact", "drop"] = "compact"
+    """What becomes of old segments: kept, added up by allocation and UTC day, or dropped."""
+    raw_days: Annotated[int, Field(ge=1, le=36_500)] = 90
+    quarter_years: Annotated[int, Field(ge=1, le=100)] = 3
+    """Roll-ups by quarter hour, and what sessions are listed from; days stay for good."""
+    quarantine_days: Annotated[int, Field(ge=1, le=36_500)] = 400
+    """Records that were set aside."""
+
+
+class LedgerSettings(BaseModel):
+    """Everything ``serve`` can be told; each has an option and a variable of the command."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    database: str
+    credentials: Path | None = None
+    """The file with the writers' credentials; without it nobody writes."""
+    prefix: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._~@%-]+)*$")] = DEFAULT_PREFIX
+    """Where all paths begin; as JUPYTERHUB_SERVICE_PREFIX, without the last slash."""
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = DEFAULT_PORT
+    site: str | None = None
+    """The site to record; None for the one the newest catalog names."""
+    reconcile_after_s: Annotated[float, Field(gt=0)] = 900
+    """How long an agent is silent before its ended sessions are closed from the witness."""
+    reconcile_every_s: Annotated[float, Field(gt=0)] = 10
+    prune_every_s: Annotated[float, Field(gt=0)] = 86_400
+    retention: Retention = Retention()
+    max_body: Annotated[int, Field(ge=1024)] = MAX_BATCH_BYTES
+    """Bytes of a request."""
+    body_seconds: Annotated[float, Field(gt=0)] = 30
+    """How long a writer may take to send one."""
+    rate: Annotated[float, Field(gt=0)] = 20
+    """Requests a second of one writer, for longer than a moment."""
+    burst: Annotated[int, Field(ge=1)] = 60
+    """Requests of one writer in a moment."""

@@ -1,0 +1,119 @@
+"""The commands: what they print, and one sentence for what a person got wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from arcetri_accounting.ledger.cli import main
+from tests.accounting.ledger.builders import T0, allocation, batch, segment
+from tests.accounting.ledger.harness import Ledger
+from tests.accounting.ledger.test_importing import GOOD, HEADER, SACCT
+
+
+def run(url: str, *arguments: str) -> Result:
+    return CliRunner().invoke(main, [*arguments, "--database", url])
+
+
+def test_import_report_and_verify(url: str, tmp_path: Path) -> None:
+    path = tmp_path / "past.csv"
+    path.write_text(HEADER + GOOD + "\n" + GOOD.replace("t4,1", "t4,x"), encoding="utf-8")
+    first = run(url, "import", str(path))
+    assert (first.exit_code, first.stdout.splitlines()[-1]) == (
+        0,
+        "1 loaded, 0 there already, 1 refused, 0 rounded",
+    )
+    assert "line 3: refused: gpus 'x'" in first.stdout
+    assert run(url, "import", "--strict", str(path)).exit_code == 1
+    again = json.loads(run(url, "import", "--format", "json", str(path)).stdout)
+    assert (again["loaded"], again["already"], again["refused"][0]["line"]) == (0, 1, 3)
+    days = ("--from", "2026-03-01", "--to", "2026-03-31")
+    shown = run(url, "report", *days, "--by", "user", "--format", "json")
+    (row,) = json.loads(shown.stdout)
+    assert (row["key"], row["allocated_gpu_hours"]) == ("alice", "4.000000")
+    checked = run(url, "verify", "--format", "json")
+    assert (checked.exit_code, json.loads(checked.stdout)["findings"]) == (0, [])
+    exported = run(url, "export", *days, "--format", "egi").stdout
+    assert json.loads(exported)["UsageRecords"][0]["AvailableDuration"] == 4 * 3600
+
+
+def test_what_wrote_a_file_is_told_from_its_first_line(url: str, tmp_path: Path) -> None:
+    path = tmp_path / "jobs"
+    row = "1|bob|cms|gpu|2026-03-28T10:00:00|2026-03-28T12:00:00|gres/gpu=1"
+    path.write_text(f"{SACCT}\n{row}\n", encoding="utf-8")
+    assert "1 loaded" in run(url, "import", "--zone", "Europe/Rome", str(path)).stdout
+    assert run(url, "import", "--zone", "Mars", str(path)).exit_code == 2
+
+
+def test_verify_ends_with_1_where_not_all_is_well(ledger: Ledger, url: str) -> None:
+    one = allocation()
+    ledger.take(batch([segment(1, one, T0), segment(2, one, T0 + 1)], one))
+    found = run(url, "verify")
+    assert found.exit_code == 1
+    assert found.stdout.startswith("overlap: session s1 on GPU-1")
+
+
+def test_upkeep(ledger: Ledger, url: str, tmp_path: Path) -> None:
+    one = allocation()
+    ledger.take(batch([segment(1, one, T0)], one))
+    times = ("--from", "2026-03-20T09:45:00Z", "--to", "2026-03-20T09:45:36Z")
+    made = run(url, "correct", "--session", "s1", *times, "--remove", "--reason", "power cut")
+    assert "-0.010000 device-hours" in made.stdout
+    assert "1 segments" in run(url, "prune", "--raw-days", "1").stdout
+    assert "0 sessions" in run(url, "reconcile").stdout
+    assert "erased person" in run(url, "erase", "alice", "--yes").stdout
+    path = tmp_path / "b"
+    assert "rows written" in run(url, "backup", str(path)).stdout
+    other = f"sqlite:///{tmp_path}/new.sqlite"
+    assert "rows restored" in run(other, "restore", str(path)).stdout
+    assert run(other, "verify").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("verify", "--database", "mysql://x"),
+        ("verify", "--database", "sqlite://"),
+        ("verify", "--database", "sqlite:////nowhere/at/all.sqlite"),
+        ("verify", "--database", "postgresql://x@127.0.0.1:1/x"),
+        ("restore", "/nowhere/b", "--database", "{url}"),
+        ("backup", "/nowhere/b", "--database", "{url}"),
+        ("erase", "nobody", "--yes", "--database", "{url}"),
+        ("serve", "--credentials", "/nowhere", "--database", "{url}"),
+        ("serve", "--prefix", "no slash", "--database", "{url}"),
+        *(
+            (
+                "correct",
+                "--session",
+                "s",
+                "--from",
+                at,
+                "--to",
+                at,
+                "--reason",
+                "r",
+                "--database",
+                "{url}",
+            )
+            for at in ("2026-03-20T09:45:00Z", "noon")
+        ),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_2(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    url = f"sqlite:///{tmp_path}/l.sqlite"
+    result = CliRunner().invoke(main, [one.replace("{url}", url) for one in arguments])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("arcetri-ledger: ")
+    assert len(result.stderr.splitlines()) == 1
+    assert "Traceback" not in result.output
+
+
+def test_the_database_is_taken_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ARCETRI_LEDGER_DATABASE", f"sqlite:///{tmp_path}/env.sqlite")
+    assert CliRunner().invoke(main, ["verify"]).exit_code == 0
+    assert (tmp_path / "env.sqlite").exists()

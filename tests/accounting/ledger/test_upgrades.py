@@ -1,0 +1,82 @@
+"""Each released schema with data in it is brought up to date; a failed migration changes nothing.
+
+``dumps/NNNN.backup`` is what ``arcetri-ledger backup`` of that release wrote. A release adds its
+own with ``python -m tests.accounting.ledger.test_upgrades FILE``, and none is ever changed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from alembic.script import ScriptDirectory
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from arcetri_accounting.ledger import migrate
+from arcetri_accounting.ledger.backup import backup, restore
+from arcetri_accounting.ledger.database import Database
+from arcetri_accounting.ledger.errors import DatabaseError
+from arcetri_accounting.ledger.migrate import VERSION_TABLE
+from arcetri_accounting.ledger.verify import verify
+from tests.accounting.ledger.builders import T0, allocation, batch, segment
+from tests.accounting.ledger.harness import Ledger
+from tests.accounting.ledger.test_files import fill
+
+DUMPS = sorted((Path(__file__).parent / "dumps").glob("*.backup"))
+
+
+def _version(database: Database) -> str:
+    found: str = database.read(
+        lambda db: db.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar_one()  # noqa: S608 - a constant
+    )
+    return found
+
+
+def test_every_revision_has_a_dump() -> None:
+    folder = Path(migrate.__file__).parent / "migrations"
+    revisions = {script.revision for script in ScriptDirectory(str(folder)).walk_revisions()}
+    assert {dump.stem for dump in DUMPS} == revisions
+
+
+@pytest.mark.parametrize("dump", DUMPS, ids=lambda dump: dump.stem)
+def test_a_released_schema_with_data_is_brought_up_to_date(ledger: Ledger, dump: Path) -> None:
+    restore(ledger.database, dump)
+    assert verify(ledger.database).findings == []
+    assert sum(sums[1] for sums in ledger.quarters().values()) > 0
+    new = allocation("later")
+    assert ledger.take(batch([segment(100, new, T0)], new)).stored == 1
+    assert verify(ledger.database).findings == []
+
+
+def test_a_failed_migration_leaves_what_was_there(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(ledger)
+    before = ledger.days()
+    version = _version(ledger.database)
+    upgrade: Callable[[Session, str], None] = migrate.upgrade
+
+    def broken(session: Session, revision: str) -> None:
+        upgrade(session, revision)
+        session.execute(text("ALTER TABLE usage_day ADD COLUMN colour INTEGER"))
+        session.execute(text("DROP TABLE usage_segment"))
+        session.execute(text("UPDATE usage_nowhere SET colour = 1"))
+
+    monkeypatch.setattr(migrate, "upgrade", broken)
+    with pytest.raises(DatabaseError):
+        migrate.migrate(ledger.database)
+    monkeypatch.undo()
+    migrate.migrate(ledger.database)
+    assert (_version(ledger.database), ledger.days()) == (version, before)
+    assert verify(ledger.database).findings == []
+
+
+if __name__ == "__main__":
+    target = Path(sys.argv[1])
+    made = Database.open(f"sqlite:///{target}.sqlite")
+    fill(Ledger(made))
+    backup(made, target)
+    made.close()
