@@ -43,6 +43,39 @@ def test_a_share_that_cannot_be_is_refused(value: object) -> None:
         Holder.model_validate({"share": value})
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "value",
+    [
+        "1e-999999999",
+        "1E-3",
+        "1e0",
+        "0." + "3" * 10_000_000,
+        "1/" + "9" * 10_000_000,
+        " " * 10_000_000 + "x",
+        10**100_000,
+        "1_0/70",
+        "0.5/1",
+        "\u0661/\u0667",
+        "nan",
+        float("nan"),
+        float("inf"),
+        1e-300,
+        "1/7\n/1",
+    ],
+    ids=lambda value: str(type(value)),
+)
+def test_a_share_is_refused_before_anybody_computes_with_it(value: object) -> None:
+    """A journal line must not be able to stop who reads it."""
+    with pytest.raises(ValidationError):
+        Holder.model_validate({"share": value})
+
+
+@pytest.mark.parametrize("value", ["1/7", " 1 / 7 ", "01/07", Fraction(1, 7)])
+def test_a_share_may_be_spelled_in_several_ways(value: object) -> None:
+    assert Holder.model_validate({"share": value}).share == Fraction(1, 7)
+
+
 START = {
     "v": 1,
     "type": "start",

@@ -1,0 +1,1 @@
+"""What people read: numbers from the ledger as pages, JSON, CSV, PDF and on the command line."""

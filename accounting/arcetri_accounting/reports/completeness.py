@@ -1,0 +1,170 @@
+"""How complete a report's data is, and the sentences that say so. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from arcetri_accounting.contract.units import hours
+from arcetri_accounting.reports.numbers import Amounts
+from arcetri_accounting.reports.periods import Period, local_day
+
+_SILENT_SAMPLES = 6
+"""A node is late when it has been silent for so many of its sampling intervals."""
+_SILENT_AT_LEAST_MS = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What is known of a node's agent."""
+
+    name: str
+    received_at: int
+    """When its last delivery came, in milliseconds since 1970."""
+    interval_ms: int
+    pending: int
+    """Records that it still kept after its last delivery."""
+
+    def silent_ms(self, now: int) -> int:
+        """For how long nothing has come; 0 while it keeps its interval."""
+        silent = now - self.received_at
+        patience = max(_SILENT_SAMPLES * self.interval_ms, _SILENT_AT_LEAST_MS)
+        return silent if silent > patience else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A stretch within the period that an agent says it does not know."""
+
+    node: str
+    code: str
+    t0: int
+    t1: int
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the ledger knows about the quality of a period's data, whoever's usage it is."""
+
+    nodes: tuple[Node, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+    quarantined: int = 0
+    """Records received in the period that were set aside."""
+    discrepancies: int = 0
+    """Sessions of the period about which agent and witness disagree."""
+    awaiting: int = 0
+    """Ended sessions of the period that are not yet compared with the witness."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completeness:
+    """How far the numbers of a report can be trusted to stay."""
+
+    over: bool
+    """The period has ended."""
+    known: Known
+    late: tuple[Node, ...]
+    """Nodes that are silent or behind, and were not before the period."""
+    now: int
+    amounts: Amounts
+
+    @property
+    def final(self) -> bool:
+        """Nothing is known to be still missing, and the period has ended."""
+        return (
+            self.over
+            and not self.late
+            and not self.known.awaiting
+            and not self.amounts.running.alloc_u
+        )
+
+    @property
+    def whole(self) -> bool:
+        """Final, and nothing in it was lost, reconciled, set aside or contradicted."""
+        known = self.known
+        spoiled = known.gaps or known.quarantined or known.discrepancies
+        return self.final and not spoiled and not self.amounts.reconciled_u
+
+
+def judge(known: Known, period: Period, amounts: Amounts, now: int) -> Completeness:
+    """Say how complete a period's numbers are at ``now``."""
+    late = tuple(
+        node
+        for node in known.nodes
+        if (node.silent_ms(now) or node.pending)
+        and period.start_ms <= node.received_at
+        # What a node sent after the period's end, with nothing left to send, covers the period.
+        and (node.received_at < period.end_ms or node.pending)
+    )
+    return Completeness(period.end_ms <= now, known, late, now, amounts)
+
+
+def share_of(part: int, whole: int) -> str:
+    """A part as a percentage, never rounded to none or to all."""
+    if not whole or not part:
+        return "0 %"
+    percent = 100 * part / whole
+    if percent < 1:
+        return "under 1 %"
+    if percent > 99 and part < whole:
+        return "over 99 %"
+    return f"{percent:.0f} %"
+
+
+def sentences(found: Completeness, period: Period, moment: Callable[[int], str]) -> list[str]:
+    """What a reader must know about the numbers; empty where there is nothing to say.
+
+    Args:
+        found: The judgement.
+        period: What the report covers.
+        moment: Writes a moment, given in milliseconds since 1970, in the site's zone.
+    """
+    said: list[str] = []
+    today = local_day(found.now, period.zone)
+    if period.start_ms > found.now:
+        return ["This period has not begun."]
+    if not found.over:
+        said.append(f"The period is not over: it ends on {period.last}, today is {today}.")
+    running = found.amounts.running.alloc_u
+    if running:
+        said.append(
+            f"Sessions still run: {hours(running):.2f} GPU-hours more are provisional"
+            " and in no total yet."
+        )
+    for node in found.late:
+        waits = f", with {node.pending} records still to send" if node.pending else ""
+        said.append(f"Node {node.name} was last heard from at {moment(node.received_at)}{waits}.")
+    amounts = found.amounts
+    reconciled = amounts.reconciled_u
+    if reconciled:
+        part = share_of(reconciled, amounts.gpu.alloc_u)
+        said.append(
+            f"{hours(reconciled):.2f} GPU-hours ({part}) were seen by no agent and are closed from"
+            " the spawner's record of start and stop; their use is unobserved."
+        )
+    imported = amounts.gpu_by_provenance.get("imported", 0)
+    if imported:
+        said.append(f"{hours(imported):.2f} GPU-hours are imported from other records.")
+    generated = amounts.gpu_by_provenance.get("generated", 0)
+    if generated:
+        said.append(f"{hours(generated):.2f} GPU-hours are generated, for demonstration.")
+    said += _counted(found.known)
+    return said
+
+
+def _counted(known: Known) -> list[str]:
+    said = []
+    if known.gaps:
+        nodes = ", ".join(sorted({gap.node for gap in known.gaps}))
+        said.append(f"{_many(len(known.gaps), 'gap')} declared by the agents of {nodes}.")
+    if known.awaiting:
+        said.append(f"{_many(known.awaiting, 'ended session')} not yet compared with its witness.")
+    if known.quarantined:
+        said.append(f"{_many(known.quarantined, 'record')} set aside as unreadable or in conflict.")
+    if known.discrepancies:
+        said.append(f"About {_many(known.discrepancies, 'session')} agent and spawner disagree.")
+    return said
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count} {noun}" + ("" if count == 1 else "s")

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from arcetri_accounting.ledger.database import Database
+from arcetri_accounting.ledger.tables import Person
+from tests.accounting.reports.world import ASTRO, CMS, Use, at, build, client, fill, full
+
+USES = (
+    full("s1", "alice", at("2026-11-10T08:00"), 10, used=0.5),
+    full("s2", "bruno", at("2026-11-11T08:00"), 5, used=0.0, mem_peak=10**9),
+    full("s3", "bruno", at("2026-11-12T08:00"), 5, used=0.0, simulated=True),
+    Use("s4", "bruno", start=at("2026-11-23T09:58"), dur_ms=100_000, open=True),
+    Use("s5", "bruno", flavor="cpu", start=at("2026-11-20T09:58"), millicores=2000),
+    Use("s6", "carla", group=ASTRO, flavor="v70", start=at("2026-11-20T09:58")),
+)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", "group", "sessions?view=group", "sessions", "session?id=s2", "session?id=s4", "chart.svg"],
+)
+def test_a_lead_reads_every_page(database: Database, path: str) -> None:
+    fill(database, *USES)
+    answer = client(build(database), "alice").get(path)
+    assert answer.status_code == 200, answer.text
+
+
+def test_the_page_of_all_is_the_administrators(database: Database) -> None:
+    fill(database, *USES)
+    app = build(database)
+    assert client(app, "alice").get("all").status_code == 403
+    page = client(app, "dario").get("all")
+    assert page.status_code == 200
+    assert ASTRO in page.text
+
+
+def test_a_running_session_shows_and_is_in_no_total(database: Database) -> None:
+    fill(database, *USES)
+    bruno = client(build(database), "bruno")
+    page = bruno.get("").text
+    assert "Running now" in page
+    assert 'data-session="s4" data-running' in page
+    report = bruno.json("report")
+    assert report["total"]["allocated_gpu_hours"] == "5.000000"
+    assert report["total"]["provisional_gpu_hours"] == "0.027778"
+    assert report["completeness"]["final"] is False
+
+
+def test_what_was_withdrawn_is_in_no_total_and_no_list(database: Database) -> None:
+    closed = Use("gone", "bruno", start=at("2026-11-10T08:00"), provenance="reconciled")
+    fill(database, closed, replace(closed, sign=-1), full("s", "bruno", closed.start, 1, used=0.5))
+    bruno = client(build(database), "bruno")
+    assert [one["session"] for one in bruno.json("sessions")["sessions"]] == ["s"]
+    report = bruno.json("report")
+    assert report["total"]["allocated_gpu_hours"] == "1.000000"
+    assert report["total"]["reconciled_gpu_hours"] == "0.000000"
+
+
+def test_an_erased_person_is_a_number_to_everybody(database: Database) -> None:
+    fill(database, *USES)
+
+    def erase(db: Session) -> int:
+        person = db.scalars(select(Person).where(Person.name == "bruno")).one()
+        person.name, person.erased_at = None, 1
+        return person.id
+
+    number = database.write(erase)
+    app = build(database)
+    alice = client(app, "alice")
+    rows = alice.json("report", by="user", group=CMS)["rows"]
+    assert f"erased person {number}" in [row["key"] for row in rows]
+    for path in ("group", "sessions?view=group", "session?id=s2"):
+        page = alice.get(path).text
+        assert "bruno" not in page.replace("id-bruno", "")
+        assert f"erased person {number}" in page
+    # The totals stay.
+    assert alice.json("report", group=CMS)["total"]["allocated_gpu_hours"] == "15.000000"
+    # Whoever takes the name up is somebody else.
+    assert client(app, "bruno").json("report")["rows"] == []
+
+
+def test_names_on_a_page_are_only_ever_text(ledger: Database) -> None:
+    hostile = "<script>alert(1)</script>\"'"
+    fill(ledger, full("<b>s</b>", hostile, at("2026-11-10T08:00"), 5, used=0.0, group="/lab/<i>"))
+    dario = client(build(ledger), "dario")
+    for path in ("all", "group?group=/lab/%3Ci%3E", "sessions?view=all", "session?id=<b>s</b>"):
+        page = dario.get(path)
+        assert page.status_code == 200
+        assert "<script>alert" not in page.text
+        assert "<b>s" not in page.text
+        assert "/lab/<i>" not in page.text
+        assert "&lt;script&gt;" in page.text
+
+
+def test_pages_run_nothing_of_their_own_and_load_nothing_from_elsewhere(ledger: Database) -> None:
+    fill(ledger, *USES)
+    alice = client(build(ledger), "alice")
+    for path in ("", "group", "sessions", "session?id=s2", "all"):
+        answer = alice.get(path)
+        policy = answer.headers["Content-Security-Policy"]
+        assert "unsafe-inline" not in policy
+        assert "default-src 'none'" in policy
+        assert not re.search(r"<script(?![^>]*\bsrc=)|\sstyle=|\son[a-z]+=|<style", answer.text)
+        assert set(re.findall(r"(?:src|href|srcset|action)=\"(https?:)?//", answer.text)) == set()
+
+
+@pytest.mark.parametrize("name", ["usage.css", "usage.js", "favicon.svg"])
+def test_a_file_is_kept_as_long_as_its_address_names_it(ledger: Database, name: str) -> None:
+    fill(ledger)
+    nobody = client(build(ledger), "nobody")
+    page = client(build(ledger), "alice").get("").text
+    address = re.search(rf"static/{re.escape(name)}\?v=[0-9a-f]+", page)
+    assert address
+    assert "immutable" in nobody.get(address[0]).headers["Cache-Control"]
+    assert nobody.get(f"static/{name}").headers["Cache-Control"] == "no-cache"
+    for other in ("static/nothing.css", "static/..%2fweb.py", "static/web.py"):
+        assert nobody.get(other).status_code == 404
+
+
+def test_the_look_is_the_platforms() -> None:
+    """The same colours by the same names as the hub's pages."""
+
+    def styles(package: str) -> str:
+        folder = Path(str(files(package) / "static"))
+        return "".join(path.read_text() for path in sorted(folder.glob("*.css")))
+
+    def colours(text: str, start: str) -> dict[str, str]:
+        block = text.split(start, 1)[1].split("}", 1)[0]
+        return dict(re.findall(r"(--[a-z-]+): ([^;]+);", block))
+
+    ours, hubs = styles("arcetri_accounting.reports"), styles("arcetri_hub")
+    for start, hub_start in (
+        (":root {", '[data-bs-theme="light"] {'),
+        (':root:not([data-bs-theme="light"]) {', '[data-bs-theme="dark"] {'),
+        (':root[data-bs-theme="dark"] {', '[data-bs-theme="dark"] {'),
+    ):
+        mine, theirs = colours(ours, start), colours(hubs, hub_start)
+        shared = mine.keys() & theirs.keys()
+        assert len(shared) > 12
+        assert {name: mine[name] for name in shared} == {name: theirs[name] for name in shared}
+
+
+def test_a_site_with_only_simulated_devices_shows_them(database: Database) -> None:
+    fill(
+        database,
+        full("s1", "bruno", at("2026-11-12T08:00"), 5, used=0.0, simulated=True),
+        Use("s2", "bruno", flavor="cpu", start=at("2026-11-13T08:00"), millicores=1000),
+    )
+    page = client(build(database), "bruno").get("").text
+    assert "There are no real devices on this site." in page
+    # A list may hold both; each says what it is.
+    assert 'data-session="s1"' in page
+    assert 'data-session="s2"' in page
+    assert re.search(r'card-value">(<a[^>]*>)?5\.00', page)
+    other = client(build(database), "bruno").get("?simulated=exclude").text
+    assert 'data-session="s1"' not in other
