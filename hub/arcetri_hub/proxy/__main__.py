@@ -16,7 +16,8 @@ from configurable_http_proxy.configproxy import PythonProxy
 from tornado.httpserver import HTTPServer
 from tornado.web import Application
 
-from arcetri_hub.proxy.traffic import BODY_LIMIT, MESSAGE_LIMIT, Traffic, new_client
+from arcetri_hub.proxy.targets import Targets
+from arcetri_hub.proxy.traffic import MESSAGE_LIMIT, Traffic
 
 
 @click.command()
@@ -39,11 +40,17 @@ def main(
     log_level: str,  # noqa: ARG001 - JupyterHub's ConfigurableHTTPProxy may pass it
 ) -> None:
     """Pass requests on to the hub and to the sessions it has routes for."""
+    token = os.environ.get("CONFIGPROXY_AUTH_TOKEN")
+    if not token:
+        # Without one, the library's API would let anybody on this machine lead requests away.
+        raise click.ClickException(
+            "The routes' API needs a secret: set the environment variable CONFIGPROXY_AUTH_TOKEN."
+        )
     proxy = PythonProxy(
         {
             "default_target": default_target,
             "error_target": error_target,
-            "auth_token": os.environ.get("CONFIGPROXY_AUTH_TOKEN"),
+            "auth_token": token,
         }
     )
     if pid_file is not None:
@@ -53,13 +60,14 @@ def main(
 
 async def _serve(proxy: PythonProxy, front: tuple[str, int], api: tuple[str, int]) -> None:
     traffic = Application(
-        [(r"/.*", Traffic, {"proxy": proxy, "client": new_client()})],
+        [(r"/.*", Traffic, {"targets": Targets(proxy)})],
         websocket_max_message_size=MESSAGE_LIMIT,
         # What is asked and answered is the target's to log.
         log_function=lambda _handler: None,
     )
     servers = [
-        HTTPServer(traffic, max_buffer_size=BODY_LIMIT, max_body_size=BODY_LIMIT),
+        # What a stream may keep: a web socket's message and its frame. Bodies are not kept.
+        HTTPServer(traffic, max_buffer_size=MESSAGE_LIMIT + 1_000_000),
         HTTPServer(proxy.api_app),
     ]
     servers[0].listen(front[1], front[0])
