@@ -8,6 +8,7 @@
     ├── Busy                   policy says yes, but one would wait; nothing was started
     ├── StoreError             the database cannot be read or written
     │   ├── Conflict           somebody else was faster
+    │   ├── AnotherHub         another hub works with the database
     │   └── StorageFull        the disk of the state folder is full
     └── BackendError           a session could not be started, stopped or found
         ├── DeviceUnavailable  a granted device cannot be had
@@ -32,10 +33,12 @@ class ArcetriError(Exception):
         message: One sentence that says what is wrong.
         remedy: What the person can do about it, naming the group, the edit or the alternative.
         status: The HTTP status that fits.
+        codes: What ``code`` may be besides ``default_code``, where that is known beforehand.
     """
 
     default_code: ClassVar[str] = "error"
-    status: ClassVar[int] = 500
+    codes: ClassVar[tuple[str, ...]] = ()
+    status: int = 500
 
     def __init__(self, message: str, *, code: str | None = None, remedy: str = "") -> None:
         super().__init__(message)
@@ -64,10 +67,16 @@ class CatalogError(ArcetriError):
 
 
 class Denied(ArcetriError):
-    """Policy refuses; see ``arcetri_spawner.policy.reasons`` for all codes."""
+    """Policy refuses; see ``arcetri_spawner.policy.reasons`` for all codes and their statuses."""
 
     default_code = "denied"
     status = 403
+
+    def __init__(
+        self, message: str, *, code: str | None = None, remedy: str = "", status: int = 403
+    ) -> None:
+        super().__init__(message, code=code, remedy=remedy)
+        self.status = status
 
 
 class Busy(ArcetriError):
@@ -81,6 +90,14 @@ class StoreError(ArcetriError):
     """The database cannot be read or written."""
 
     default_code = "store_unavailable"
+    codes: ClassVar[tuple[str, ...]] = (
+        "grant_unreadable",
+        "posix_ids_exhausted",
+        "store_closed",
+        "store_locked",
+        "store_too_new",
+        "store_url_invalid",
+    )
     status = 503
 
 
@@ -88,7 +105,14 @@ class Conflict(StoreError):
     """Somebody else was faster."""
 
     default_code = "conflict"
+    codes = ("account_unknown", "posix_id_refused", "posix_id_taken", "request_ended")
     status = 409
+
+
+class AnotherHub(StoreError):
+    """Another hub works with the database."""
+
+    default_code = "another_hub"
 
 
 class StorageFull(StoreError):
@@ -114,3 +138,15 @@ class StartFailed(BackendError):
     """The session's process ended or never answered."""
 
     default_code = "start_failed"
+    codes = ("environment_not_local", "folders_failed", "interpreter_missing", "process_refused")
+
+
+def failure_codes() -> tuple[str, ...]:
+    """Every code with which a granted start can fail, of the errors that are defined by now."""
+    found: dict[str, None] = {}
+    kinds: list[type[ArcetriError]] = [StoreError, BackendError]
+    while kinds:
+        kind = kinds.pop(0)
+        found.update(dict.fromkeys((kind.default_code, *vars(kind).get("codes", ()))))
+        kinds += kind.__subclasses__()
+    return tuple(found)

@@ -12,10 +12,13 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 from uuid import UUID
 
+from jupyterhub import orm
 from jupyterhub.spawner import Spawner, SpawnException
+from jupyterhub.utils import url_escape_path, url_path_join
 from traitlets import Callable as CallableTrait
 
-from arcetri_spawner.backends.base import Exited, Launch, Session
+from arcetri_spawner import killpoints
+from arcetri_spawner.backends.base import Exited, Launch, Session, Unknown
 from arcetri_spawner.errors import ArcetriError
 from arcetri_spawner.service import SessionService
 
@@ -69,6 +72,7 @@ class ArcetriSpawner(Spawner):
 
     async def start(self) -> str:
         """Start the session; the one gate that nothing passes by."""
+        killpoints.reach("spawner.called")
         launch = Launch(
             args=tuple(self.get_args()),
             env=self.get_env(),
@@ -79,6 +83,7 @@ class ArcetriSpawner(Spawner):
         except ArcetriError as error:
             raise PolicyRefusal(error) from error
         self._follow(session)
+        killpoints.reach("spawner.started")
         return session.url
 
     def _follow(self, session: Session) -> None:
@@ -98,24 +103,38 @@ class ArcetriSpawner(Spawner):
     async def poll(self) -> int | None:
         """None while it runs, or cannot be asked; its exit status when it is gone."""
         if self._session_id is None:
-            session = await self.service.find(self.user.name, self.name)
-            if session is None:
+            found = await self.service.find(self.user.name, self.name)
+            if isinstance(found, Unknown):
+                return None
+            if found is None:
                 return 0
-            self._follow(session)
+            self._follow(found)
         assert self._session_id is not None  # noqa: S101 - narrowed just above, for mypy
         state = await self.service.poll(self._session_id)
         return state.code if isinstance(state, Exited) else None
 
     async def get_url(self) -> str:
         """Where the session answers, known also when the hub died while it started."""
-        session = await self.service.find(self.user.name, self.name)
-        return session.url if session else str(self.server.url)
+        found = await self.service.find(self.user.name, self.name)
+        if not isinstance(found, Session):
+            return str(self.server.url)
+        return f"{found.url}{self.server.base_url}"
 
     async def stop(self, now: bool = False) -> None:  # noqa: ARG002 - the catalog's time holds
         """End the session and free what it holds."""
-        session = await self.service.find(self.user.name, self.name)
+        session = await self.service.find_surely(self.user.name, self.name)
         if session is not None:
             await self.service.end(session.id, "stopped")
+            killpoints.reach("spawner.stopped")
+
+    def run_post_stop_hook(self) -> Any:
+        """Let no token outlive its session, also where the hub died and forgot which it was."""
+        note = f"Server at {url_path_join(self.user.base_url, url_escape_path(self.name), '/')}"
+        db = self.user.db
+        for token in db.query(orm.APIToken).filter_by(user_id=self.user.id, note=note):
+            db.delete(token)
+        db.commit()
+        return super().run_post_stop_hook()
 
     def get_state(self) -> dict[str, Any]:
         """What JupyterHub keeps: the session's id, for the record only."""

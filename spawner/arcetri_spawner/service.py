@@ -8,14 +8,14 @@ JupyterHub spawner is a thin adapter over it; the reaper and the admins' page en
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Protocol
-from uuid import UUID, uuid4
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import structlog
 
+from arcetri_spawner import killpoints
 from arcetri_spawner.backends.base import (
     Backend,
     Event,
@@ -28,7 +28,8 @@ from arcetri_spawner.backends.base import (
     Unknown,
 )
 from arcetri_spawner.errors import ArcetriError, BackendError, Busy, Denied
-from arcetri_spawner.policy import authorize, offers, parse_options
+from arcetri_spawner.gate import Gate
+from arcetri_spawner.live import Live, LiveRow, ServiceObserver, Silent
 from arcetri_spawner.policy.model import Grant, Identity, Offers, Reason
 
 if TYPE_CHECKING:
@@ -40,55 +41,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-
-class ServiceObserver(Protocol):
-    """Told what happens, for metrics."""
-
-    def request_decided(self, outcome: str, code: str) -> None:
-        """``outcome`` is started, denied, busy or failed; ``code`` is empty when it started."""
-        ...
-
-
-class _Silent:
-    def request_decided(self, outcome: str, code: str) -> None:
-        """Ignore it."""
-
-
-@dataclass(frozen=True, slots=True)
-class LiveRow:
-    """A live session as pages show it."""
-
-    grant: Grant
-    state: str
-    session: Session | None
-    asked: datetime
-
-    @property
-    def started(self) -> datetime | None:
-        """When its process started; None before."""
-        return self.session.started if self.session else None
-
-    @property
-    def gpu_hours(self) -> float:
-        """Share times hours so far."""
-        if self.session is None:
-            return 0.0
-        hours = (datetime.now(UTC) - self.session.started) / timedelta(hours=1)
-        return float(self.grant.share) * max(hours, 0.0)
-
-
-@dataclass(slots=True)
-class _Live:
-    """What the service keeps in memory of a started session."""
-
-    grant: Grant
-    ticket: Ticket
-    session: Session
-    watcher: asyncio.Task[None] | None = None
-    exited: Exited | None = None
-    end_reason: str = ""
-    end_message: str = ""
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
+_RETRY = 2.0
+"""Seconds between two tries to record an end while the database is away."""
+_DOUBT = 5.0
+"""Seconds between two questions about a session that could not be asked for."""
 
 
 class SessionService:
@@ -105,31 +61,27 @@ class SessionService:
         observer: ServiceObserver | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._catalogs = catalogs
+        self._gate = Gate(catalogs, store, backend, identities, clock)
         self._store = store
         self._queue = queue
         self._backend = backend
-        self._identities = identities
-        self._observer = observer or _Silent()
+        self._observer = observer or Silent()
         self._clock = clock
-        self._live: dict[UUID, _Live] = {}
+        self._live: dict[UUID, Live] = {}
         self._by_server: dict[tuple[str, str], UUID] = {}
         self._starting: set[tuple[str, str]] = set()
+        self._unsettled: set[UUID] = set()
+        """Requests whose start is under way, or of which it is not known whether they run."""
+        self._doubted: set[tuple[str, str]] = set()
+        """Servers of which it is not known whether they run."""
         self._recovered = asyncio.Event()
-        self._moved = asyncio.Condition()
-        """Notified when a start was recorded or is over."""
-        self._retries: set[asyncio.Task[None]] = set()
+        self._moved = asyncio.Event()
+        """Set, and replaced, when a start was recorded or is over, or a doubt is."""
+        self._chores: set[asyncio.Task[None]] = set()
 
     async def offers(self, identity: Identity, server_name: str = "") -> Offers:
         """Every flavour this person's groups grant, and why one would not start now."""
-        return offers(
-            self._catalogs.current.catalog,
-            identity,
-            self._backend.current_inventory(),
-            await self._store.live_sessions(),
-            self._clock(),
-            server_name=server_name,
-        )
+        return await self._gate.offers(identity, server_name)
 
     async def precheck(self, identity: Identity, server_name: str, raw: object) -> None:
         """Refuse early what ``start`` would refuse anyway; writes nothing.
@@ -138,7 +90,7 @@ class SessionService:
             Denied: Policy refuses.
         """
         try:
-            await self._decide(identity, server_name, raw, uuid4())
+            await self._gate.precheck(identity, server_name, raw)
         except Denied as error:
             self._observer.request_decided("denied", error.code)
             raise
@@ -169,105 +121,115 @@ class SessionService:
             self._observer.request_decided("failed", "interrupted")
             raise
         finally:
+            # Nothing is awaited after a success: a cancel could come there.
             self._starting.discard((username, server_name))
-            await self._tell()
+            self._tell()
         self._observer.request_decided("started", "")
         return session
 
-    async def _decide(
-        self, identity: Identity, server_name: str, raw: object, request_id: UUID
-    ) -> Grant:
-        return authorize(
-            self._catalogs.current,
-            identity,
-            parse_options(raw),
-            self._backend.current_inventory(),
-            await self._store.live_sessions(),
-            self._clock(),
-            request_id=request_id,
-            server_name=server_name,
-        )
-
     async def _start(self, username: str, server_name: str, raw: object, launch: Launch) -> Session:
-        identity = await self._identities.fresh(username)
-        grant = await self._decide(identity, server_name, raw, uuid4())
-        await self._store.open_request(grant)
-        self._by_server[username, server_name] = grant.request_id
-        await self._tell()
-        ticket: Ticket | None = None
+        grant = await self._gate.decide_anew(username, server_name, raw)
         session: Session | None = None
+        self._unsettled.add(grant.request_id)
         try:
+            # Inside, because the store finishes a write that nobody waits for any more.
+            await self._store.open_request(grant)
+            killpoints.reach("request.opened")
+            self._by_server[username, server_name] = grant.request_id
+            self._tell()
             ticket = await self._queue.submit(grant)
             if ticket.state is not TicketState.ADMITTED:
                 raise _busy(ticket.reason)
             await self._store.mark(grant.request_id, "starting")
+            killpoints.reach("request.starting")
             session = await self._backend.start(grant, ticket, launch)
-            await self._store.mark(grant.request_id, "running")
+            await self._store.started(
+                grant.request_id,
+                grant.account_id,
+                {
+                    "group": grant.group,
+                    "flavor": grant.flavor,
+                    "environment": grant.environment,
+                    "size": grant.size,
+                },
+            )
+            killpoints.reach("request.running")
             await self._queue.ready(ticket)
         except BaseException as error:
             # A cancelled start (JupyterHub's timeout, a closing hub) must be undone all the same.
-            await asyncio.shield(
-                asyncio.ensure_future(self._abandon(grant, ticket, session, error))
-            )
+            tried = asyncio.Event()
+            self._chore(self._abandon(grant, session, error, tried))
+            await tried.wait()
             raise
+        finally:
+            self._unsettled.discard(grant.request_id)
         self._keep(grant, ticket, session)
-        await self._store.remember_choice(
-            grant.account_id,
-            {
-                "group": grant.group,
-                "flavor": grant.flavor,
-                "environment": grant.environment,
-                "size": grant.size,
-            },
-        )
         log.info("session started", session=str(session.id), flavor=grant.flavor)
         return session
 
-    async def _tell(self) -> None:
-        async with self._moved:
-            self._moved.notify_all()
+    def _tell(self) -> None:
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+    def _chore(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something that goes on though nobody waits for it."""
+        task = asyncio.create_task(work)
+        self._chores.add(task)
+        task.add_done_callback(self._chore_done)
+
+    def _chore_done(self, task: asyncio.Task[None]) -> None:
+        self._chores.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("work in the background failed", exc_info=error)
 
     async def _abandon(
-        self,
-        grant: Grant,
-        ticket: Ticket | None,
-        session: Session | None,
-        error: BaseException,
+        self, grant: Grant, session: Session | None, error: BaseException, tried: asyncio.Event
     ) -> None:
+        """Leave nothing of a start that failed; sets ``tried`` after the first attempt."""
         reason = error.code if isinstance(error, ArcetriError) else "start_interrupted"
         message = str(error) if isinstance(error, ArcetriError) else ""
-        if session is not None:
-            await self._backend.stop(session, timedelta(seconds=1), reason=reason)
-        if ticket is not None:
-            await self._queue.finish(ticket)
-        await self._store.mark(grant.request_id, "ended", reason=reason, message=message)
-        if self._by_server.get((grant.username, grant.server_name)) == grant.request_id:
-            del self._by_server[grant.username, grant.server_name]
+        try:
+            if session is not None:
+                await self._backend.stop(session, timedelta(seconds=1), reason=reason)
+            # A lease may have been taken by a submit that nobody saw the answer of.
+            ticket = Ticket(grant.request_id, TicketState.GONE)
+            await self._record_end(ticket, reason, message, tried)
+        finally:
+            tried.set()
+            if self._by_server.get((grant.username, grant.server_name)) == grant.request_id:
+                del self._by_server[grant.username, grant.server_name]
+
+    async def _record_end(
+        self, ticket: Ticket, reason: str, message: str, tried: asyncio.Event | None = None
+    ) -> None:
+        """Free what a request held and write its end, again and again while the database is away.
+
+        Another try changes nothing of what the one before did.
+        """
+        while True:
+            try:
+                await self._queue.finish(ticket)
+                await self._store.mark(ticket.request_id, "ended", reason=reason, message=message)
+                return
+            except ArcetriError as error:
+                log.warning("end not recorded yet", session=str(ticket.request_id), why=error.code)
+            if tried is not None:
+                tried.set()
+            await asyncio.sleep(_RETRY)
 
     def _keep(self, grant: Grant, ticket: Ticket, session: Session) -> None:
-        live = _Live(grant, ticket, session)
+        live = Live(grant, ticket, session)
         self._live[session.id] = live
         self._by_server[grant.username, grant.server_name] = session.id
         live.watcher = asyncio.create_task(self._watch(live), name=f"session {session.id}")
 
-    async def _watch(self, live: _Live) -> None:
+    async def _watch(self, live: Live) -> None:
         """Free what the session held as soon as it is gone, whoever or whatever ended it."""
         exited = await self._backend.wait(live.session)
         live.exited = exited
         reason = live.end_reason or exited.reason
-        while True:
-            try:
-                await self._queue.finish(live.ticket)
-                await self._store.mark(
-                    live.session.id, "ended", reason=reason, message=live.end_message
-                )
-                break
-            except ArcetriError as error:
-                # The process is gone but the database is not there to say so: try until it is.
-                log.warning(
-                    "session end not recorded yet", session=str(live.session.id), why=error.code
-                )
-                await asyncio.sleep(2)
+        await self._record_end(live.ticket, reason, live.end_message)
+        killpoints.reach("request.ended")
         self._live.pop(live.session.id, None)
         key = (live.grant.username, live.grant.server_name)
         if self._by_server.get(key) == live.session.id:
@@ -285,27 +247,57 @@ class SessionService:
         """End a session, with a message for its user; return when everything it held is free.
 
         Args:
-            session_id: Which one; one that has ended already is left as it is.
+            session_id: Which one. One that has ended already is left as it is; one that still
+                starts, or of which it is not known whether it runs, is ended when that is over.
             reason: A stable code, as in the lease journal.
             message: Shown to the user on their next page.
+
+        Raises:
+            StoreError: The message could not be written; the session runs on.
+            BackendError: It could not be ended, and runs on as if nobody had asked.
         """
+        while session_id in self._unsettled:
+            await self._moved.wait()
         live = self._live.get(session_id)
         if live is None:
             return
-        live.end_reason = reason
-        live.end_message = message
         if message:
             # Written before the end, so that a hub killed meanwhile still tells the user.
-            await self._store.mark(session_id, "running", reason=reason, message=message)
-        await self._backend.stop(live.session, live.grant.stop, reason=reason)
+            await self._store.announce(session_id, reason, message)
+            killpoints.reach("end.told")
+        live.end_reason, live.end_message = reason, message
+        try:
+            await self._backend.stop(live.session, live.grant.stop, reason=reason)
+        except ArcetriError:
+            # Its own end, later, must not be told as this one.
+            live.end_reason = live.end_message = ""
+            if message:
+                await self._store.announce(session_id, "", "")
+            raise
         await self.ended(session_id)
 
-    async def find(self, username: str, server_name: str) -> Session | None:
-        """The live session of a server, also after the hub was restarted."""
+    def holds(self, session_id: UUID) -> bool:
+        """Whether a session starts, runs, or may be running for all that is known."""
+        return session_id in self._live or session_id in self._unsettled
+
+    async def find(self, username: str, server_name: str) -> Session | Unknown | None:
+        """The live session of a server, also after the hub was restarted.
+
+        Returns:
+            None when there is none; Unknown while it cannot be told whether there is.
+        """
         await self._recovered.wait()
+        if (username, server_name) in self._doubted:
+            return Unknown("the session could not be asked for yet")
         session_id = self._by_server.get((username, server_name))
         live = self._live.get(session_id) if session_id else None
         return live.session if live else None
+
+    async def find_surely(self, username: str, server_name: str) -> Session | None:
+        """As ``find``, but waits while it cannot be told."""
+        while isinstance(found := await self.find(username, server_name), Unknown):
+            await self._moved.wait()
+        return found
 
     async def poll(self, session_id: UUID) -> Exited | Unknown | None:
         """None while the session runs."""
@@ -323,8 +315,8 @@ class SessionService:
         key = (username, server_name)
         if key in self._starting and key not in self._by_server:
             yield Event(self._clock(), 5, "Asking the identity provider what you may use.")
-        async with self._moved:
-            await self._moved.wait_for(lambda: key in self._by_server or key not in self._starting)
+        while key in self._starting and key not in self._by_server:
+            await self._moved.wait()
         session_id = self._by_server.get(key)
         if session_id is not None:
             async for event in self._backend.progress(session_id):
@@ -354,41 +346,53 @@ class SessionService:
         became a session is ended as ``interrupted``: its user asks again with one click.
         """
         for row in await self._store.live_requests():
-            await self._recover_one(row)
+            if row.id not in self._live and not await self._recover_one(row):
+                # Noted at once: whoever waits for the recovery must not take it for gone.
+                self._unsettled.add(row.id)
+                self._doubted.add((row.grant.username, row.grant.server_name))
+                self._chore(self._dispel(row))
         self._recovered.set()
 
-    async def _recover_one(self, row: RequestRow) -> None:
+    async def _recover_one(self, row: RequestRow) -> bool:
+        """Take a session up again, or record its end; False when it cannot be told which."""
         ticket = Ticket(row.id, TicketState.ADMITTED)
         try:
             found = await self._backend.restore(row.id)
         except BackendError as error:
             found = Unknown(str(error))
+        if isinstance(found, Unknown):
+            log.warning("session could not be asked for", session=str(row.id), why=found.why)
+            return False
         if isinstance(found, Session):
             await self._store.mark(row.id, "running")
             self._keep(row.grant, ticket, found)
-            return
-        if isinstance(found, Unknown):
-            log.warning("session could not be asked for", session=str(row.id), why=found.why)
-            task = asyncio.create_task(self._recover_later(row))
-            self._retries.add(task)
-            task.add_done_callback(self._retries.discard)
-            return
+            return True
         await self._queue.finish(ticket)
-        await self._store.mark(row.id, "ended", reason=found.reason)
+        await self._store.mark(row.id, "ended", reason=row.reason or found.reason)
+        return True
 
-    async def _recover_later(self, row: RequestRow) -> None:
-        await asyncio.sleep(5)
-        await self._recover_one(row)
+    async def _dispel(self, row: RequestRow) -> None:
+        """Ask again until it is known whether a session runs."""
+        while True:
+            await asyncio.sleep(_DOUBT)
+            try:
+                if await self._recover_one(row):
+                    break
+            except ArcetriError as error:
+                log.warning("session not recovered yet", session=str(row.id), why=error.code)
+        self._unsettled.discard(row.id)
+        self._doubted.discard((row.grant.username, row.grant.server_name))
+        self._tell()
 
     async def close(self, *, end_sessions: bool) -> None:
         """Stop watching; with ``end_sessions``, end every session first."""
         if end_sessions:
             await asyncio.gather(*(self.end(key, "shutdown") for key in list(self._live)))
-        watchers = [live.watcher for live in self._live.values() if live.watcher]
-        watchers += self._retries
-        for watcher in watchers:
-            watcher.cancel()
-        await asyncio.gather(*watchers, return_exceptions=True)
+        tasks = [live.watcher for live in self._live.values() if live.watcher]
+        tasks += self._chores
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _busy(reason: Reason | None) -> Busy:

@@ -6,14 +6,14 @@ one machine (``backends.local``) and one for Kubernetes, and pass the same tests
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Protocol
 from uuid import UUID
 
-from arcetri_spawner.policy.model import Grant, Inventory, Reason
+from arcetri_spawner.policy.model import Grant, Inventory, MountedVolume, Reason
 
 
 class TicketState(StrEnum):
@@ -141,8 +141,24 @@ class Event:
     """Raw text for those who want it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """Where a session finds one of its volumes."""
+
+    volume: MountedVolume
+    path: str
+    """The absolute path that programs open, the same in every session of the person; empty where
+    the volume cannot be shown, because it lies inside another one's place."""
+    protected: bool
+    """Whether something stops a session from writing in a volume that is to be read only."""
+
+
 class Backend(Protocol):
     """What runs sessions."""
+
+    async def folders(self, username: str, volumes: Sequence[MountedVolume]) -> tuple[Folder, ...]:
+        """Where a session started now would find each of these volumes, in their order."""
+        ...
 
     def inventory(self) -> AsyncIterator[Inventory]:
         """What there is, at once and then at every change, for ever."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from arcetri_spawner.catalog.models import Catalog, Group, GroupFlavor
+from arcetri_spawner.catalog.models import Catalog, Flavor, Group, GroupFlavor
 from arcetri_spawner.catalog.quantities import show_bytes, show_duration
 from arcetri_spawner.groups import EVERYONE
 
@@ -73,7 +73,9 @@ def _everyone(old: Catalog, new: Catalog) -> Change:
         ("stop", "time to exit"),
     ):
         _amount(words, getattr(old.defaults, field), getattr(new.defaults, field), gains, loses)
-    return Change(EVERYONE, tuple(gains), tuple(loses))
+    kept = set(old.everyone.flavors) & set(new.everyone.flavors)
+    changes = _of_flavors(kept, old, new, gains, loses)
+    return Change(EVERYONE, tuple(gains), tuple(loses), tuple(changes))
 
 
 def _everyone_has(catalog: Catalog) -> set[str]:
@@ -92,14 +94,43 @@ def _group(who: str, old: Catalog, new: Catalog) -> Change:
             loses.append(f"flavour {name}{_terms(before[name])}")
         else:
             _entitlement(name, before[name], after[name], gains, loses)
-    kept = sorted(before.keys() & after.keys())
+    changes = _of_flavors(before.keys() & after.keys(), old, new, gains, loses)
+    return Change(who, tuple(gains), tuple(loses), tuple(changes))
+
+
+def _of_flavors(
+    names: Iterable[str], old: Catalog, new: Catalog, gains: list[str], loses: list[str]
+) -> list[str]:
+    """Add what changes with flavours that stay granted; return what is neither more nor less."""
+    kept = sorted(names)
     for kind, was, now in (
         ("environment", _goes_with(old.environments, kept), _goes_with(new.environments, kept)),
         ("size", _goes_with(old.sizes, kept), _goes_with(new.sizes, kept)),
     ):
         gains += [f"{kind} {pair}" for pair in sorted(now - was)]
         loses += [f"{kind} {pair}" for pair in sorted(was - now)]
-    return Change(who, tuple(gains), tuple(loses))
+    changes: list[str] = []
+    for name in kept:
+        before, after = old.flavors[name], new.flavors[name]
+        if before.share != after.share:
+            changes.append(f"an hour of {name} costs {after.share} of a device, not {before.share}")
+        if before.maintenance == after.maintenance:
+            continue
+        until = _until(after)
+        if before.maintenance is None:
+            loses.append(f"starting {name}: maintenance {until}")
+        elif after.maintenance is None:
+            gains.append(f"starting {name}: its maintenance is over")
+        else:
+            changes.append(f"maintenance of {name} is now {until}")
+    return changes
+
+
+def _until(flavor: Flavor) -> str:
+    maintenance = flavor.maintenance
+    if maintenance is None or maintenance.until is None:
+        return "until it is taken out of the catalog"
+    return f"until {maintenance.until}"
 
 
 def _entry(catalog: Catalog, who: str) -> Group:

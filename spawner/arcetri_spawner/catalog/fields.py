@@ -30,13 +30,11 @@ from arcetri_spawner.catalog.paths import parse_interpreter, parse_mount, parse_
 from arcetri_spawner.catalog.quantities import (
     parse_bytes,
     parse_cores,
+    parse_device_share,
     parse_duration,
-    parse_share_text,
     show_duration,
 )
 from arcetri_spawner.groups import GroupPath
-
-PATTERNS = patterns.PATTERNS
 
 
 def _schema(description: str, *kinds: dict[str, Any]) -> WithJsonSchema:
@@ -60,7 +58,7 @@ ImageName = Annotated[str, StringConstraints(pattern=patterns.IMAGE, max_length=
 Version = Annotated[
     int, PlainValidator(parse_version), WithJsonSchema({"type": "integer", "const": 1})
 ]
-DeviceShare = Annotated[Share, BeforeValidator(parse_share_text)]
+DeviceShare = Annotated[Share, BeforeValidator(parse_device_share)]
 Bytes = Annotated[
     int,
     BeforeValidator(parse_bytes),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, time
 from zoneinfo import ZoneInfo
 
@@ -15,10 +15,16 @@ from arcetri_spawner.groups import GroupPath
 
 
 def lint(
-    catalog: Catalog, document: Document, now: datetime, *, whole: bool = True
+    catalog: Catalog,
+    document: Document,
+    now: datetime,
+    *,
+    whole: bool = True,
+    exists: Callable[[str], bool] | None = None,
 ) -> Iterator[Finding]:
     """Yield a warning for each thing that is legal but surely a mistake.
 
+    ``exists`` says whether an interpreter is on this machine; without it nobody asks.
     Without ``whole`` the catalog lacks what was wrong in the document, or names things that are not
     there: nothing is then said about what seems to be missing.
     """
@@ -27,12 +33,15 @@ def lint(
     yield from _mounts(catalog, document)
     yield from _limits(catalog, document)
     yield from _listed_twice(catalog, document)
+    yield from _shared_homes(catalog, document)
+    yield from _interpreters(catalog, document, exists)
     if whole:
         yield from _nobody(catalog, document)
         yield from _leads(catalog, document)
         yield from _unused(catalog, document)
         yield from _no_flavor(catalog, document)
         yield from _borrowing(catalog, document)
+        yield from _simulated(catalog, document)
 
 
 def _nobody(catalog: Catalog, document: Document) -> Iterator[Finding]:
@@ -71,8 +80,22 @@ def _leads(catalog: Catalog, document: Document) -> Iterator[Finding]:
                     ("groups", group, "leads", position),
                     f"nobody can be this lead: {lead} is below no group that is allowed in",
                     f"a group of this file or one below it, such as {group}/leads",
-                    nearest(lead, names[:1000]) or f"{group}/leads",
+                    _lead_meant(lead, group, names[:1000]),
                 )
+
+
+def _lead_meant(lead: GroupPath, group: GroupPath, names: list[GroupPath]) -> str:
+    """The lead that was probably meant; never a whole group whose part was named."""
+    above, _, own = str(lead).rpartition("/")
+
+    def like(text: str) -> str:
+        deep = [name for name in names if name.count("/") == text.count("/")]
+        return nearest(text, deep, cutoff=0.8) if text else ""
+
+    if near := like(above):
+        return f"{near}/{own}"
+    beside = like(str(lead))
+    return beside if beside and beside != group else f"{group}/leads"
 
 
 def _is_let_in(group: GroupPath, allowed: frozenset[GroupPath]) -> bool:
@@ -251,6 +274,47 @@ def _borrowing(catalog: Catalog, document: Document) -> Iterator[Finding]:
                     f"is more than the other groups' quotas of {name} together",
                     f"at most {others}",
                 )
+
+
+def _simulated(catalog: Catalog, document: Document) -> Iterator[Finding]:
+    """Yield quotas that local mode can never fill with what it simulates."""
+    for group, entry in catalog.groups.items():
+        for name, terms in entry.flavors.items():
+            count = catalog.local.simulate.get(name, 0)
+            if terms.quota is not None and 0 < count < terms.quota:
+                yield document.find(
+                    "warning",
+                    ("groups", group, "flavors", name, "quota"),
+                    f"is more than the {count} that local.simulate has of it",
+                    f"at most {count}, or more to simulate",
+                )
+
+
+def _shared_homes(catalog: Catalog, document: Document) -> Iterator[Finding]:
+    """Yield volumes that look like each user's own and are one folder for all."""
+    for name, volume in catalog.volumes.items():
+        if "{username}" in volume.mount and "{username}" not in volume.path and volume.mode == "rw":
+            yield document.find(
+                "warning",
+                ("volumes", name, "path"),
+                "is one folder, in which everybody writes, for a mount that names the user",
+                "a path with {username} in it",
+                f"{volume.path}/{{username}}".lstrip("/"),
+            )
+
+
+def _interpreters(
+    catalog: Catalog, document: Document, exists: Callable[[str], bool] | None
+) -> Iterator[Finding]:
+    for name, environment in catalog.environments.items():
+        local = environment.local
+        if exists is not None and local is not None and local != "default" and not exists(local):
+            yield document.find(
+                "warning",
+                ("environments", name, "local"),
+                "is no interpreter of this machine, so it cannot be started here",
+                "default, or where a Python interpreter is",
+            )
 
 
 def _listed_twice(catalog: Catalog, document: Document) -> Iterator[Finding]:

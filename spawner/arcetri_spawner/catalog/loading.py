@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -44,11 +44,18 @@ class CheckResult:
         return tuple(one for one in self.findings if one.severity == "warning")
 
 
-def parse(data: bytes, path: str, *, now: datetime | None = None) -> CheckResult:
+def parse(
+    data: bytes,
+    path: str,
+    *,
+    now: datetime | None = None,
+    exists: Callable[[str], bool] | None = None,
+) -> CheckResult:
     """Check the bytes of a catalog; ``path`` is what findings call the file.
 
-    ``now`` (default: the clock) is only compared with the ends of maintenance. Whatever the bytes
-    are, this returns: in time and memory bounded by the limits of `reader`.
+    ``now`` (default: the clock) is only compared with the ends of maintenance, and ``exists`` says
+    whether an interpreter is on this machine. Whatever the bytes are, this returns: in time and
+    memory bounded by the limits of `reader`.
     """
     now = now or datetime.now(UTC)
     document = read(data, path)
@@ -67,7 +74,7 @@ def parse(data: bytes, path: str, *, now: datetime | None = None) -> CheckResult
     findings.extend(islice(check_names(catalog, document), MAX_FINDINGS))
     whole = not _has_errors(findings)
     findings.extend(islice(check_references(catalog, document), MAX_FINDINGS))
-    findings.extend(islice(lint(catalog, document, now, whole=whole), MAX_FINDINGS))
+    findings.extend(islice(lint(catalog, document, now, whole=whole, exists=exists), MAX_FINDINGS))
     in_use = None
     if not _has_errors(findings):
         in_use = LoadedCatalog.model_construct(
@@ -95,7 +102,13 @@ def check(path: Path, *, now: datetime | None = None) -> CheckResult:
         data = read_bounded(path)
     except OSError as error:
         return CheckResult((unreadable(path, error),), None)
-    return parse(data, str(path), now=now)
+    return parse(data, str(path), now=now, exists=_is_interpreter)
+
+
+def _is_interpreter(local: str) -> bool:
+    """Whether an environment's ``local``, a prefix or an interpreter, can be run here."""
+    path = Path(local)
+    return os.access(path / "bin" / "python" if path.is_dir() else path, os.X_OK)
 
 
 def load(path: Path) -> LoadedCatalog:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
+from fractions import Fraction
 
+from arcetri_accounting.contract.share import SHARE_UNITS, parse_share
 from arcetri_spawner.catalog.problems import FieldError, quoted, text_of
 
 _BYTES_ALLOWED = "a size in bytes such as 500Mi, 8Gi or 1.5Ti"
@@ -69,20 +71,54 @@ def parse_cores(value: object) -> float:
     return float(cores)
 
 
-_SHARE = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?( ?/ ?[0-9]{1,9})?")
+_SHARE_ALLOWED = "a fraction such as 1/7, more than 0 and at most 1"
 
 
-def parse_share_text(value: object) -> object:
-    """Let only short plain fractions through: arithmetic on ``1e-999999999`` takes for ever.
+def parse_device_share(value: object) -> Fraction:
+    """Read the share of a device: ``1/7``, ``0.5`` or ``1``.
 
     Raises:
-        FieldError: It is text, but no short fraction.
+        FieldError: It is none, is out of range, or is one that usage cannot be counted in.
     """
-    if isinstance(value, str) and not _SHARE.fullmatch(value):
-        raise FieldError(
-            f"{quoted(value)} is not a share of a device", "a fraction such as 1/7, or a number"
-        )
-    return value
+    try:
+        return parse_share(value)
+    except ValueError:
+        pass
+    shown = quoted(value) if isinstance(value, str) else str(value)
+    near = _near_share(value)
+    if near is None:
+        raise FieldError(f"{shown} is not a share of a device", _SHARE_ALLOWED)
+    if not 0 < near <= 1:
+        raise FieldError(f"{shown} is out of range", _SHARE_ALLOWED)
+    simple = near.limit_denominator(_SIMPLE)
+    countable = (simple * SHARE_UNITS).denominator == 1 and abs(simple - near) < Fraction(1, 200)
+    raise FieldError(
+        f"{shown} cannot be counted exactly: it is no whole number of 1/{SHARE_UNITS}",
+        "a fraction whose denominator divides that, such as 2, 4, 7, 8, 9, 10, 16, 32 or 48",
+        str(simple) if countable and simple else "",
+    )
+
+
+_SIMPLE = 48
+_NUMBER = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)"
+_LOOSE_SHARE = re.compile(rf"-?{_NUMBER}(?: ?/ ?{_NUMBER})?")
+
+
+def _near_share(value: object) -> Fraction | None:
+    """What a number that is no share amounts to; None for what is no number of sane length."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    text = str(value)
+    match = _LOOSE_SHARE.fullmatch(text)
+    if match is None:
+        return None
+    number = Fraction(match[1])
+    if match[2]:
+        divisor = Fraction(match[2])
+        if not divisor:
+            return None
+        number /= divisor
+    return -number if text.startswith("-") else number
 
 
 _DURATION_ALLOWED = "a duration from 1s to 366d, such as 30s, 10m, 1h, 1h30m or 3d"

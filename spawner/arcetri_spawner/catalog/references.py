@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
+from itertools import islice
 from typing import Any
 
 from arcetri_spawner.catalog.document import Document
 from arcetri_spawner.catalog.findings import Finding, Path
 from arcetri_spawner.catalog.models import Catalog, Flavor, GroupFlavor
+from arcetri_spawner.catalog.patterns import NAME, PATTERNS
 from arcetri_spawner.catalog.problems import nearest
 from arcetri_spawner.groups import normalize_group
 
 _SUGGESTIONS = 200
 """Looking for a near spelling costs milliseconds; a file full of nonsense gets so many."""
+_NAME = re.compile(NAME)
 _MIG_SLICE = re.compile(r"nvidia\.com/mig-([1-7])g\.(\d+)gb.*")
 _KINDS = {
     "flavors": "flavour",
@@ -103,13 +106,15 @@ def check_names(catalog: Catalog, document: Document) -> Iterator[Finding]:
     ``catalog`` may lack entries of the document that are wrong in themselves: what is defined is
     taken from the document, so that such an entry is not reported as dangling too.
     """
-    known = {section: _section(document, section).keys() for section in _KINDS}
+    defined = {section: _section(document, section).keys() for section in _KINDS}
+    # What is meant by a name that cannot be one is known too: one mistake, one finding.
+    known = {section: {*names, *map(_meant_name, names)} for section, names in defined.items()}
     hints: dict[tuple[str, str], str] = {}
 
     def missing(section: str, name: str, path: Path, *, at_key: bool = False) -> Finding:
         if (section, name) not in hints and len(hints) < _SUGGESTIONS:
-            hints[section, name] = nearest(name, list(known[section])[:1000])
-        some = sorted(known[section])
+            hints[section, name] = nearest(name, [*islice(_names(known[section]), 1000)])
+        some = sorted(_names(known[section]))
         listed = ", ".join(some[:20]) + (", ..." if len(some) > 20 else "")
         return document.find(
             "error",
@@ -132,6 +137,14 @@ def check_names(catalog: Catalog, document: Document) -> Iterator[Finding]:
     for name in catalog.local.simulate:
         if name not in flavors:
             yield missing("flavors", name, ("local", "simulate", name), at_key=True)
+
+
+def _meant_name(key: str) -> str:
+    return key if _NAME.fullmatch(key) else PATTERNS[NAME].suggest(key)
+
+
+def _names(keys: Iterable[str]) -> Iterator[str]:
+    return (key for key in keys if _NAME.fullmatch(key))
 
 
 def _lists_of_names(catalog: Catalog) -> Iterator[tuple[Path, str, tuple[str, ...]]]:

@@ -103,7 +103,10 @@ def plain_key(text: str) -> str:
     Raises:
         FieldError: It would not be text to every reader of YAML.
     """
-    value = plain(text)
+    try:
+        value = plain(text)
+    except FieldError as error:
+        raise FieldError(error.message, f'text as a key: "{text}" in quotes') from None
     if not isinstance(value, str):
         raise FieldError(
             f"the key {text} is no text to a reader of YAML" if text else "a key is missing",

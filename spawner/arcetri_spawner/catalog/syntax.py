@@ -10,6 +10,9 @@ import yaml
 from arcetri_spawner.catalog.findings import Finding
 
 _TAB_INDENT = re.compile(r" *\t[ \t]*(?=[^\s#])")
+_AFTER_NO_COLON = ("mapping values are not allowed", "did not find expected key")
+_KEY = re.compile(r"[^\s:#][^:#]*:(\s|$)")
+_NO_KEY = re.compile(r"[^\s:#\-\[\]{}&*!|>'\"%@`][^:#]*")
 _PROBLEMS = (
     (
         "mapping values are not allowed",
@@ -90,7 +93,32 @@ def explain_syntax(error: yaml.YAMLError, text: str, file: str) -> list[Finding]
     if tabs:
         return tabs
     problem = str(getattr(error, "problem", "") or "it cannot be read")
+    if any(part in problem for part in _AFTER_NO_COLON):
+        before = _without_colon(near, line)
+        if before is not None:
+            return [_no_key(file, *before)]
     for part, message, allowed in _PROBLEMS:
         if part in problem:
             return [Finding(file, line, column, "error", "", message, allowed)]
     return [Finding(file, line, column, "error", "", f"this is not YAML: {problem}")]
+
+
+def _without_colon(near: list[tuple[int, str]], line: int) -> tuple[int, str] | None:
+    """Return the line above ``line`` that reads like its sister but has no colon."""
+    lines = dict(near)
+    written, above = lines.get(line, ""), lines.get(line - 1, "")
+    indent = len(written) - len(written.lstrip(" "))
+    beside = len(above) - len(above.lstrip(" ")) == indent
+    if beside and _NO_KEY.fullmatch(above.split(" #")[0].strip()) and _KEY.match(written.strip()):
+        return line - 1, above
+    return None
+
+
+def _no_key(file: str, line: int, written: str) -> Finding:
+    text = written.split(" #")[0].strip()
+    column = len(written) - len(written.lstrip(" ")) + 1
+    key, _, value = text.partition(" ")
+    meant = f"{key}: {value.strip()}" if value else f"{key}:"
+    return Finding(
+        file, line, column, "error", "", "there is no colon after the key", "KEY: VALUE", meant
+    )

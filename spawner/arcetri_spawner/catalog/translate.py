@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from arcetri_spawner.catalog.findings import Finding, Path
 from arcetri_spawner.catalog.models import Catalog
 from arcetri_spawner.catalog.patterns import PATTERNS
-from arcetri_spawner.catalog.problems import FieldError, kind_of, nearest
+from arcetri_spawner.catalog.problems import FieldError, kind_of, nearest, quoted
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -123,11 +123,33 @@ def _wrong_kind(wanted: str, value: object, path: Path, document: Document) -> t
             suggestion = "[" + ", ".join(list(value)[:5]) + "]"
     elif wanted == "text" and value is not None and not isinstance(value, dict | tuple):
         suggestion = f'"{document.written(path)}"'
-    message = "has no value" if value is None else f"must be {wanted}, not {kind_of(value)}"
+    said = kind_of(value)
+    if isinstance(value, str) and wanted not in ("a list", "a mapping"):
+        said = f"the text {quoted(value)}"
+    message = "has no value" if value is None else f"must be {wanted}, not {said}"
     if wanted == "a whole number" and isinstance(value, float):
         message = f"must be a whole number, not {document.written(path)}"
         suggestion = str(int(value)) if value.is_integer() else ""
+    if wanted in ("a whole number", "a number"):
+        return message, wanted + _bounds_at(path), suggestion[:200]
     return message, allowed if value is None or allowed != wanted else "", suggestion[:200]
+
+
+def _bounds_at(path: Path) -> str:
+    """Return the bounds of a number's field in words, or an empty text."""
+    model = _model_at(path[:-1])
+    field = model.model_fields.get(str(path[-1])) if model and path else None
+    bounds = {
+        name: getattr(one, name)
+        for one in (field.metadata if field else ())
+        for name in ("ge", "le")
+        if hasattr(one, name)
+    }
+    return "".join(
+        f" {words} {bounds[name]}"
+        for name, words in (("ge", "from"), ("le", "to"))
+        if name in bounds
+    )
 
 
 def _keys_at(path: Path) -> frozenset[str]:

@@ -1,7 +1,18 @@
 """Who may have what: pure functions over catalog, identity, inventory, live sessions and time."""
 
+from arcetri_spawner.policy.anybody import startable_by_anybody
 from arcetri_spawner.policy.decide import authorize, offers, waiting_reason
 from arcetri_spawner.policy.explain import explain
 from arcetri_spawner.policy.options import OPTION_KEYS, parse_options
+from arcetri_spawner.policy.situation import refusal_of_stranger
 
-__all__ = ["OPTION_KEYS", "authorize", "explain", "offers", "parse_options", "waiting_reason"]
+__all__ = [
+    "OPTION_KEYS",
+    "authorize",
+    "explain",
+    "offers",
+    "parse_options",
+    "refusal_of_stranger",
+    "startable_by_anybody",
+    "waiting_reason",
+]

@@ -67,7 +67,7 @@ def _not_offered(situation: Situation) -> Iterator[NotOffered]:
     for flavor in situation.catalog.flavors:
         if flavor in situation.offered:
             continue
-        if not situation.allowed and flavor in situation.index.everyone and situation.refusals:
+        if situation.stranger is not None and flavor in situation.index.everyone:
             yield NotOffered(flavor, situation.refusals[0])
             continue
         grantors = [group for group, entry in groups.items() if flavor in entry.flavors]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from arcetri_spawner.catalog.models import GroupFlavor
 from arcetri_spawner.groups import GroupPath
 from arcetri_spawner.policy import reasons
-from arcetri_spawner.policy.index import maintenance_end
+from arcetri_spawner.policy.index import is_maintained, maintenance_end
 from arcetri_spawner.policy.model import FlavorInventory, LiveSession, Reason
 
 if TYPE_CHECKING:
@@ -179,10 +179,7 @@ class FlavorCase:
     @cached_property
     def _is_maintained(self) -> bool:
         maintenance = self.entry.maintenance if self.entry else None
-        if maintenance is None:
-            return False
-        end = maintenance_end(self._situation.catalog, maintenance)
-        return end is None or self._situation.now < end
+        return is_maintained(self._situation.catalog, maintenance, self._situation.now)
 
     @cached_property
     def _capacity(self) -> int:

@@ -68,6 +68,14 @@ def _build(catalog: Catalog) -> CatalogIndex:
     )
 
 
+def is_maintained(catalog: Catalog, maintenance: Maintenance | None, now: datetime) -> bool:
+    """Whether a flavour with this entry is under maintenance."""
+    if maintenance is None:
+        return False
+    end = maintenance_end(catalog, maintenance)
+    return end is None or now < end
+
+
 def maintenance_end(catalog: Catalog, maintenance: Maintenance) -> datetime | None:
     """When the maintenance ends, in the site's time zone; None when it is open-ended."""
     until = maintenance.until

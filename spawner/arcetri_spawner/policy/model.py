@@ -17,6 +17,7 @@ class Standing(StrEnum):
 
     ADMITTED = "admitted"
     NOT_ADMITTED = "not_admitted"
+    NEVER_LOGGED_IN = "never_logged_in"
     """Suspended, deleted, or the refresh was refused."""
     UNKNOWN = "unknown"
     """The provider gave no answer: running work goes on, nothing new starts."""
@@ -91,6 +92,9 @@ class Reason:
     kind: ReasonKind
     sentence: str
     remedy: str = ""
+    """All that would help: another flavour, what the person does, what an admin edits."""
+    own: str = ""
+    """Of the remedy, what the person does without choosing another flavour; may be empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +136,8 @@ class Offer:
     share: Fraction
     simulated: bool
     total: int
+    free: int
+    """How many nobody holds."""
     startable: int
     """How many more of this offer would start now, for this person."""
     groups: tuple[GroupOffer, ...]

@@ -7,7 +7,7 @@ profiles.yaml, or the alternative that would start now.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -28,6 +28,7 @@ from arcetri_spawner.policy.wording import (
 
 REFUSAL_CODES: Final = (
     "invalid_options",
+    "never_logged_in",
     "not_admitted",
     "identity_unknown",
     "account_name_unsafe",
@@ -58,10 +59,22 @@ WAITING_CODES: Final = ("busy_quota", "capacity_unknown", "capacity_none", "busy
 
 ALL_CODES: Final = (*REFUSAL_CODES, *WAITING_CODES)
 
+STATUSES: Final[Mapping[str, int]] = {
+    **dict.fromkeys(REFUSAL_CODES, Denied.status),
+    # The request itself is at fault, whoever sends it.
+    "invalid_options": 400,
+    # Nobody is refused for good: the same request may do in a minute.
+    "identity_unknown": 503,
+    **dict.fromkeys(WAITING_CODES, Busy.status),
+}
+"""The HTTP status that goes with each code."""
+
 
 def denied(reason: Reason) -> Denied:
     """Return the exception that refuses for this reason."""
-    return Denied(reason.sentence, code=reason.code, remedy=reason.remedy)
+    return Denied(
+        reason.sentence, code=reason.code, remedy=reason.remedy, status=STATUSES[reason.code]
+    )
 
 
 def busy(reason: Reason) -> Busy:
@@ -82,13 +95,26 @@ def invalid_options(problem: str) -> Reason:
     )
 
 
+# These two speak of the person by name: whoever asks may be an admin or a service.
+
+
+def never_logged_in(name: str) -> Reason:
+    """Somebody for whom a session is asked has never logged in."""
+    return _refuse(
+        "never_logged_in",
+        f'"{shown(name)}" has never logged in here, so IAM cannot be asked what they may use.',
+        "Have them log in through IAM once; after that a session can be started for them.",
+    )
+
+
 def not_admitted(name: str) -> Reason:
     """The identity provider refuses this person."""
     return _refuse(
         "not_admitted",
-        "IAM no longer admits you: the account is suspended or deleted, or the login withdrawn.",
-        "Log out and log in again. If IAM refuses that too, the account behind"
-        f' "{shown(name)}" has to be restored in IAM first.',
+        f'IAM no longer admits "{shown(name)}": the account is suspended or deleted, or its login'
+        " was withdrawn.",
+        f'Log out, and log in again as "{shown(name)}". If IAM refuses that too, the account has'
+        " to be restored in IAM first.",
     )
 
 
@@ -139,7 +165,7 @@ def not_allowed(
     return _refuse(
         "not_allowed",
         has,
-        f"Join {target} in IAM, then start again; or an admin lists a group of yours"
+        f"Join {target} in IAM, then try again; or an admin lists a group of yours"
         " under groups or site.members in profiles.yaml.",
     )
 
@@ -166,21 +192,24 @@ def already_running(server_name: str) -> Reason:
 
 def session_limit(held: Sequence[LiveSession], limit: int) -> Reason:
     """The person holds as many sessions as a user may."""
+    own = f"Stop one of them first: {named(held)}."
     return _refuse(
         "session_limit",
         f"You hold {len(held)} of the {limit} {plural(limit, 'session')} that a user may hold.",
-        f"Stop one of them first: {named(held)}. The limit is limits.sessions in profiles.yaml.",
+        f"{own} The limit is limits.sessions in profiles.yaml.",
+        own,
     )
 
 
 def request_limit(asked: Sequence[LiveSession], limit: int) -> Reason:
     """The person asked for as many sessions as a user may."""
+    own = f"Stop or cancel one of them first: {named(asked)}."
     return _refuse(
         "request_limit",
         f"You have {len(asked)} of the {limit} {plural(limit, 'request')} that a user may have"
         " waiting or running.",
-        f"Stop or cancel one of them first: {named(asked)}."
-        " The limit is limits.requests in profiles.yaml.",
+        f"{own} The limit is limits.requests in profiles.yaml.",
+        own,
     )
 
 
@@ -231,15 +260,16 @@ def maintenance(
     """
     when = f" until {moment_text(until)}" if until else ""
     why = f": {shown(message, 200)}" if message else ""
+    later = f"Start it after {moment_text(until)}" if until else ""
     after = (
-        f"Start it after {moment_text(until)}"
-        if until
-        else f"It returns when maintenance is removed from flavors.{shown(flavor)} in profiles.yaml"
+        later
+        or f"It returns when maintenance is removed from flavors.{shown(flavor)} in profiles.yaml"
     )
     return _refuse(
         "maintenance",
         f"{shown(title)} is under maintenance{when}{why.removesuffix('.')}.",
         or_alternative(after, alternative),
+        later and f"{later}.",
     )
 
 
@@ -250,6 +280,7 @@ def no_environment(flavor: str, title: str) -> Reason:
         f"No environment here runs on {shown(title)}.",
         f"In profiles.yaml list {shown(flavor)} in the flavors of an environment that is installed"
         " here.",
+        "",
     )
 
 
@@ -259,6 +290,7 @@ def no_size(flavor: str, title: str) -> Reason:
         "no_size",
         f"No size goes with {shown(title)}.",
         f"In profiles.yaml list {shown(flavor)} in the flavors of a size.",
+        "",
     )
 
 
@@ -300,12 +332,14 @@ def flavor_limit(
     flavor: str, title: str, group: GroupPath, held: Sequence[LiveSession], limit: int
 ) -> Reason:
     """The person holds as many of the flavour as the group allows one user."""
+    own = f"Stop one of them first: {named(held)}."
     return _refuse(
         "flavor_limit",
         f"You hold {len(held)} of the {limit} {plural(limit, 'session')} with {shown(title)}"
         f" that {group_name(group)} allows a user.",
-        f"Stop one of them first: {named(held)}. The limit is groups.{shown(group, 128)}"
-        f".flavors.{shown(flavor)}.limit in profiles.yaml.",
+        f"{own} The limit is groups.{shown(group, 128)}.flavors.{shown(flavor)}.limit in"
+        " profiles.yaml.",
+        own,
     )
 
 
@@ -371,11 +405,13 @@ def busy_quota(
                 " above 0 in profiles.yaml",
                 alternative,
             ),
+            "",
         )
     return _wait(
         "busy_quota",
         f"{group_name(group)} uses {used} of its {quota} {shown(title)}.",
-        or_alternative("It starts when a session of the group ends", alternative),
+        or_alternative("Try again when a session of the group ends", alternative),
+        "Try again when a session of the group ends.",
     )
 
 
@@ -386,6 +422,7 @@ def capacity_unknown(title: str, alternative: str | None) -> Reason:
         f"It is not known now whether {shown(title)} is free: what runs the sessions does not"
         " answer.",
         or_alternative("Sessions that run go on; start again in a few minutes", alternative),
+        "Sessions that run go on; start again in a few minutes.",
     )
 
 
@@ -395,10 +432,11 @@ def capacity_none(flavor: str, title: str, alternative: str | None) -> Reason:
         "capacity_none",
         f"There is no {shown(title)} here now.",
         or_alternative(
-            "It starts when one is connected; without one, an admin can simulate it with"
+            "Try again when one is connected; without one, an admin can simulate it with"
             f" local.simulate.{shown(flavor)} in profiles.yaml",
             alternative,
         ),
+        "Try again when one is connected.",
     )
 
 
@@ -408,13 +446,14 @@ def busy_capacity(title: str, total: int, alternative: str | None) -> Reason:
     return _wait(
         "busy_capacity",
         f"{what} in use.",
-        or_alternative("It starts when a session that holds one ends", alternative),
+        or_alternative("Try again when a session that holds one ends", alternative),
+        "Try again when a session that holds one ends.",
     )
 
 
-def _refuse(code: str, sentence: str, remedy: str) -> Reason:
-    return Reason(code, ReasonKind.REFUSE, sentence, remedy)
+def _refuse(code: str, sentence: str, remedy: str, own: str | None = None) -> Reason:
+    return Reason(code, ReasonKind.REFUSE, sentence, remedy, remedy if own is None else own)
 
 
-def _wait(code: str, sentence: str, remedy: str) -> Reason:
-    return Reason(code, ReasonKind.WAIT, sentence, remedy)
+def _wait(code: str, sentence: str, remedy: str, own: str) -> Reason:
+    return Reason(code, ReasonKind.WAIT, sentence, remedy, own)

@@ -6,7 +6,7 @@ it (``FlavorCase``), so that they cannot disagree.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from functools import cached_property
 from uuid import UUID
@@ -53,7 +53,7 @@ class Situation:
         self.inventory = inventory
         self.now = now
         self.server_name = server_name
-        self.allowed = granted or not self.index.allowed.isdisjoint(identity.groups)
+        self.stranger = None if granted else refusal_of_stranger(catalog, identity.groups)
         order = self.index.group_order
         self.groups: tuple[GroupPath, ...] = tuple(
             sorted(identity.groups & order.keys(), key=order.__getitem__)
@@ -75,7 +75,7 @@ class Situation:
     @cached_property
     def offered(self) -> dict[str, list[GroupPath]]:
         """Flavours with those of the person's groups that grant them, in the catalog's order."""
-        if not self.allowed:
+        if self.stranger is not None:
             return {}
         grantors: dict[str, list[GroupPath]] = {}
         for group in self.groups:
@@ -110,16 +110,16 @@ class Situation:
         """What refuses every start of this server; the first is the one to raise."""
         identity = self.identity
         match identity.standing:
+            case Standing.NEVER_LOGGED_IN:
+                return (reasons.never_logged_in(identity.name),)
             case Standing.NOT_ADMITTED:
                 return (reasons.not_admitted(identity.name),)
             case Standing.UNKNOWN:
                 return (reasons.identity_unknown(),)
         if not is_account_name(identity.name):
             return (reasons.account_name_unsafe(identity.name),)
-        site = self.catalog.site
-        if not self.allowed:
-            others = self.catalog.groups.keys() - set(site.members)
-            return (reasons.not_allowed(site.name, identity.groups, site.members, others),)
+        if self.stranger is not None:
+            return (self.stranger,)
         if not is_server_name(self.server_name):
             return (reasons.server_name_invalid(self.server_name),)
         limits = self.catalog.limits
@@ -135,6 +135,18 @@ class Situation:
         limits = self.catalog.limits
         held = sum(not session.waiting for session in self.mine)
         return min(limits.sessions - held, limits.requests - len(self.mine))
+
+
+def refusal_of_stranger(catalog: Catalog, groups: Collection[GroupPath]) -> Reason | None:
+    """Why somebody with these groups is not allowed in at all; None when they are.
+
+    A login asks the same as a start.
+    """
+    if not index_of(catalog).allowed.isdisjoint(groups):
+        return None
+    site = catalog.site
+    others = catalog.groups.keys() - set(site.members)
+    return reasons.not_allowed(site.name, groups, site.members, others)
 
 
 def counting_refusals(

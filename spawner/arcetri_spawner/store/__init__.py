@@ -9,9 +9,10 @@ from arcetri_spawner.store.records import (
     RequestState,
     SessionRecord,
 )
-from arcetri_spawner.store.store import Store
+from arcetri_spawner.store.store import PRUNE_BATCH, Store
 
 __all__ = [
+    "PRUNE_BATCH",
     "Account",
     "Ended",
     "PosixIds",

@@ -18,7 +18,9 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.orm import Session
 
 from arcetri_spawner.errors import StoreError
-from arcetri_spawner.store.failures import store_error
+from arcetri_spawner.store.alone import KEEPALIVE, hold_lock
+from arcetri_spawner.store.failures import sqlite_error, store_error
+from arcetri_spawner.store.room import keep_room
 
 T = TypeVar("T")
 
@@ -32,13 +34,17 @@ _READ_ONLY: Final = "arcetri_read_only"
 class Database:
     """An engine whose transactions are either reading or alone in writing."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, alone: bool = False) -> None:
         """Make the engine; nothing is connected yet.
+
+        Args:
+            url: As for ``Store.open``.
+            alone: Work with a PostgreSQL only while no other such engine does; see ``alone``.
 
         Raises:
             StoreError: The URL is none, or names a database that is not supported.
         """
-        self.engine = _engine(_parse(url))
+        self.engine = _engine(_parse(url), alone)
 
     def read(self, work: Callable[[Session], T]) -> T:
         """Run ``work`` in a transaction that writes nothing, and return what it returns."""
@@ -54,6 +60,20 @@ class Database:
             StoreError: The database could not be asked; nothing was written.
         """
         return self._run(work, read_only=False)
+
+    def keep_room(self) -> None:
+        """Make sure that small writes go on where the disk is full; see ``room``.
+
+        Raises:
+            StorageFull: It is full already.
+            StoreError: The database cannot be used.
+        """
+        try:
+            keep_room(self.engine)
+        except sqlite3.Error as error:
+            raise sqlite_error(error) from error
+        except DBAPIError as error:
+            raise store_error(error) from error
 
     def close(self) -> None:
         """Close all connections."""
@@ -99,23 +119,23 @@ def _bad_url() -> StoreError:
     )
 
 
-def _engine(url: URL) -> Engine:
+def _engine(url: URL, alone: bool) -> Engine:
     if url.get_backend_name() == "sqlite":
         engine = create_engine(url, hide_parameters=True, connect_args={"timeout": _BUSY_SECONDS})
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     try:
-        return create_engine(
+        engine = create_engine(
             url,
             hide_parameters=True,
             pool_pre_ping=True,
             pool_size=1,
-            max_overflow=1,
+            max_overflow=0 if alone else 1,
             connect_args={
                 "connect_timeout": 5,
                 "tcp_user_timeout": 15_000,
-                "options": f"-c lock_timeout={_BUSY_SECONDS}s -c statement_timeout=30s",
+                "options": f"-c lock_timeout={_BUSY_SECONDS}s -c statement_timeout=30s {KEEPALIVE}",
             },
         )
     except ModuleNotFoundError:
@@ -124,6 +144,9 @@ def _engine(url: URL) -> Engine:
             code="store_url_invalid",
             remedy="Install arcetri with the extra postgresql.",
         ) from None
+    if alone:
+        hold_lock(engine)
+    return engine
 
 
 def _prepare_sqlite(connection: Any, record: object) -> None:

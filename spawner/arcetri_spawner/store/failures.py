@@ -70,7 +70,7 @@ def store_error(error: DBAPIError) -> StoreError:
             remedy="Reload the page and choose again.",
         )
     if isinstance(origin, sqlite3.Error):
-        return _sqlite_error(origin)
+        return sqlite_error(origin)
     state = getattr(origin, "sqlstate", None)
     if state == "53100":
         return _copy(_FULL)
@@ -91,7 +91,8 @@ def store_error(error: DBAPIError) -> StoreError:
     )
 
 
-def _sqlite_error(origin: sqlite3.Error) -> StoreError:
+def sqlite_error(origin: sqlite3.Error) -> StoreError:
+    """Return what to raise instead of SQLite's own error."""
     extended = getattr(origin, "sqlite_errorcode", 0)
     primary = extended & 0xFF
     if primary == sqlite3.SQLITE_FULL or getattr(origin, "errno", None) == errno.ENOSPC:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, get_args
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import delete, exists, select
 from sqlalchemy.orm import Session
 
 from arcetri_spawner.errors import Conflict
@@ -17,7 +17,13 @@ from arcetri_spawner.policy.model import Grant, LiveSession
 from arcetri_spawner.policy.situation import counting_refusals
 from arcetri_spawner.store import grants
 from arcetri_spawner.store.records import Ended, RequestRow, RequestState, SessionRecord
-from arcetri_spawner.store.tables import AccountTable, ChoiceTable, RequestTable, SessionTable
+from arcetri_spawner.store.tables import (
+    AccountTable,
+    ChoiceTable,
+    LeaseTable,
+    RequestTable,
+    SessionTable,
+)
 
 _STATES: frozenset[str] = frozenset(get_args(RequestState))
 
@@ -79,6 +85,13 @@ def mark(
     if state == "ended":
         row.ended_at = now
     return True
+
+
+def announce(db: Session, request_id: UUID, reason: str, message: str) -> None:
+    """Write beforehand how a live request is about to end; empty words take that back."""
+    row = db.get(RequestTable, request_id)
+    if row is not None and row.state != "ended":
+        row.reason, row.message = reason[:64], message
 
 
 def save_session(db: Session, record: SessionRecord) -> None:
@@ -176,6 +189,23 @@ def last_ended(db: Session, account_id: str, server_name: str) -> Ended | None:
         .limit(1)
     ).first()
     return Ended(row.reason, row.message, row.ended_at) if row and row.ended_at else None
+
+
+def prune_ended(db: Session, before: datetime, limit: int) -> int:
+    """Forget requests that ended before a moment, the oldest first; return how many they were."""
+    old = (
+        db.scalars(
+            select(RequestTable.id)
+            .where(RequestTable.state == "ended", RequestTable.ended_at < before)
+            # What still holds a device is recovery's, however long it has ended.
+            .where(~exists().where(LeaseTable.request_id == RequestTable.id))
+            .order_by(RequestTable.ended_at)
+            .limit(limit)
+        )
+    ).all()
+    db.execute(delete(SessionTable).where(SessionTable.id.in_(old)))
+    db.execute(delete(RequestTable).where(RequestTable.id.in_(old)))
+    return len(old)
 
 
 def remember_choice(db: Session, account_id: str, choice: Mapping[str, Any], now: datetime) -> None:

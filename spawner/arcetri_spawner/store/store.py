@@ -8,16 +8,19 @@ named by the ids it writes, so that doing it again changes nothing.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
-from typing import Any, TypeVar
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
+import structlog
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from arcetri_spawner.backends.base import Device
-from arcetri_spawner.errors import StoreError
+from arcetri_spawner.errors import AnotherHub, StoreError
 from arcetri_spawner.groups import GroupPath
 from arcetri_spawner.policy.model import Grant, LiveSession
 from arcetri_spawner.store import accounts, leases, requests
@@ -33,7 +36,13 @@ from arcetri_spawner.store.records import (
     SessionRecord,
 )
 
+log = structlog.get_logger(__name__)
+
 T = TypeVar("T")
+
+PRUNE_BATCH: Final = 500
+_WAIT_SECONDS: Final = 1.0
+"""Between two looks whether the other hub has ended."""
 
 
 def _utc_now() -> datetime:
@@ -52,28 +61,57 @@ class Store:
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="arcetri-store")
 
     @classmethod
-    def open(cls, url: str, *, clock: Callable[[], datetime] = _utc_now) -> Store:
+    def open(
+        cls, url: str, *, alone: bool = False, clock: Callable[[], datetime] = _utc_now
+    ) -> Store:
         """Connect, and bring the tables up to this version.
 
         Args:
             url: ``sqlite:////path/to/file`` or ``postgresql://user@host/database``.
+            alone: For a hub: wait, for ever if need be, until no other one works with a
+                PostgreSQL. A store that was opened so may raise ``AnotherHub`` from then on.
             clock: Gives the moments that are written, aware.
 
         Raises:
             StoreError: The database cannot be reached or used; the remedy says what to do.
         """
-        store = cls(Database(url), clock)
-        try:
-            store._worker.submit(migrate, store._database).result()
-        except BaseException:
-            store.close()
-            raise
-        return store
+        store = cls(Database(url, alone=alone), clock)
+        waits = False
+        while True:
+            try:
+                store._worker.submit(migrate, store._database).result()
+            except AnotherHub:
+                if not waits:
+                    log.warning("another hub works with this database: waiting until it ends")
+                waits = True
+                time.sleep(_WAIT_SECONDS)
+            except BaseException:
+                store.close()
+                raise
+            else:
+                return store
 
     def close(self) -> None:
         """Finish what is under way, and close the connections; a second call does nothing."""
         self._worker.shutdown(wait=True)
         self._database.close()
+
+    async def ping(self) -> None:
+        """Ask the database for nothing, to learn whether it answers.
+
+        Raises:
+            AnotherHub: This hub lost the database to another one.
+            StoreError: It does not.
+        """
+        await self._read(lambda db: db.execute(text("SELECT 1")))
+
+    async def keep_room(self) -> None:
+        """Make sure that small writes go on where the disk is full; cheap when there is room.
+
+        Raises:
+            StorageFull: It is full already.
+        """
+        await self._run(self._database.keep_room)
 
     # Accounts
 
@@ -169,6 +207,24 @@ class Store:
             lambda db: requests.mark(db, request_id, state, reason, message, now)
         )
 
+    async def announce(self, request_id: UUID, reason: str, message: str) -> None:
+        """Write beforehand how a live request is about to end; empty words take that back."""
+        await self._write(lambda db: requests.announce(db, request_id, reason, message))
+
+    async def started(self, request_id: UUID, account_id: str, choice: Mapping[str, Any]) -> bool:
+        """Move a request on to ``running`` and keep its choice for the next time, in one write.
+
+        Returns:
+            False when it had ended already or does not exist; the choice is kept all the same.
+        """
+        now = self._clock()
+
+        def work(db: Session) -> bool:
+            requests.remember_choice(db, account_id, choice, now)
+            return requests.mark(db, request_id, "running", "", "", now)
+
+        return await self._write(work)
+
     async def save_session(self, record: SessionRecord) -> None:
         """Write what is known of a session's process, or replace it."""
         await self._write(lambda db: requests.save_session(db, record))
@@ -189,10 +245,20 @@ class Store:
         """Return how the last session of a server ended, or None when it never had one."""
         return await self._read(lambda db: requests.last_ended(db, account_id, server_name))
 
-    async def remember_choice(self, account_id: str, choice: Mapping[str, Any]) -> None:
-        """Keep what a person chose, for the next time."""
-        now = self._clock()
-        await self._write(lambda db: requests.remember_choice(db, account_id, choice, now))
+    async def prune_ended(self, keep: timedelta, *, limit: int = PRUNE_BATCH) -> int:
+        """Forget requests that ended longer ago than ``keep``, and their sessions.
+
+        What was used is the ledger's to remember, and who has which numeric id stays for ever.
+
+        Args:
+            keep: How long an ended request is kept.
+            limit: How many are forgotten in one transaction: a start must not wait for long.
+
+        Returns:
+            How many were forgotten; ``limit`` when there may be more.
+        """
+        before = self._clock() - keep
+        return await self._write(lambda db: requests.prune_ended(db, before, limit))
 
     async def last_choice(self, account_id: str) -> dict[str, Any]:
         """Return what a person chose last; empty when nothing yet."""

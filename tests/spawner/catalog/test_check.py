@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from datetime import timedelta
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
-from arcetri_spawner.catalog import check, load
+from arcetri_spawner.catalog import check, load, parse
 from arcetri_spawner.errors import CatalogError
 from tests.support.catalogs import DEMO, SHIPPED, checked, edited, line_of, lines
 
@@ -22,11 +23,16 @@ ERRORS = [
     ("  idle: 1h ", "  idle: 1 hour", 'defaults.idle: "1 hour" is not a duration; allowed: a d'),
     ("  idle: 1h ", "  idle: 1 hour", "; did you mean 1h"),
     ("quota: 2, l", "quota: -1, l", "t4.quota: -1 is out of range; allowed: at least 0"),
-    ("quota: 2, l", "quota: two, l", "t4.quota: must be a whole number, not text"),
-    ("quota: 2, l", "quota: 2.0, l", "must be a whole number, not 2.0; did you mean 2"),
+    ("quota: 2, l", "quota: two, l", 't4.quota: must be a whole number, not the text "two"'),
+    ("quota: 2, l", "quota: two, l", "; allowed: a whole number from 0 to 100000"),
+    ("quota: 2, l", "quota: 2.0, l", "must be a whole number, not 2.0; allowed: a whole number"),
+    ("quota: 2, l", "quota: 2.0, l", "; did you mean 2"),
     ("quota: 2, l", "quota: 0, l", "t4.quota: is 0 with nothing to borrow"),
     ("quota: 2, l", "borrow: 1, l", "t4.borrow: is there without a quota"),
-    ("share: 1/7", "share: 1/11", "a100-1g.share: must be a whole number of 1/10080"),
+    ("share: 1/7", "share: 1/11", 'a100-1g.share: "1/11" cannot be counted exactly: it is no w'),
+    ("share: 1/7", "share: 8/7", 'a100-1g.share: "8/7" is out of range; allowed: a fraction su'),
+    ("share: 1/7", "share: 0.142857", "a100-1g.share: 0.142857 cannot be counted exactly"),
+    ("share: 1/7", "share: 0.142857", "; did you mean 1/7"),
     ("share: 1/7", "share: 1", "nvidia.com/mig-1g.5gb is a slice, and never the whole of a dev"),
     ("share: 1/7", "share: 1", "; allowed: at most 1/4; did you mean 1/7"),
     ("type: fpga", "type: fpag", "flavors.v70.type: fpag is none of the choices"),
@@ -77,6 +83,16 @@ WARNINGS = [
     ("groups:\n  /arc", "groups:\n  /x: {}\n  /arc", "groups./x: grants nothing"),
     ("flavors: [t4, a100-1g]", "flavors: []", "environments.ml: no flavour can run it"),
     ("[/arcetri/cms/leads]", "[/cms/leads]", "leads[0]: nobody can be this lead"),
+    ("[/arcetri/cms/leads]", "[/arcetri/cmss/leads]", "; did you mean /arcetri/cms/leads"),
+    ("[/arcetri/cms/leads]", "[/arcetri/admims]", "; did you mean /arcetri/admins"),
+    (
+        "[/arcetri/cms/leads]",
+        "[/arcetri/cns]",
+        "as /arcetri/cms/leads; did you mean /arcetri/cms/leads",
+    ),
+    ('path: "home/{username}"', "path: home", "volumes.home.path: is one folder, in which every"),
+    ('path: "home/{username}"', "path: home", "; did you mean home/{username}"),
+    ("v70: {quota: 1}", "v70: {quota: 2}", "v70.quota: is more than the 1 that local.simulate"),
     ("mount: /data/cms", "mount: /data/virgo", "mounted over volume cms, which is at the same pl"),
     ("mount: /data/cms", "mount: /data/virgo/x", "mounted over a part of volume virgo"),
     (
@@ -206,3 +222,62 @@ def test_the_digest_is_of_the_bytes() -> None:
     assert other is not None
     assert one.catalog == other.catalog
     assert one.digest != other.digest
+
+
+def test_an_interpreter_that_is_not_on_this_machine_is_a_warning(tmp_path: Path) -> None:
+    path = tmp_path / "profiles.yaml"
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").symlink_to(sys.executable)
+    for local, warned in (
+        ("/nowhere/python", True),
+        (str(path), True),
+        (sys.executable, False),
+        (str(tmp_path), False),
+    ):
+        path.write_text(
+            edited(("    local: default\n    flavors", f"    local: {local}\n    flavors"))
+        )
+
+        found = [finding.field for finding in check(path).warnings]
+
+        assert found == (["environments.ml.local"] if warned else []), local
+    # Bytes alone are of no machine.
+    assert not parse(path.read_bytes().replace(b"local: /", b"local: /no"), "p.yaml").warnings
+
+
+def test_a_key_that_is_no_name_is_one_mistake() -> None:
+    text = edited(("  a100-1g:\n    title", "  A100 1g:\n    title"))
+
+    assert [(one.line, one.field) for one in checked(text).findings] == [
+        (line_of(text, "A100 1g:"), "flavors.A100 1g")
+    ]
+    other = lines(edited(("  a100-1g:\n    title", "  A100 1g:\n    title"), ("[cpu]", "[cpv]")))
+    assert any("did you mean cpu" in one and "A100" not in one for one in other), other
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "meant"),
+    [
+        ("    title: NVIDIA T4\n", "    title NVIDIA T4\n", "title: NVIDIA T4"),
+        ("  idle: 1h ", "  idle 1h ", "idle: 1h"),
+        ("    resource: amd.com/v70\n  cpu:\n", "    resource\n  cpu:\n", ""),
+    ],
+)
+def test_a_missing_colon_is_told_where_it_is_missing(old: str, new: str, meant: str) -> None:
+    text = edited((old, new))
+    (found,) = checked(text).findings
+
+    if meant:
+        line = new.split("\n")[0]
+        assert (found.line, found.column) == (
+            line_of(text, line),
+            len(line) - len(line.lstrip()) + 1,
+        )
+        assert found.message == "there is no colon after the key"
+    assert found.suggestion == meant
+
+
+def test_an_ambiguous_key_is_only_ever_text() -> None:
+    (found,) = checked(edited(("      v70: {quota: 1}", "      no: {quota: 1}"))).errors
+
+    assert found.allowed == 'text as a key: "no" in quotes'

@@ -73,3 +73,54 @@ def test_what_a_flavour_is_belongs_to_no_group() -> None:
     found = diff(catalog(DEMO), catalog(edited(("memory: 5Gi", "memory: 10Gi"))))
 
     assert render(found) == "platform:\n  flavour a100-1g: memory: 5Gi -> 10Gi\n"
+
+
+MEDIUM = "  medium: {title: Medium, cpu: 2, memory: 4Gi}\n"
+
+
+def test_everyone_loses_a_size_that_goes() -> None:
+    found = changes((MEDIUM, ""))
+
+    assert found["everyone"] == ((), ("size medium on cpu",))
+    assert found["/arcetri/virgo"] == ((), ("size medium on t4", "size medium on v70"))
+
+
+def test_everyone_gains_an_environment_that_opens_to_what_they_have() -> None:
+    gains, loses = changes(("flavors: [t4, a100-1g]", "flavors: [t4, a100-1g, cpu]"))["everyone"]
+
+    assert (gains, loses) == (("environment ml on cpu",), ())
+
+
+def test_a_share_is_told_to_those_who_pay_it() -> None:
+    found = diff(catalog(DEMO), catalog(edited(("share: 1/7", "share: 1/8"))))
+
+    told = {one.who: one.changes for one in found if one.who != "platform"}
+    costs = ("an hour of a100-1g costs 1/8 of a device, not 1/7",)
+    assert told == {"/arcetri/cms": costs, "/arcetri/students": costs}
+
+
+MAINTENANCE = (
+    "    resource: amd.com/v70\n",
+    "    resource: amd.com/v70\n    maintenance: {until: 2030-12-01}\n",
+)
+
+
+def test_maintenance_is_told_to_those_who_cannot_start() -> None:
+    stopped = changes(MAINTENANCE)
+    assert stopped == {"/arcetri/virgo": ((), ("starting v70: maintenance until 2030-12-01",))}
+
+    old = catalog(edited(MAINTENANCE))
+    over = {one.who: one.gains for one in diff(old, catalog(DEMO)) if one.who != "platform"}
+    assert over == {"/arcetri/virgo": ("starting v70: its maintenance is over",)}
+
+    later = catalog(edited((MAINTENANCE[0], MAINTENANCE[1].replace("2030", "2031"))))
+    moved = {one.who: one.changes for one in diff(old, later) if one.who != "platform"}
+    assert moved == {"/arcetri/virgo": ("maintenance of v70 is now until 2031-12-01",)}
+
+
+def test_maintenance_of_what_everyone_has_is_told_to_everyone() -> None:
+    edit = ("    title: No accelerator\n", "    title: No accelerator\n    maintenance: {}\n")
+
+    assert changes(edit)["everyone"][1] == (
+        "starting cpu: maintenance until it is taken out of the catalog",
+    )

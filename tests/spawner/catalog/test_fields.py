@@ -19,8 +19,8 @@ from arcetri_spawner.catalog.problems import FieldError
 from arcetri_spawner.catalog.quantities import (
     parse_bytes,
     parse_cores,
+    parse_device_share,
     parse_duration,
-    parse_share_text,
     show_bytes,
     show_duration,
 )
@@ -106,8 +106,17 @@ def test_good_values_are_read(parser: Parser, written: object, value: object) ->
         (parse_group, "/a//b", "/a/b"),
         (parse_group, "/", ""),
         (parse_group, 3, ""),
-        (parse_share_text, "1e-99999999", ""),
-        (parse_share_text, "9" * 5000 + "/1", ""),
+        (parse_device_share, "1e-99999999", ""),
+        (parse_device_share, "9" * 5000 + "/1", ""),
+        (parse_device_share, "8/7", ""),
+        (parse_device_share, "0/7", ""),
+        (parse_device_share, "1/0", ""),
+        (parse_device_share, -1, ""),
+        (parse_device_share, True, ""),
+        (parse_device_share, "a seventh", ""),
+        (parse_device_share, 0.142857, "1/7"),
+        (parse_device_share, 0.333, "1/3"),
+        (parse_device_share, "1/11", ""),
     ],
 )
 def test_bad_values_say_what_is_allowed_and_what_was_meant(

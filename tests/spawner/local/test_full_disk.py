@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
 from arcetri_spawner.backends.base import Running
-from arcetri_spawner.backends.local import end_instance, procs
+from arcetri_spawner.backends.local import procs
 from arcetri_spawner.errors import StorageFull
-from tests.spawner.local.world import World, launch
+from tests.spawner.local.world import World, launch, recovered
+from tests.support.faults import fill, small_disk
 
 pytestmark = [
     pytest.mark.component,
@@ -24,36 +23,14 @@ pytestmark = [
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", folder], check=True)
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
+    with small_disk(tmp_path / "disk", 40) as folder:
+        yield folder
 
 
 @pytest.fixture
 async def world(disk: Path) -> AsyncIterator[World]:
-    instance = uuid4().hex
-    made = World(disk, instance_id=instance)
-    await made.backend.recover()
-    try:
+    async with recovered(disk) as made:
         yield made
-    finally:
-        await made.close()
-        end_instance(instance, grace=0.0)
-
-
-def fill(disk: Path) -> Path:
-    """Leave not one byte."""
-    path = disk / "ballast"
-    with path.open("wb", buffering=0) as file:
-        for size in (1 << 16, 1 << 12, 1):
-            try:
-                while True:
-                    file.write(b"x" * size)
-            except OSError:
-                continue
-    return path
 
 
 async def test_nothing_new_starts_and_what_runs_ends_in_the_books(world: World, disk: Path) -> None:

@@ -127,7 +127,7 @@ def test_only_acknowledged_records_of_ended_leases_are_dropped(path: Path) -> No
     assert sequence(path) == [(2, "start", "runs"), (5, "end", "late")]
     assert journal.append_end(end_record("runs", "stopped")) is not None
     journal.close()
-    assert Journal(path).last_seq == 6
+    assert Journal(path).append_start(start("next")).seq == 7
 
 
 def test_numbers_never_begin_again(path: Path) -> None:
@@ -172,7 +172,7 @@ def test_a_long_journal_is_shortened_by_itself(path: Path) -> None:
     acknowledge(path, 0)
     for number in range(3):
         journal.append_start(start(str(number)))
-        acknowledge(path, journal.last_seq)
+        acknowledge(path, read_journal(path)[-1].seq)
         journal.append_end(end_record(str(number), "stopped"))
 
     assert len(read_journal(path)) < 6
@@ -203,3 +203,21 @@ def test_a_full_disk_refuses_starts_and_still_takes_ends(
     assert journal.append_end(end_record("one", "stopped")) is not None
     assert sequence(path) == [(1, "start", "one"), (2, "end", "one")]
     journal.close()
+
+
+def test_who_is_told_hears_of_what_is_on_the_disk_and_again_after_a_restart(path: Path) -> None:
+    heard: list[tuple[int, str]] = []
+
+    def told(record: LeaseStarted | LeaseEnded) -> None:
+        assert sequence(path)[-1][0] >= record.seq
+        heard.append((record.seq, record.type))
+
+    first = Journal(path, told=told)
+    first.append_start(start("one"))
+    assert first.append_end(end_record("never started", "lost")) is None
+    first.append_end(end_record("one", "stopped"))
+    first.close()
+    assert heard == [(1, "start"), (2, "end")]
+
+    Journal(path, told=told).close()
+    assert heard == [(1, "start"), (2, "end")] * 2

@@ -17,8 +17,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from arcetri_accounting.contract.journal import LeaseEnded, LeaseStarted
+from arcetri_spawner import killpoints
 from arcetri_spawner.backends.base import Exited, Running, Session, Unknown
-from arcetri_spawner.backends.local import end_instance, killpoints, procs
+from arcetri_spawner.backends.local import end_instance, procs
 from arcetri_spawner.backends.local.procs import Fate
 from tests.spawner.local.world import World
 

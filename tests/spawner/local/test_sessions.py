@@ -16,7 +16,7 @@ from arcetri_spawner.backends.base import Exited, Running, TicketState
 from arcetri_spawner.backends.local import procs
 from arcetri_spawner.backends.local.starting import ServerFailed
 from arcetri_spawner.errors import StartFailed
-from tests.spawner.local.world import World, facts, launch
+from tests.spawner.local.world import World, facts, launch, recovered
 
 GRACE = timedelta(seconds=5)
 
@@ -127,14 +127,10 @@ async def test_an_early_death_is_told_at_once_with_the_last_words(world: World) 
 
 
 async def test_a_silent_server_is_given_up(tmp_path: Path) -> None:
-    world = World(tmp_path, start_timeout=0.5)
-    await world.backend.recover()
-    try:
+    async with recovered(tmp_path, start_timeout=0.5) as world:
         with pytest.raises(StartFailed, match="did not answer within"):
             await world.start(await world.grant(), FAKE_SILENT="1")
         assert processes(world) == 0
-    finally:
-        await world.close()
 
 
 @pytest.mark.parametrize("after", [0.0, 0.001, 0.01, 0.3])

@@ -10,8 +10,10 @@ import pytest
 from arcetri_spawner.backends.local.volumes import (
     Owner,
     VolumeUnsafeError,
-    lay_out,
+    home_of,
+    link,
     make_folder,
+    make_folders,
     segments,
 )
 from arcetri_spawner.policy.model import MountedVolume
@@ -28,66 +30,73 @@ def storage(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def session(tmp_path: Path) -> Path:
-    path = tmp_path / "session"
-    path.mkdir()
-    return path
+def view(tmp_path: Path) -> Path:
+    return tmp_path / "view" / "alice"
 
 
-def show(session: Path, storage: Path, *volumes: MountedVolume) -> tuple[str, ...]:
-    view = lay_out(
-        session,
-        storage,
-        volumes,
-        username="alice",
-        owners={},
-        private={"home"},
-        shared_way=False,
-    )
-    return view.left_out
+def show(view: Path, storage: Path, *volumes: MountedVolume, alone: bool = True) -> None:
+    sources = make_folders(storage, volumes, owners={}, shared_way=False)
+    wanted = {volume.mount: sources[volume.name] for volume in volumes}
+    link(view, wanted, group=None, alone=alone)
 
 
-def test_volumes_appear_where_they_are_mounted(session: Path, storage: Path) -> None:
-    assert show(session, storage, HOME, DATA) == ()
+def test_volumes_appear_where_they_are_mounted(view: Path, storage: Path) -> None:
+    show(view, storage, HOME, DATA)
 
-    home = session / "view/home/alice"
-    assert home.resolve() == storage / "shared/home/alice"
-    assert (session / "view/data/cms").resolve() == storage / "shared/groups/cms"
+    assert (view / "home/alice").resolve() == storage / "shared/home/alice"
+    assert (view / "data/cms").resolve() == storage / "shared/groups/cms"
     assert (storage / "shared/home/alice").stat().st_mode & 0o777 == 0o700
 
 
-def test_a_second_session_finds_what_the_first_left(session: Path, storage: Path) -> None:
-    show(session, storage, HOME)
-    (session / "view/home/alice/paper.tex").write_text("E = mc²")
-    other = session.with_name("other")
-    other.mkdir()
+def test_a_second_session_finds_what_the_first_left(view: Path, storage: Path) -> None:
+    show(view, storage, HOME)
+    (view / "home/alice/paper.tex").write_text("E = mc²")
 
-    show(other, storage, HOME)
+    show(view, storage, HOME)
 
-    assert (other / "view/home/alice/paper.tex").read_text() == "E = mc²"
+    assert (view / "home/alice/paper.tex").read_text() == "E = mc²"
 
 
-def test_the_home_is_the_same_path_in_every_session(session: Path, storage: Path) -> None:
-    view = lay_out(
-        session, storage, [DATA, HOME], username="alice", owners={}, private=(), shared_way=False
-    )
+def test_what_is_not_granted_any_more_stays_while_another_session_has_it(
+    view: Path, storage: Path
+) -> None:
+    show(view, storage, HOME, DATA)
 
-    assert (view.home, view.start) == (storage / "shared/home/alice", "home/alice")
+    show(view, storage, HOME, alone=False)
+    assert (view / "data/cms").is_dir()
 
-
-def test_without_a_home_there_is_one_for_the_session(session: Path, storage: Path) -> None:
-    view = lay_out(
-        session, storage, [DATA], username="alice", owners={}, private=(), shared_way=False
-    )
-
-    assert (view.home, view.start) == (session / "home", "")
+    show(view, storage, HOME)
+    assert not (view / "data").exists()
+    assert (storage / "shared/groups/cms").is_dir()
 
 
-def test_a_volume_inside_another_is_left_out(session: Path, storage: Path) -> None:
+def test_what_somebody_left_in_the_view_is_not_taken_away(view: Path, storage: Path) -> None:
+    show(view, storage, HOME, DATA)
+    (view / "data/notes.txt").write_text("mine")
+
+    show(view, storage, HOME)
+
+    assert (view / "data/notes.txt").read_text() == "mine"
+    assert not (view / "data/cms").exists()
+
+
+def test_a_mount_that_moves_into_or_out_of_another_folder_is_followed(
+    view: Path, storage: Path
+) -> None:
     outer = MountedVolume("all", "All", "/data", "shared", "groups", read_only=True)
+    for volume in (DATA, outer, DATA):
+        show(view, storage, volume)
+        target = storage / volume.claim / volume.path
+        assert (view / volume.mount.lstrip("/")).resolve() == target
+    assert list((storage / "shared/groups/cms").iterdir()) == []
 
-    assert show(session, storage, DATA, outer) == ("/data/cms",)
-    assert not (storage / "shared/groups/cms/cms").exists()
+
+def test_the_home_is_the_one_mounted_there_else_the_first_private_one() -> None:
+    scratch = MountedVolume("scratch", "S", "/scratch/alice", "local", "alice", read_only=False)
+
+    assert home_of([DATA, scratch, HOME], "alice", {"scratch"}) == HOME
+    assert home_of([DATA, scratch], "alice", {"scratch"}) == scratch
+    assert home_of([DATA], "alice", {"data"}) is None
 
 
 @pytest.mark.parametrize("path", ["../x", "a/../../x", "..", "a/\0"])
@@ -98,7 +107,7 @@ def test_a_path_that_leaves_its_claim_is_refused(path: str) -> None:
 
 @pytest.mark.parametrize("planted", ["shared/groups", "shared/groups/cms"])
 def test_a_link_that_a_user_planted_is_not_followed(
-    session: Path, storage: Path, tmp_path: Path, planted: str
+    view: Path, storage: Path, tmp_path: Path, planted: str
 ) -> None:
     target = tmp_path / "secrets"
     target.mkdir()
@@ -107,16 +116,16 @@ def test_a_link_that_a_user_planted_is_not_followed(
     link.symlink_to(target)
 
     with pytest.raises(VolumeUnsafeError, match="is no folder"):
-        show(session, storage, DATA)
+        show(view, storage, DATA)
 
     assert list(target.iterdir()) == []
 
 
-def test_a_file_in_the_way_is_told(session: Path, storage: Path) -> None:
+def test_a_file_in_the_way_is_told(view: Path, storage: Path) -> None:
     (storage / "shared").write_text("not a folder")
 
     with pytest.raises(VolumeUnsafeError, match="shared is no folder"):
-        show(session, storage, HOME)
+        show(view, storage, HOME)
 
 
 def test_an_existing_folder_of_another_account_is_not_taken_over(storage: Path) -> None:
@@ -143,6 +152,9 @@ async def test_a_session_begins_at_home_and_leaves_its_files(world: World) -> No
     said = facts(session)
     home = world.config.storage_dir / "shared/home/alice"
     root = Path(said["env"]["JUPYTERHUB_ROOT_DIR"])
+    assert root == world.config.views_dir / "alice"
+    assert said["env"]["ARCETRI_FOLDER_DATA"] == str(root / "data/cms")
+    assert said["env"]["ARCETRI_FOLDER_HOME"] == str(root / "home/alice")
     assert said["cwd"] == said["env"]["HOME"] == str(home)
     assert same(root / "home/alice", home)
     assert same(root / "data/cms", world.config.storage_dir / "shared/groups/cms")

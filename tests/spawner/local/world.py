@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from urllib.parse import quote
+from uuid import UUID, uuid4
 
 import httpx
 
 from arcetri_accounting.contract.journal import LeaseEnded, LeaseStarted, parse_journal_line
 from arcetri_spawner.backends.base import Launch, Session, Ticket
-from arcetri_spawner.backends.local import LocalBackend, LocalConfig, LocalQueue
+from arcetri_spawner.backends.local import LocalBackend, LocalConfig, LocalQueue, end_instance
 from arcetri_spawner.catalog import CatalogHolder
 from arcetri_spawner.groups import EVERYONE, GroupPath
+from arcetri_spawner.identity import Numbers
 from arcetri_spawner.policy.model import Grant, MountedVolume
 from arcetri_spawner.store import Store
 from tests.support import builders
@@ -72,6 +76,16 @@ def interpreter(folder: Path, python: str = sys.executable, server: Path = FAKE_
     return path
 
 
+class Claims:
+    """What IAM claims of people's numeric ids; nothing, until a test says so."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, Numbers] = {}
+
+    async def numbers(self, username: str) -> Numbers:
+        return self.of.get(username, Numbers())
+
+
 class World:
     """Everything that one hub would hold."""
 
@@ -79,6 +93,7 @@ class World:
         self.folder = folder
         self.state = folder / "state"
         self.state.mkdir(exist_ok=True)
+        self.claims = Claims()
         self.interpreter = interpreter(folder)
         self.config = LocalConfig(
             state_dir=self.state,
@@ -90,7 +105,7 @@ class World:
         self.profiles = folder / "profiles.yaml"
         self.profiles.write_text(catalog or catalog_text(t4=2))
         self.catalogs = CatalogHolder(self.profiles)
-        self.backend = LocalBackend(self.config, self.store, self.catalogs)
+        self.backend = LocalBackend(self.config, self.store, self.catalogs, self.claims)
         self.queue = LocalQueue(self.backend, self.store, self.catalogs)
 
     def edit(self, text: str) -> None:
@@ -139,6 +154,19 @@ class World:
         return (self.config.sessions_dir / str(session_id) / "log").read_text()
 
 
+@asynccontextmanager
+async def recovered(folder: Path, **config: Any) -> AsyncIterator[World]:
+    """A hub that has recovered; whatever still runs at the end is killed."""
+    instance = uuid4().hex
+    world = World(folder, instance_id=instance, **config)
+    try:
+        await world.backend.recover()
+        yield world
+    finally:
+        await world.close()
+        end_instance(instance, grace=0.0)
+
+
 def launch(**env: str) -> Launch:
     """What JupyterHub would ask for."""
     return Launch(
@@ -161,3 +189,10 @@ def facts(session: Session) -> dict[str, Any]:
     """What the fake server says of itself."""
     found: dict[str, Any] = httpx.get(f"{session.url}/user/alice/facts", trust_env=False).json()
     return found
+
+
+def run(session: Session, script: str) -> tuple[int, str]:
+    """The exit status and output of a shell script that the fake server runs in its session."""
+    url = f"{session.url}/user/alice/run?{quote(script)}"
+    done = httpx.get(url, trust_env=False).json()
+    return int(done["code"]), done["out"] + done["err"]

@@ -147,7 +147,11 @@ def test_no_groups_is_not_allowed_even_for_everyones_flavours() -> None:
 
 @pytest.mark.parametrize(
     ("standing", "code"),
-    [(Standing.NOT_ADMITTED, "not_admitted"), (Standing.UNKNOWN, "identity_unknown")],
+    [
+        (Standing.NEVER_LOGGED_IN, "never_logged_in"),
+        (Standing.NOT_ADMITTED, "not_admitted"),
+        (Standing.UNKNOWN, "identity_unknown"),
+    ],
 )
 def test_standing_comes_before_everything(standing: Standing, code: str) -> None:
     assert _denied(identity(CMS, standing=standing), flavor="t4").code == code

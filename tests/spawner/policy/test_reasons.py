@@ -64,6 +64,15 @@ def test_every_code_has_its_builder_and_every_builder_its_code() -> None:
 
 
 @pytest.mark.parametrize("builder", _BUILDERS, ids=lambda builder: builder.__name__)
+def test_every_refusal_has_the_status_of_its_code(builder: Any) -> None:
+    reason = _build(builder)
+    error = (reasons.busy if reason.kind is ReasonKind.WAIT else reasons.denied)(reason)
+    other = {"invalid_options": 400, "identity_unknown": 503}
+    usual = 409 if reason.kind is ReasonKind.WAIT else 403
+    assert error.status == reasons.STATUSES[reason.code] == other.get(reason.code, usual)
+
+
+@pytest.mark.parametrize("builder", _BUILDERS, ids=lambda builder: builder.__name__)
 def test_every_reason_is_a_sentence_with_something_to_do(builder: Any) -> None:
     reason = _build(builder)
     waits = reason.code in reasons.WAITING_CODES
@@ -83,6 +92,43 @@ def test_what_was_sent_is_bounded_and_clean_in_it(builder: Any) -> None:
     assert len(reason.sentence) < 500
     assert len(reason.remedy) < 700
     assert (reason.sentence + reason.remedy).isprintable()
+
+
+@pytest.mark.parametrize("builder", _BUILDERS, ids=lambda builder: builder.__name__)
+def test_none_promises_a_start_that_comes_by_itself(builder: Any) -> None:
+    reason = _build(builder)
+    assert not re.search(r"\bit (starts|will start)\b", reason.sentence + reason.remedy, re.I)
+
+
+@pytest.mark.parametrize(
+    "builder",
+    [
+        reasons.session_limit,
+        reasons.request_limit,
+        reasons.flavor_limit,
+        reasons.maintenance,
+        reasons.no_environment,
+        reasons.no_size,
+        reasons.busy_quota,
+        reasons.capacity_unknown,
+        reasons.capacity_none,
+        reasons.busy_capacity,
+    ],
+    ids=lambda builder: builder.__name__,
+)
+def test_what_one_does_oneself_is_no_edit_and_no_other_flavour(builder: Any) -> None:
+    reason = _build(builder)
+    assert reason.own in reason.remedy or reason.own.rstrip(".") in reason.remedy
+    assert "profiles.yaml" not in reason.own
+    assert " instead" not in reason.own
+    assert not reason.own or reason.own.endswith(".")
+
+
+@pytest.mark.parametrize("builder", [reasons.never_logged_in, reasons.not_admitted])
+def test_what_an_admin_reads_of_somebody_else_names_them(builder: Any) -> None:
+    reason = builder("zoe")
+    assert '"zoe"' in reason.sentence
+    assert not re.search(r"\byour?\b", reason.sentence)
 
 
 def test_waiting_reasons_name_who_or_what_is_busy() -> None:

@@ -182,10 +182,21 @@ async def test_live_sessions_are_what_policy_counts(
 
 
 async def test_the_last_choice_is_remembered(store: Store, alice: Account) -> None:
+    first, second = _grant(alice), _grant(alice, server_name="second")
     assert await store.last_choice(alice.id) == {}
-    await store.remember_choice(alice.id, {"flavor": "t4"})
-    await store.remember_choice(alice.id, {"flavor": "cpu", "size": "small"})
+    await store.open_request(first)
+    await store.open_request(second)
+    assert await store.started(first.request_id, alice.id, {"flavor": "t4"})
+    assert await store.started(second.request_id, alice.id, {"flavor": "cpu", "size": "small"})
     assert await store.last_choice(alice.id) == {"flavor": "cpu", "size": "small"}
+
+
+async def test_a_start_that_has_ended_meanwhile_does_not_run(store: Store, alice: Account) -> None:
+    grant = _grant(alice)
+    await store.open_request(grant)
+    await store.mark(grant.request_id, "ended", reason="stopped")
+    assert not await store.started(grant.request_id, alice.id, {"flavor": "t4"})
+    assert await store.live_requests() == []
 
 
 async def test_leases_name_who_holds_what(store: Store, alice: Account) -> None:

@@ -24,7 +24,7 @@ class Account:
     """Supplementary groups, sorted."""
 
 
-_PASSED_THROUGH = frozenset({"python", "sessions", "storage"})
+_PASSED_THROUGH = frozenset({"python", "sessions", "storage", "view"})
 
 
 def open_state_folder(state_dir: Path) -> None:

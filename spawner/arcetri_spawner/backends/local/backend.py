@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -11,17 +11,19 @@ from uuid import UUID
 
 import structlog
 
+from arcetri_spawner import killpoints
 from arcetri_spawner.backends.base import (
     Device,
     Event,
     Exited,
+    Folder,
     Launch,
     Running,
     Session,
     Ticket,
     Unknown,
 )
-from arcetri_spawner.backends.local import killpoints, preparation
+from arcetri_spawner.backends.local import places, preparation
 from arcetri_spawner.backends.local.accounts import open_state_folder
 from arcetri_spawner.backends.local.config import LocalConfig
 from arcetri_spawner.backends.local.devices import Offered, inventory, offered
@@ -34,7 +36,9 @@ from arcetri_spawner.backends.local.progress import Progress
 from arcetri_spawner.backends.local.recovery import Recovery
 from arcetri_spawner.backends.local.starting import ServerFailed, Starter
 from arcetri_spawner.errors import BackendError, StoreError
-from arcetri_spawner.policy.model import Grant, Inventory
+from arcetri_spawner.identity import NumberSource
+from arcetri_spawner.policy.model import Grant, Inventory, MountedVolume
+from arcetri_spawner.usage import Told, tell_nobody
 
 if TYPE_CHECKING:
     from arcetri_spawner.catalog import CatalogHolder
@@ -50,20 +54,34 @@ class LocalBackend:
 
     ``recover`` must have returned before anything is started; ``run`` is the background work.
 
+    Args:
+        config: Where and how.
+        store: Leases, sessions and numeric ids.
+        catalogs: The catalog of the moment.
+        numbers: Who knows the numeric ids that IAM claims; without one all are allocated.
+        told: Told of every start and end that is in the journal.
+
     Raises:
         Conflict: Another hub uses the state folder.
         StoreError: The lease journal cannot be used.
     """
 
-    def __init__(self, config: LocalConfig, store: Store, catalogs: CatalogHolder) -> None:
+    def __init__(
+        self,
+        config: LocalConfig,
+        store: Store,
+        catalogs: CatalogHolder,
+        numbers: NumberSource | None = None,
+        told: Told = tell_nobody,
+    ) -> None:
         self._config = config
         self._catalogs = catalogs
         if config.accounts:
             open_state_folder(config.state_dir)
-        self._journal = Journal(config.journal_path)
+        self._journal = Journal(config.journal_path, told=told)
         self._watcher = Watcher(config.device_timeout)
         self._endings = Endings(config, self._journal)
-        self._starter = Starter(config, store, catalogs, self._journal, self._endings)
+        self._starter = Starter(config, store, catalogs, self._journal, self._endings, numbers)
         self.leases = Leases(store, self._changed)
         self._recovery = Recovery(config, store, self._journal, self._endings, self.leases)
         self._live: dict[UUID, Live] = {}
@@ -134,6 +152,13 @@ class LocalBackend:
         if changed:
             self._changed()
 
+    # Folders
+
+    async def folders(self, username: str, volumes: Sequence[MountedVolume]) -> tuple[Folder, ...]:
+        """Where a session started now would find each of these volumes, in their order."""
+        catalog = self._catalogs.current.catalog
+        return await asyncio.to_thread(places.place, username, volumes, self._config, catalog)
+
     # Sessions
 
     async def start(self, grant: Grant, ticket: Ticket, launch: Launch) -> Session:
@@ -150,7 +175,8 @@ class LocalBackend:
         live: Live | None = None
         try:
             self._starter.check_devices(devices, self.devices_of(grant.flavor))
-            prepared = await self._starter.prepare(grant, devices, launch, progress)
+            alone = all(other.session.username != grant.username for other in self._live.values())
+            prepared = await self._starter.prepare(grant, devices, launch, progress, alone=alone)
             live = await self._starter.spawn(prepared)
             self._watch(live)
             return await self._starter.bring_up(prepared, live, progress)

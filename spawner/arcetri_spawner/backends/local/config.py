@@ -19,6 +19,9 @@ class LocalConfig:
     """Tells this state folder's processes from those of another on the same machine."""
     accounts: bool = False
     """True: each user's sessions run under a numeric account of their own (needs root)."""
+    mounts: bool = False
+    """True: sessions see their volumes mounted at the catalog's places, which ``mounts.why_not``
+    says is possible here; False: linked below a folder of the state folder."""
     python: Path = field(default_factory=lambda: Path(sys.executable))
     """The interpreter that serves environments whose ``local`` is ``default``."""
     simulate: bool = True
@@ -29,18 +32,25 @@ class LocalConfig:
     """Seconds between two looks at the machine's devices."""
     device_timeout: float = 5.0
     """Seconds one look may take; a slower one makes the inventory stale."""
+    min_free: int = 16 * 1024 * 1024
+    """Bytes that must be free on the state folder's disk for anything new to start."""
     keep_logs: int = 50
     """How many ended sessions' folders, with their logs, are kept."""
 
     @property
     def sessions_dir(self) -> Path:
-        """A folder per session: its log, its view of the volumes, its runtime files."""
+        """A folder per session: its log, its settings, its runtime files."""
         return self.state_dir / "sessions"
 
     @property
     def storage_dir(self) -> Path:
         """A folder per claim."""
         return self.state_dir / "storage"
+
+    @property
+    def views_dir(self) -> Path:
+        """A folder per person, from which every volume is found at its mount path."""
+        return self.state_dir / "view"
 
     @property
     def journal_path(self) -> Path:

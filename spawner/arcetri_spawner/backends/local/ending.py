@@ -9,8 +9,9 @@ from uuid import UUID
 import structlog
 
 from arcetri_accounting.contract.journal import LeaseEnded
+from arcetri_spawner import killpoints
 from arcetri_spawner.backends.base import Exited
-from arcetri_spawner.backends.local import killpoints, preparation, procs
+from arcetri_spawner.backends.local import preparation, procs
 from arcetri_spawner.backends.local.config import LocalConfig
 from arcetri_spawner.backends.local.journal import Journal
 from arcetri_spawner.backends.local.live import Live, end_record

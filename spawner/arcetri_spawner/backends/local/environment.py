@@ -62,6 +62,7 @@ def session_environment(
     instance_id: str,
     home: Path,
     root: Path,
+    folders: Mapping[str, str],
     runtime: Path,
     service_url: str,
     requested_env: Mapping[str, str],
@@ -77,6 +78,7 @@ def session_environment(
         instance_id: See ``LocalConfig``.
         home: The person's home, the same path in every session.
         root: The session's view of its volumes.
+        folders: The variables that say where each volume is.
         runtime: Where Jupyter keeps connection files while the session runs.
         service_url: Where the server must listen, with its path.
         requested_env: ``Launch.env``.
@@ -100,6 +102,7 @@ def session_environment(
     }
     env |= interpreter_env
     env |= device_variables(grant, devices)
+    env |= folders
     env |= {
         INSTANCE_VARIABLE: instance_id,
         SESSION_VARIABLE: str(grant.request_id),

@@ -23,8 +23,9 @@ from arcetri_accounting.contract.journal import (
     LeaseStarted,
     parse_journal_line,
 )
-from arcetri_spawner.backends.local import killpoints
+from arcetri_spawner import killpoints
 from arcetri_spawner.errors import Conflict, StorageFull, StoreError
+from arcetri_spawner.usage import Told, tell_nobody
 
 log = structlog.get_logger(__name__)
 
@@ -41,8 +42,16 @@ class Journal:
     refuses an end, the reserve is given up for it, and no session starts until it is there again.
     """
 
-    def __init__(self, path: Path, *, compact_bytes: int = _COMPACT_BYTES) -> None:
+    def __init__(
+        self, path: Path, *, compact_bytes: int = _COMPACT_BYTES, told: Told = tell_nobody
+    ) -> None:
         """Open the journal at ``path``, mending a torn last line; it is made if it is missing.
+
+        Args:
+            path: The file.
+            compact_bytes: From which size on it is shortened.
+            told: Called with every record once it is on the disk, and with all that are there now:
+                its last call may have been lost with the process.
 
         Raises:
             Conflict: Another process writes it.
@@ -52,7 +61,8 @@ class Journal:
         self._path = path
         self._reserve = path.with_suffix(".reserve")
         self._compact_bytes = compact_bytes
-        self._lock = threading.Lock()
+        self._told = told
+        self._lock = threading.RLock()
         self._seq = 0
         self._open: dict[str, LeaseStarted] = {}
         try:
@@ -71,11 +81,6 @@ class Journal:
         """Sessions that have started and not ended, by id."""
         with self._lock:
             return dict(self._open)
-
-    @property
-    def last_seq(self) -> int:
-        """The highest number given to a record."""
-        return self._seq
 
     def prepare(self) -> None:
         """Make sure that a start and its end can be written; call it before starting anything.
@@ -103,6 +108,7 @@ class Journal:
             except OSError as error:
                 raise _as_store_error(error, self._path) from error
             self._open[record.session] = record
+            self._told(record)
             return record
 
     def append_end(self, record: LeaseEnded) -> LeaseEnded | None:
@@ -127,17 +133,24 @@ class Journal:
             except OSError as error:
                 raise _as_store_error(error, self._path) from error
             del self._open[record.session]
+            self._told(record)
             self._compact_if_large()
             return record
 
     def compact(self) -> int:
         """Drop acknowledged records of ended leases; return how many.
 
-        The newest record always stays, so that numbers go on from it.
+        Called when an end makes the file large. The newest record always stays, so that numbers go
+        on from it.
         """
         with self._lock:
             try:
-                return self._compact()
+                acknowledged = self._acknowledged(limit=self._seq)
+                lines = self._path.read_bytes().splitlines(keepends=True)
+                kept = [line for line in lines if self._must_stay(line, acknowledged)]
+                if len(kept) < len(lines):
+                    self._replace(kept)
+                return len(lines) - len(kept)
             except OSError as error:
                 raise _as_store_error(error, self._path) from error
 
@@ -173,6 +186,7 @@ class Journal:
                 self._open[record.session] = record
             else:
                 self._open.pop(record.session, None)
+            self._told(record)
         # The observer may be ahead of a journal that was put back from a copy.
         self._seq = max(self._seq, self._acknowledged(limit=None))
 
@@ -223,21 +237,16 @@ class Journal:
         if os.fstat(self._file).st_size < self._compact_bytes:
             return
         try:
-            self._compact()
-        except OSError as error:
+            self.compact()
+        except StoreError as error:
             # The record itself is safe; there is another chance at the next end.
-            log.warning("the lease journal could not be shortened", error=error.strerror)
+            log.warning("the lease journal could not be shortened", why=str(error))
 
-    def _compact(self) -> int:
-        acknowledged = self._acknowledged(limit=self._seq)
-        lines = self._path.read_bytes().splitlines(keepends=True)
-        kept = [line for line in lines if self._must_stay(line, acknowledged)]
-        if len(kept) == len(lines):
-            return 0
+    def _replace(self, lines: list[bytes]) -> None:
         temporary = self._path.with_suffix(".new")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            file.writelines(kept)
+            file.writelines(lines)
             file.flush()
             os.fsync(file.fileno())
         killpoints.reach("journal.compacted")
@@ -246,7 +255,6 @@ class Journal:
         _sync_folder(self._path.parent)
         os.close(self._file)
         self._file = self._open_file()
-        return len(lines) - len(kept)
 
     def _must_stay(self, line: bytes, acknowledged: int) -> bool:
         try:

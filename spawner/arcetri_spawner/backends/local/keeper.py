@@ -9,7 +9,7 @@ they detach themselves; when the server ends, it kills what is left, writes how 
 It belongs to the account of the hub even where the server runs under an account of its own.
 """
 
-# ruff: noqa: PTH105, PTH123, PTH208, S606 - pathlib would double the time to start, and exec is what this is for
+# ruff: noqa: PTH100, PTH105, PTH118, PTH120, PTH123, PTH208, S606 - pathlib would double the time to start, and exec is what this is for
 from __future__ import annotations
 
 import contextlib
@@ -65,6 +65,8 @@ def _become(orders: dict[str, Any], keeper: int, output: int) -> NoReturn:
         os.dup2(null, 0)
         os.dup2(output, 1)
         os.dup2(output, 2)
+        if orders.get("room") is not None:
+            _loaded("room.py").enter(orders["room"])
         account = orders.get("account")
         if account is not None:
             os.setgroups(account["groups"])
@@ -86,6 +88,16 @@ def _become(orders: dict[str, Any], keeper: int, output: int) -> NoReturn:
         with contextlib.suppress(OSError):
             os.write(2, f"the server could not be started: {error}\n".encode())
     os._exit(127)
+
+
+def _loaded(name: str) -> Any:
+    """A file beside this one as a module; the folder itself is not searched for modules."""
+    from importlib.machinery import SourceFileLoader
+
+    module = type(sys)(name)
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), name)
+    SourceFileLoader(name, path).exec_module(module)
+    return module
 
 
 def _children() -> list[int]:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from arcetri_spawner import killpoints
 from arcetri_spawner.backends.base import Device
-from arcetri_spawner.backends.local import killpoints
 from arcetri_spawner.policy.model import Grant
 
 if TYPE_CHECKING:

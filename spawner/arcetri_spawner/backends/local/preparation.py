@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from arcetri_spawner.backends.base import Device, Launch
-from arcetri_spawner.backends.local.accounts import Account
+from arcetri_spawner.backends.local import mounts, places
+from arcetri_spawner.backends.local.accounts import Account, private_volumes
 from arcetri_spawner.backends.local.config import LocalConfig
 from arcetri_spawner.backends.local.environment import session_environment
 from arcetri_spawner.backends.local.interpreter import Interpreter
-from arcetri_spawner.backends.local.volumes import View
+from arcetri_spawner.backends.local.volumes import View, home_of, link, segments
+from arcetri_spawner.catalog.models import Catalog
 from arcetri_spawner.policy.model import Grant
 
 LOG = "log"
@@ -40,6 +44,17 @@ class Prepared:
     ports: tuple[int, int]
 
 
+def check_disk(config: LocalConfig) -> None:
+    """Refuse a start that would soon fail for want of space, in a way nobody understands.
+
+    Raises:
+        OSError: Less is free than a session needs to begin (ENOSPC).
+    """
+    disk = os.statvfs(config.state_dir)
+    if disk.f_bavail * disk.f_frsize < config.min_free:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def make_folder(config: LocalConfig, session_id: UUID) -> Path:
     """Make the session's own folder, empty but for the log of an earlier try."""
     config.sessions_dir.mkdir(parents=True, exist_ok=True)
@@ -49,6 +64,52 @@ def make_folder(config: LocalConfig, session_id: UUID) -> Path:
     for path in (config.sessions_dir, folder):
         path.chmod(mode)
     return folder
+
+
+def view_of(
+    config: LocalConfig,
+    grant: Grant,
+    folder: Path,
+    sources: Mapping[str, Path],
+    catalog: Catalog,
+    *,
+    account: Account | None,
+    alone: bool,
+) -> View:
+    """Lay out what the session sees of its volumes; with mounts, nothing is done yet but planned.
+
+    Args:
+        config: Where everything lies, and whether there are mounts.
+        grant: Whose session, and which volumes.
+        folder: The session's own folder.
+        sources: By volume name, where each folder is.
+        catalog: For the home, and for what no mount may hide.
+        account: As whom the session runs; None for the platform's own account.
+        alone: Whether the person has no other session.
+    """
+    folders = places.place(grant.username, grant.volumes, config, catalog)
+    private = private_volumes(catalog)
+    home = home_of(grant.volumes, grant.username, private)
+    paths = {found.volume.name: found.path for found in folders}
+    root = config.views_dir / grant.username
+    start = "/".join(segments(home.mount)) if home and paths[home.name] else ""
+    if not config.mounts:
+        shown = {f.volume.mount: sources[f.volume.name] for f in folders if f.path}
+        link(root, shown, group=account.gid if account else None, alone=alone)
+        own = sources[home.name] if home else folder / "home"
+        return View(root, own, start, folders)
+    kept = {folder, config.state_dir / "python"}
+    kept |= {p for p in places.needed(config, catalog) if config.state_dir in p.parents}
+    room = mounts.plan(
+        folder,
+        config.state_dir,
+        places.mounts_of(folders, sources),
+        kept=[path for path in kept if path.exists()],
+        shown=places.shown_in_view(folders, sources),
+        links=places.links(folders, root),
+    )
+    own = Path(paths[home.name] or sources[home.name]) if home else folder / "home"
+    return View(root, own, start, folders, room)
 
 
 def fill_folder(folder: Path, view: View, account: Account | None) -> None:
@@ -65,7 +126,12 @@ def fill_folder(folder: Path, view: View, account: Account | None) -> None:
     lab.mkdir(parents=True, exist_ok=True)
     # Jupyter refuses root unless told: without accounts, sessions are whoever runs the hub.
     root = account is None and os.geteuid() == 0
-    server: dict[str, Any] = {"ServerApp": {"open_browser": False, "allow_root": root}}
+    notices = settings / "labextensions" / "arcetri-notices"
+    (notices / "static").mkdir(parents=True, exist_ok=True)
+    server: dict[str, Any] = {
+        "ServerApp": {"open_browser": False, "allow_root": root},
+        "LabServerApp": {"extra_labextensions_path": [str(notices.parent)]},
+    }
     if view.start:
         server["FileContentsManager"] = {"preferred_dir": view.start}
     _write(settings / "jupyter_server_config.json", server)
@@ -78,13 +144,25 @@ def fill_folder(folder: Path, view: View, account: Account | None) -> None:
             }
         },
     )
+    _write(notices / "package.json", _lab_file("package.json"))
+    _write(notices / "static" / "remoteEntry.js", _lab_file("remoteEntry.js"))
     if account is not None:
-        for path in (settings, lab):
+        for path in (settings, lab, notices.parent, notices, notices / "static"):
             path.chmod(0o755)
 
 
-def _write(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content), encoding="utf-8")
+@cache
+def _lab_file(name: str) -> str:
+    """A file of our extension of JupyterLab, which the session may be unable to read where it is.
+
+    It runs in whatever JupyterLab the environment has, and is told to nobody else's.
+    """
+    return (Path(__file__).parent / "lab" / name).read_text(encoding="utf-8")
+
+
+def _write(path: Path, content: dict[str, Any] | str) -> None:
+    text = content if isinstance(content, str) else json.dumps(content)
+    path.write_text(text, encoding="utf-8")
     path.chmod(0o644)
 
 
@@ -102,6 +180,7 @@ def orders(config: LocalConfig, prepared: Prepared) -> dict[str, Any]:
         instance_id=config.instance_id,
         home=prepared.view.home,
         root=prepared.view.root,
+        folders=places.variables(prepared.view.folders),
         runtime=folder / "runtime",
         service_url=first,
         requested_env=prepared.launch.env,
@@ -127,6 +206,7 @@ def orders(config: LocalConfig, prepared: Prepared) -> dict[str, Any]:
         "exit_file": str(folder / EXIT),
         "port": prepared.ports[0],
         "other": {"port": prepared.ports[1], "env": {"JUPYTERHUB_SERVICE_URL": second}},
+        "room": prepared.view.room,
         "account": account
         and {"uid": account.uid, "gid": account.gid, "groups": list(account.groups)},
     }
@@ -163,6 +243,14 @@ def clear_folder(folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+def clear_ended(sessions: Path, live: Collection[UUID]) -> None:
+    """Take away all but the logs of every session but these."""
+    names = {str(session_id) for session_id in live}
+    for folder in _entries(sessions):
+        if folder.name not in names and folder.is_dir() and not folder.is_symlink():
+            clear_folder(folder)
 
 
 def prune(sessions: Path, live: Sequence[UUID], keep: int) -> None:

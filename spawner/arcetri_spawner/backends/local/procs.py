@@ -159,6 +159,22 @@ def _with_descendants(
     return members
 
 
+def family(pid: int) -> list[int]:
+    """The process and those descended from it that kept their parents, from the kernel's own lists.
+
+    Cheap, and for a first look only: a process whose parent ended is not in it.
+    """
+    members = [pid]
+    for member in members:
+        try:
+            text = (_PROC / str(member) / "task" / str(member) / "children").read_bytes()
+        except OSError:
+            # Gone meanwhile, or a kernel without these lists.
+            continue
+        members += [int(child) for child in text.split()]
+    return members
+
+
 def sessions_of(instance_id: str) -> dict[UUID, list[ProcessStat]]:
     """Every running process that belongs to a session of this instance, by session.
 

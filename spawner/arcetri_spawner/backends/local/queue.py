@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from arcetri_spawner import killpoints
 from arcetri_spawner.backends.base import Placement, Position, Ticket, TicketState
-from arcetri_spawner.backends.local import killpoints
 from arcetri_spawner.policy import waiting_reason
 from arcetri_spawner.policy.model import Grant, Reason, ReasonKind
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import socket
+import time
 from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any
 
-_INTERVAL = 0.05
+_FIRST_PAUSE = 0.05
+_LONGEST_PAUSE = 0.5
+_PATIENCE_SHARE = 0.05
+"""Pauses grow with the time waited: an answer is noticed at most this share of it too late."""
+_SECOND_PORT_EVERY = 5
 _ANSWER_TIMEOUT = 10.0
 _ANY_PORT_TRIES = 20
 _PROBE_TIMEOUT = 0.02
@@ -52,15 +58,19 @@ async def wait_until_ready(
 
 
 async def _first_answer(ports: Sequence[int], base_url: str, is_ours: Callable[[int], bool]) -> int:
-    while True:
-        for port in ports:
+    begin = time.monotonic()
+    for turn in itertools.count():
+        # The later ports are used only where somebody else took the first.
+        for port in ports if turn % _SECOND_PORT_EVERY == 0 else ports[:1]:
             if (
                 _listens(port)
                 and await _asks(port, base_url)
                 and await asyncio.to_thread(is_ours, port)
             ):
                 return port
-        await asyncio.sleep(_INTERVAL)
+        pause = (time.monotonic() - begin) * _PATIENCE_SHARE
+        await asyncio.sleep(min(max(pause, _FIRST_PAUSE), _LONGEST_PAUSE))
+    raise AssertionError("an endless loop ended")
 
 
 def _listens(port: int) -> bool:

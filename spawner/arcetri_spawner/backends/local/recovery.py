@@ -15,8 +15,9 @@ from uuid import UUID
 import structlog
 
 from arcetri_accounting.contract.journal import LeaseEnded, LeaseStarted
+from arcetri_spawner import killpoints
 from arcetri_spawner.backends.base import Exited, Unknown
-from arcetri_spawner.backends.local import killpoints, preparation, procs
+from arcetri_spawner.backends.local import preparation, procs
 from arcetri_spawner.backends.local.config import LocalConfig
 from arcetri_spawner.backends.local.ending import Endings
 from arcetri_spawner.backends.local.journal import Journal
@@ -83,6 +84,8 @@ class Recovery:
         if found is not None:
             return found
         await self._endings.clear(session_id)
+        if str(session_id) in self._journal.open_sessions:
+            return Exited(0, await self._close_journal(session_id))
         return Exited(0, "lost" if record else "interrupted")
 
     async def _find(self, record: SessionRecord | None) -> Live | Unknown | None:
@@ -158,6 +161,7 @@ class Recovery:
                 await self._close_journal(UUID(session))
         for holder in set((await self._store.leases()).values()) - set(kept):
             await self._leases.free(holder)
+        await asyncio.to_thread(preparation.clear_ended, self._config.sessions_dir, kept)
 
 
 def _late_end(start: LeaseStarted, said: dict[str, Any] | None, reason: str) -> LeaseEnded:

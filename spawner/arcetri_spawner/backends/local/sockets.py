@@ -12,13 +12,17 @@ def _inodes(port: int) -> set[str]:
     found: set[str] = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:
-            lines = Path(table).read_text().splitlines()[1:]
+            with Path(table).open() as lines:
+                next(lines)
+                for line in lines:
+                    fields = line.split()
+                    if fields[3] != _LISTEN:
+                        # Listening sockets come first; the kernel looks long for the others.
+                        break
+                    if int(fields[1].rsplit(":", 1)[1], 16) == port:
+                        found.add(f"socket:[{fields[9]}]")
         except OSError:
             continue
-        for line in lines:
-            fields = line.split()
-            if fields[3] == _LISTEN and int(fields[1].rsplit(":", 1)[1], 16) == port:
-                found.add(f"socket:[{fields[9]}]")
     return found
 
 

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
+from arcetri_spawner import killpoints
 from arcetri_spawner.backends.base import Device, Launch, Session
 from arcetri_spawner.backends.local import (
     accounts,
     interpreter,
-    killpoints,
     preparation,
     procs,
     readiness,
@@ -28,10 +28,12 @@ from arcetri_spawner.backends.local.process import spawn
 from arcetri_spawner.backends.local.progress import Progress
 from arcetri_spawner.backends.local.sockets import listens_on
 from arcetri_spawner.errors import DeviceUnavailable, StartFailed, StorageFull
+from arcetri_spawner.identity import Numbers, NumberSource
 from arcetri_spawner.policy.model import Grant
 
 if TYPE_CHECKING:
     from arcetri_spawner.catalog import CatalogHolder
+    from arcetri_spawner.catalog.models import Catalog
     from arcetri_spawner.store import Store
 
 
@@ -57,12 +59,14 @@ class Starter:
         catalogs: CatalogHolder,
         journal: Journal,
         endings: Endings,
+        numbers: NumberSource | None,
     ) -> None:
         self._config = config
         self._store = store
         self._catalogs = catalogs
         self._journal = journal
         self._endings = endings
+        self._numbers = numbers
         self._ports: set[int] = set()
 
     @staticmethod
@@ -81,12 +85,26 @@ class Starter:
                 )
 
     async def prepare(
-        self, grant: Grant, devices: Sequence[Device], launch: Launch, progress: Progress
+        self,
+        grant: Grant,
+        devices: Sequence[Device],
+        launch: Launch,
+        progress: Progress,
+        *,
+        alone: bool,
     ) -> Prepared:
         """Decide everything, and make the folders; nothing runs yet.
 
+        Args:
+            grant: What was granted.
+            devices: What the session holds.
+            launch: What JupyterHub wants.
+            progress: Who is told.
+            alone: Whether the person has no other session.
+
         Raises:
             StorageFull: There is no room to record the start.
+            Conflict: IAM claims a numeric id that cannot be this person's.
             BackendError: A folder or the interpreter cannot be used.
         """
         progress.tell(10, _held(grant, devices))
@@ -98,12 +116,15 @@ class Starter:
         owners: dict[str, volumes.Owner] = {}
         if self._config.accounts:
             needed = accounts.groups_needed(catalog, grant, private)
+            claimed = await self._numbers.numbers(grant.username) if self._numbers else Numbers()
             ids = await self._store.posix_ids(
                 grant.account_id,
                 grant.username,
                 needed.own | needed.folders,
                 users=catalog.ids.users,
                 groups_range=catalog.ids.groups,
+                uid=claimed.uid,
+                gids=claimed.gids,
             )
             member = sorted({ids.gids[group] for group in needed.own})
             account = accounts.Account(ids.uid, ids.gid, tuple(member))
@@ -113,7 +134,7 @@ class Starter:
         progress.tell(20, "Making your folders ready.")
         try:
             return await asyncio.to_thread(
-                self._on_disk, grant, tuple(devices), launch, account, owners, private
+                self._on_disk, grant, tuple(devices), launch, account, owners, catalog, alone
             )
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -134,8 +155,10 @@ class Starter:
         launch: Launch,
         account: accounts.Account | None,
         owners: dict[str, volumes.Owner],
-        private: frozenset[str],
+        catalog: Catalog,
+        alone: bool,
     ) -> Prepared:
+        preparation.check_disk(self._config)
         python = interpreter.resolve(
             grant.interpreter, hub_python=self._config.python, state_dir=self._config.state_dir
         )
@@ -143,14 +166,11 @@ class Starter:
         storage = self._config.storage_dir
         storage.mkdir(parents=True, exist_ok=True)
         storage.chmod(0o711 if account else 0o700)
-        view = volumes.lay_out(
-            folder,
-            storage,
-            grant.volumes,
-            username=grant.username,
-            owners=owners,
-            private=private,
-            shared_way=account is not None,
+        sources = volumes.make_folders(
+            storage, grant.volumes, owners=owners, shared_way=account is not None
+        )
+        view = preparation.view_of(
+            self._config, grant, folder, sources, catalog, account=account, alone=alone
         )
         preparation.fill_folder(folder, view, account)
         ports = self._two_ports()
@@ -270,6 +290,8 @@ class Starter:
 
 
 def _is_ours(instance_id: str, live: Live, port: int) -> bool:
+    if listens_on(port, procs.family(live.keeper.key.pid)):
+        return True
     members = procs.sessions_of(instance_id).get(live.session.id, [])
     return listens_on(port, [stat.pid for stat in members])
 

@@ -1,4 +1,4 @@
-"""The folders a session sees: made in the state folder, and laid out as the catalog mounts them.
+"""The folders a session sees: made in the state folder, and linked as the catalog mounts them.
 
 Every step goes through descriptors and follows no symbolic link, because users write in folders on
 the way: a link they leave there must not lead the platform anywhere else.
@@ -6,12 +6,14 @@ the way: a link they leave there must not lead the platform anywhere else.
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
+from arcetri_spawner.backends.base import Folder
 from arcetri_spawner.backends.local import acl
 from arcetri_spawner.errors import BackendError
 from arcetri_spawner.policy.model import MountedVolume
@@ -23,6 +25,7 @@ class VolumeUnsafeError(BackendError):
     """A volume's folder is not where it should be."""
 
     default_code = "volume_unsafe"
+    codes = ("volume_owner", "volume_removed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +46,13 @@ class View:
     root: Path
     """The server's root: below it, every volume at its mount path."""
     home: Path
-    """The home's real path, the same in every session."""
+    """The home's path, the same in every session of the person."""
     start: str
     """The home below ``root``, such as ``home/alice``; empty when there is none."""
-    left_out: tuple[str, ...] = ()
-    """Mount paths that could not be shown, because they lie inside another volume."""
+    folders: tuple[Folder, ...] = ()
+    """Where the session finds each volume."""
+    room: Mapping[str, Any] | None = None
+    """The plan of the session's own file system; None where it has none."""
 
 
 def segments(path: str) -> tuple[str, ...]:
@@ -139,64 +144,101 @@ def is_home(volume: MountedVolume, username: str) -> bool:
     return PurePosixPath(volume.mount) == PurePosixPath("/home") / username
 
 
-def lay_out(
-    session_dir: Path,
+def make_folders(
     storage: Path,
     volumes: Iterable[MountedVolume],
     *,
-    username: str,
     owners: Mapping[str, Owner],
-    private: Collection[str],
     shared_way: bool,
-) -> View:
-    """Make every volume's folder, and the session's view of them.
+) -> dict[str, Path]:
+    """Make every volume's folder where it is missing; where each is, by the volume's name.
 
     Args:
-        session_dir: The session's own folder, which exists.
         storage: Where the claims lie.
         volumes: What was granted.
-        username: Whose session it is.
         owners: By volume name; empty where all sessions run as one account.
-        private: Names of volumes that belong to one person; where no volume is mounted at
-            ``/home/{username}``, the first of them is the home.
         shared_way: Whether other accounts must pass through the folders on the way.
 
     Raises:
         VolumeUnsafeError: A folder is not where it should be.
     """
     way = 0o711 if shared_way else 0o700
-    root = session_dir / "view"
-    shutil.rmtree(root, ignore_errors=True)
-    root.mkdir(mode=0o755 if shared_way else 0o700)
-    granted = list(volumes)
     folders: dict[str, Path] = {}
-    for volume in granted:
+    for volume in volumes:
         parts = (*segments(volume.claim), *segments(volume.path))
         if not segments(volume.claim):
             raise VolumeUnsafeError(f"The volume {volume.name} names no claim.")
         folders[volume.name] = make_folder(storage, parts, way=way, owner=owners.get(volume.name))
-    left_out = tuple(
-        volume.mount
-        # Outer mounts come first, so that it is always the inner one that is left out.
-        for volume in sorted(granted, key=lambda volume: len(segments(volume.mount)))
-        if not _link(root, segments(volume.mount), folders[volume.name], shared_way)
-    )
-    home = next((volume for volume in granted if is_home(volume, username)), None) or next(
-        (volume for volume in granted if volume.name in private and not volume.read_only), None
-    )
-    if home is None:
-        return View(root, session_dir / "home", "", left_out)
-    return View(root, folders[home.name], "/".join(segments(home.mount)), left_out)
+    return folders
 
 
-def _link(root: Path, mount: Sequence[str], target: Path, shared_way: bool) -> bool:
-    current = root
-    for name in mount[:-1]:
-        current = current / name
-        if current.is_symlink():
-            return False
-        current.mkdir(mode=0o755 if shared_way else 0o700, exist_ok=True)
-    if not mount or (current / mount[-1]).exists():
-        return False
-    (current / mount[-1]).symlink_to(target)
-    return True
+def home_of(
+    volumes: Sequence[MountedVolume], username: str, private: Collection[str]
+) -> MountedVolume | None:
+    """The volume that is the person's home; None when there is none.
+
+    Args:
+        volumes: What was granted.
+        username: Whose session it is.
+        private: Names of volumes that belong to one person; where no volume is mounted at
+            ``/home/{username}``, the first of them is the home.
+    """
+    return next((volume for volume in volumes if is_home(volume, username)), None) or next(
+        (volume for volume in volumes if volume.name in private and not volume.read_only), None
+    )
+
+
+def link(root: Path, wanted: Mapping[str, Path], *, group: int | None, alone: bool) -> None:
+    """Make a person's view: below ``root``, a link at every mount path to the volume's folder.
+
+    Args:
+        root: The person's own folder; only the platform writes in it where sessions run as
+            accounts of their own.
+        wanted: By mount path, where the folder is.
+        group: Who besides the platform may look into it, by numeric id; None for nobody.
+        alone: Whether links of what is not granted any more can go, because no other session of
+            the person uses them.
+    """
+    root.parent.mkdir(exist_ok=True)
+    root.parent.chmod(0o700 if group is None else 0o711)
+    links = {root.joinpath(*segments(mount)): target for mount, target in wanted.items()}
+    if alone and root.exists():
+        _clear_links(root, set(links))
+    for path, target in links.items():
+        for folder in (root, *reversed(path.relative_to(root).parents[:-1])):
+            _own_folder(root / folder, group)
+        _point(path, target)
+    _own_folder(root, group)
+
+
+def _clear_links(folder: Path, kept: Collection[Path]) -> None:
+    for entry in list(folder.iterdir()):
+        if entry.is_symlink():
+            if entry not in kept:
+                entry.unlink()
+        elif entry.is_dir():
+            _clear_links(entry, kept)
+            with contextlib.suppress(OSError):
+                entry.rmdir()
+
+
+def _own_folder(folder: Path, group: int | None) -> None:
+    if folder.is_symlink():
+        # A volume was mounted here before; now one is mounted below.
+        folder.unlink()
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if group is not None:
+        os.chown(folder, -1, group)
+        folder.chmod(0o750)
+
+
+def _point(path: Path, target: Path) -> None:
+    """Make the link, or turn it to another folder, at no moment without one."""
+    if path.is_symlink() and path.readlink() == target:
+        return
+    if path.is_dir() and not path.is_symlink():
+        path.rmdir()
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target)
+    temporary.replace(path)

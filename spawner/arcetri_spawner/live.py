@@ -1,0 +1,55 @@
+"""What is known of sessions while they live: in memory, and as pages and metrics are told."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from arcetri_spawner.backends.base import Exited, Session, Ticket
+from arcetri_spawner.policy.model import Grant
+
+
+class ServiceObserver(Protocol):
+    """Told what happens, for metrics."""
+
+    def request_decided(self, outcome: str, code: str) -> None:
+        """``outcome`` is started, denied, busy or failed; ``code`` is empty when it started."""
+        ...
+
+
+class Silent:
+    """Tells nobody."""
+
+    def request_decided(self, outcome: str, code: str) -> None:
+        """Ignore it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRow:
+    """A live session as pages show it."""
+
+    grant: Grant
+    state: str
+    session: Session | None
+    asked: datetime
+
+    @property
+    def started(self) -> datetime | None:
+        """When its process started; None before."""
+        return self.session.started if self.session else None
+
+
+@dataclass(slots=True)
+class Live:
+    """What the service keeps in memory of a started session."""
+
+    grant: Grant
+    ticket: Ticket
+    session: Session
+    watcher: asyncio.Task[None] | None = None
+    exited: Exited | None = None
+    end_reason: str = ""
+    end_message: str = ""
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
