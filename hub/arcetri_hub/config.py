@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from arcetri_hub import usage
 from arcetri_hub.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def configure(c: Any, settings: Settings) -> None:
     """
     # Imported here because it pulls in the whole platform, which only the hub's process needs.
     from arcetri_hub import pages
+    from arcetri_hub.devidp.demo import DEMO_USERS
     from arcetri_hub.factory import build_platform
     from arcetri_hub.reaper import ROLES, SERVICES
 
@@ -36,9 +38,11 @@ def configure(c: Any, settings: Settings) -> None:
     c.JupyterHub.load_roles = [*ROLES]
     if settings.supervisor_token_file is not None:
         _let_supervisor_in(c, settings.supervisor_token_file)
+    if settings.usage is not None:
+        usage.configure(c, settings.usage)
     c.JupyterHub.authenticate_prometheus = True
     c.JupyterHub.log_level = settings.log_level
-    pages.configure(c, platform)
+    pages.configure(c, platform, people=DEMO_USERS if settings.iam.development else ())
 
 
 def _network(c: Any, settings: Settings) -> None:
@@ -86,6 +90,7 @@ def _login(c: Any, settings: Settings, platform: Platform) -> None:
     from arcetri_hub import pages
     from arcetri_hub.auth import IamAuthenticator
     from arcetri_hub.pages import admin
+    from arcetri_spawner.policy import refusal_of_stranger
 
     c.JupyterHub.authenticator_class = IamAuthenticator
     c.IamAuthenticator.issuer = settings.iam.issuer
@@ -93,14 +98,20 @@ def _login(c: Any, settings: Settings, platform: Platform) -> None:
     c.IamAuthenticator.client_secret_file = str(settings.iam.client_secret_file)
     c.IamAuthenticator.scope = list(settings.iam.scopes)
     c.IamAuthenticator.groups_claim = settings.iam.groups_claim or ""
+    c.IamAuthenticator.uid_claim = settings.iam.uid_claim or ""
+    c.IamAuthenticator.gids_claim = settings.iam.gids_claim or ""
     c.IamAuthenticator.iam_timeout = settings.iam.timeout
     c.IamAuthenticator.oauth_callback_url = settings.callback_url
     if settings.iam.development:
         c.IamAuthenticator.login_service = "the demonstration IAM"
+        # Whoever tries the platform logs out to come back as somebody else.
+        c.IamAuthenticator.iam_logout = "redirect"
     # Plain functions throughout: traitlets copies configuration deeply, and a bound method with it
     # its whole object.
     c.IamAuthenticator.store_getter = lambda: platform.store
-    c.IamAuthenticator.groups_allowed = lambda: platform.catalogs.current.catalog.allowed_groups()
+    c.IamAuthenticator.refusal = lambda groups: refusal_of_stranger(
+        platform.catalogs.current.catalog, groups
+    )
     c.IamAuthenticator.admin_groups = lambda: platform.catalogs.current.catalog.site.admins
     # Functions throughout: traitlets deep-copies a bound method together with all it belongs to.
     c.IamAuthenticator.observe_answer = lambda kind: platform.metrics.iam_answered(kind)
@@ -134,6 +145,8 @@ def _servers(c: Any, settings: Settings, platform: Platform) -> None:
     c.Spawner.start_timeout = settings.start_timeout
     c.Spawner.http_timeout = settings.http_timeout
     c.Spawner.default_url = "/lab"
+    # A session that was starting when the hub died must not keep everybody waiting for the hub.
+    c.JupyterHub.init_spawners_timeout = 2
 
 
 def _host(ip: str) -> str:

@@ -7,28 +7,48 @@ JupyterHub makes its own spawners and handlers, so the platform is one object of
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import structlog
 
+from arcetri_accounting.client import Witness
+from arcetri_accounting.spool import SpoolError
 from arcetri_hub.auth import HubIdentities
 from arcetri_hub.metrics import Metrics
 from arcetri_hub.reaper import Notice, Reaper, build_reaper
-from arcetri_hub.settings import Settings
+from arcetri_hub.settings import Settings, UsageSettings
+from arcetri_hub.usage import PREFIX, WITNESS
 from arcetri_spawner.backends.local import LocalBackend, LocalConfig, LocalQueue
-from arcetri_spawner.catalog import CatalogHolder
-from arcetri_spawner.errors import StoreError
+from arcetri_spawner.catalog import CatalogHolder, ReloadResult
+from arcetri_spawner.errors import AnotherHub, StoreError
 from arcetri_spawner.jupyterhub import use_service
 from arcetri_spawner.service import SessionService
-from arcetri_spawner.store import Store
+from arcetri_spawner.store import PRUNE_BATCH, Store
+from arcetri_spawner.usage import snapshot, tell_nobody
 
 log = structlog.get_logger(__name__)
 
 RECOVERY_PAUSE: Final = 5.0
 """Seconds between two tries while the database is away."""
+
+ALONE_PAUSE: Final = 5.0
+"""Seconds between two looks whether this is still the one hub."""
+ALONE_LOOKS: Final = 6
+"""So many looks in a row must say that it is not."""
+ROOM_PAUSE: Final = 30.0
+"""Seconds between two looks at the room that is kept in the database."""
+
+LAST_GOOD: Final = "profiles.last-good.yaml"
+"""In the state folder: the catalog that serves when the hub starts again over a broken one."""
+
+PRUNE_PAUSE: Final = 3600.0
+"""Seconds between two looks for requests that ended long ago."""
 
 _platform: Platform | None = None
 
@@ -45,6 +65,8 @@ class Platform:
     identities: HubIdentities
     service: SessionService
     metrics: Metrics
+    witness: Witness | None = None
+    """Tells the ledger; None where usage is not recorded."""
     reaper: Reaper | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -63,9 +85,14 @@ class Platform:
             lambda: ZoneInfo(self.catalogs.current.catalog.site.timezone),
         )
         self._spawn(self._recover())
+        self._spawn(self._keep_room())
+        self._spawn(self._prune())
+        self._spawn(self._stay_alone())
         self._spawn(self.catalogs.watch())
         self._spawn(self.metrics.watch(self))
         self._spawn(self.reaper.run())
+        if self.witness is not None:
+            self._spawn(self.witness.run())
 
     def notices(self, username: str) -> list[Notice]:
         """The announced ends of a user's sessions."""
@@ -80,6 +107,8 @@ class Platform:
             await self.reaper.close()
         await self.service.close(end_sessions=False)
         await self.backend.close()
+        if self.witness is not None:
+            self.witness.close()
         self.store.close()
 
     async def _recover(self) -> None:
@@ -94,6 +123,48 @@ class Platform:
                 await asyncio.sleep(RECOVERY_PAUSE)
         await self.backend.run()
 
+    async def _stay_alone(self) -> None:
+        """End this hub when another one has the database, so that it can be started to wait."""
+        lost = 0
+        while lost < ALONE_LOOKS:
+            await asyncio.sleep(ALONE_PAUSE)
+            try:
+                await self.store.ping()
+                lost = 0
+            except AnotherHub:
+                # Perhaps it is this hub's own broken connection, which the server has yet to miss.
+                lost += 1
+            except StoreError:
+                continue
+        log.critical("another hub has taken the database over: this one ends; sessions run on")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    async def _keep_room(self) -> None:
+        """Let the hub go on when the disk is full, and say in its log that it is."""
+        told = ""
+        while True:
+            try:
+                await self.store.keep_room()
+                told = ""
+            except StoreError as error:
+                if error.code != told:
+                    log.warning("no room is kept in the database", code=error.code, why=str(error))
+                told = error.code
+            await asyncio.sleep(ROOM_PAUSE)
+
+    async def _prune(self) -> None:
+        """Forget what ended long ago, a little at a time."""
+        keep = timedelta(days=self.settings.keep_requests)
+        while True:
+            pruned = 0
+            try:
+                pruned = await self.store.prune_ended(keep)
+            except StoreError as error:
+                log.warning("ended requests are not pruned", code=error.code, why=str(error))
+            if pruned:
+                log.info("ended requests pruned", count=pruned, days=self.settings.keep_requests)
+            await asyncio.sleep(1 if pruned == PRUNE_BATCH else PRUNE_PAUSE)
+
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
@@ -105,6 +176,17 @@ class Platform:
             log.error("background work ended", exc_info=task.exception())
 
 
+def log_reload(result: ReloadResult) -> None:
+    """Say in the hub's log what became of a changed catalog, finding by finding."""
+    path, digest = result.catalog.path, result.catalog.digest[:12]
+    if result.refused:
+        log.error("catalog refused: the last good one serves", path=path, digest=digest)
+    else:
+        log.info("catalog taken", path=path, digest=digest)
+    for finding in result.findings:
+        (log.error if finding.severity == "error" else log.warning)(finding.render())
+
+
 def build_platform(settings: Settings) -> Platform:
     """Make the process's platform.
 
@@ -112,21 +194,29 @@ def build_platform(settings: Settings) -> Platform:
         ArcetriError: The catalog or the database cannot be used; nothing is left open.
     """
     global _platform
-    catalogs = CatalogHolder(settings.profiles)
-    store = Store.open(settings.database_url)
+    catalogs = CatalogHolder(settings.profiles, keep=settings.state_dir / LAST_GOOD)
+    if catalogs.findings:
+        log_reload(ReloadResult(False, True, catalogs.current, catalogs.findings))
+    catalogs.subscribe(log_reload)
+    # Waits for another hub to end: nothing is served meanwhile.
+    store = Store.open(settings.database_url, alone=True)
+    identities = HubIdentities(store)
+    witness = _witness(settings.usage, catalogs) if settings.usage else None
     backend = LocalBackend(
         LocalConfig(
             state_dir=settings.state_dir,
             instance_id=settings.instance_id,
             accounts=settings.accounts,
+            mounts=settings.mounts,
             simulate=settings.loopback,
             start_timeout=settings.start_timeout - 10,
         ),
         store,
         catalogs,
+        numbers=identities,
+        told=witness.tell if witness else tell_nobody,
     )
     queue = LocalQueue(backend, store, catalogs)
-    identities = HubIdentities(store)
     metrics = Metrics()
     service = SessionService(
         catalogs=catalogs,
@@ -136,9 +226,37 @@ def build_platform(settings: Settings) -> Platform:
         identities=identities,
         observer=metrics,
     )
-    _platform = Platform(settings, catalogs, store, backend, queue, identities, service, metrics)
+    _platform = Platform(
+        settings, catalogs, store, backend, queue, identities, service, metrics, witness=witness
+    )
     use_service(lambda: get_platform().service)
     return _platform
+
+
+def _witness(usage: UsageSettings, catalogs: CatalogHolder) -> Witness | None:
+    """The spawner's own word to the ledger: it begins with the catalog that holds now.
+
+    None where its spool cannot be used: sessions matter more than a second witness of them.
+    """
+    try:
+        witness = Witness(
+            usage.spool,
+            f"{usage.url}{PREFIX}",
+            usage.witness_token_file,
+            writer=WITNESS,
+            node=usage.node,
+        )
+    except SpoolError as error:
+        log.error("the ledger has no second witness until the hub starts again", why=str(error))
+        return None
+    witness.tell_catalog(snapshot(catalogs.current, datetime.now(UTC)))
+
+    def changed(result: ReloadResult) -> None:
+        if result.changed:
+            witness.tell_catalog(snapshot(result.catalog, datetime.now(UTC)))
+
+    catalogs.subscribe(changed)
+    return witness
 
 
 def get_platform() -> Platform:

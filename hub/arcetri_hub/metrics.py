@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter as Tally
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Protocol
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from prometheus_client.registry import Collector
 
 from arcetri_hub.auth.answers import AnswerKind
 from arcetri_spawner import errors
+from arcetri_spawner.policy import startable_by_anybody
 from arcetri_spawner.policy.reasons import ALL_CODES
 
 if TYPE_CHECKING:
@@ -32,38 +34,10 @@ OTHER: Final = "other"
 """The label of a code that is not known beforehand; none should ever be counted under it."""
 
 REFUSAL_CODES: Final = (*ALL_CODES, errors.Denied.default_code, errors.Busy.default_code, OTHER)
-FAILURE_CODES: Final = (
-    errors.StoreError.default_code,
-    errors.Conflict.default_code,
-    errors.StorageFull.default_code,
-    "account_unknown",
-    "grant_unreadable",
-    "posix_id_refused",
-    "posix_id_taken",
-    "posix_ids_exhausted",
-    "request_ended",
-    "store_closed",
-    "store_locked",
-    "store_too_new",
-    "store_url_invalid",
-    errors.BackendError.default_code,
-    errors.DeviceUnavailable.default_code,
-    errors.StartFailed.default_code,
-    "environment_not_local",
-    "folders_failed",
-    "interpreter_missing",
-    "process_refused",
-    "volume_owner",
-    "volume_removed",
-    "volume_unsafe",
-    "interrupted",
-    OTHER,
-)
-"""Every code that the store and a backend fail with; a test reads them from their sources."""
+INTERRUPTED: Final = "interrupted"
+"""The label of a start that was cancelled."""
 RELOADS: Final = ("success", "failure")
 IAM_ANSWERS: Final = tuple(kind.value for kind in AnswerKind)
-
-_LOOK_SECONDS = 1.0
 
 
 class RunningSessions(Protocol):
@@ -102,6 +76,7 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         self._registry = registry
+        self._failure_codes = (*errors.failure_codes(), INTERRUPTED, OTHER)
         self._requests = Counter(
             "arcetri_request_decide_total",
             "Requests for a session, by what became of them",
@@ -135,7 +110,7 @@ class Metrics:
         for counter, values in (
             (self._requests, OUTCOMES),
             (self._refusals, REFUSAL_CODES),
-            (self._failures, FAILURE_CODES),
+            (self._failures, self._failure_codes),
             (self._reloads, RELOADS),
             (self._answers, IAM_ANSWERS),
         ):
@@ -148,7 +123,7 @@ class Metrics:
         if outcome in ("denied", "busy"):
             self._refusals.labels(code if code in REFUSAL_CODES else OTHER).inc()
         elif outcome != "started":
-            self._failures.labels(code if code in FAILURE_CODES else OTHER).inc()
+            self._failures.labels(code if code in self._failure_codes else OTHER).inc()
 
     def iam_answered(self, kind: str) -> None:
         """Count an answer of the identity provider; see ``arcetri_hub.auth.ANSWER_KINDS``."""
@@ -160,46 +135,61 @@ class Metrics:
 
     async def watch(self, platform: MeasuredPlatform) -> None:
         """Show the platform's gauges, and count what becomes of its catalog, until cancelled."""
-        collector = FlavorCollector(platform)
+        collector = PlatformCollector(platform)
         self._registry.register(collector)
+        if platform.catalogs.findings:
+            self.catalog_read(refused=True)
+        end = platform.catalogs.subscribe(lambda result: self.catalog_read(refused=result.refused))
         try:
-            digest, findings = platform.catalogs.current.digest, platform.catalogs.findings
-            while True:
-                await asyncio.sleep(_LOOK_SECONDS)
-                now = platform.catalogs.current.digest, platform.catalogs.findings
-                if now[0] != digest:
-                    self.catalog_read(refused=False)
-                elif now[1] and now[1] != findings:
-                    self.catalog_read(refused=True)
-                digest, findings = now
+            await asyncio.get_running_loop().create_future()
         finally:
+            end()
             self._registry.unregister(collector)
 
 
-class FlavorCollector(Collector):
-    """Gauges by flavour, made anew at each scrape from the catalog in force."""
+class PlatformCollector(Collector):
+    """Gauges, made anew at each scrape from the catalog in force."""
 
-    def __init__(self, platform: MeasuredPlatform) -> None:
+    def __init__(
+        self,
+        platform: MeasuredPlatform,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._platform = platform
+        self._clock = clock
 
     def describe(self) -> Iterator[Metric]:
         """Name the gauges, without asking the platform."""
+        yield _refused()
         yield _running()
         yield _startable()
         yield _devices()
 
     def collect(self) -> Iterator[Metric]:
         """Read the gauges; memory only, so a scrape never waits."""
-        flavors = self._platform.catalogs.current.catalog.flavors
-        held = Tally(grant.flavor for grant, _ in self._platform.service.running().values())
-        inventory = self._platform.backend.current_inventory().flavors
-        running, startable, devices = _running(), _startable(), _devices()
-        for flavor in flavors:
-            entry = inventory.get(flavor)
+        catalogs = self._platform.catalogs
+        catalog = catalogs.current.catalog
+        grants = [grant for grant, _ in self._platform.service.running().values()]
+        held = Tally(grant.flavor for grant in grants)
+        in_use = Tally((grant.group, grant.flavor) for grant in grants)
+        inventory = self._platform.backend.current_inventory()
+        free = startable_by_anybody(catalog, inventory, in_use, self._clock())
+        refused, running, startable, devices = _refused(), _running(), _startable(), _devices()
+        refused.add_metric([], 1 if catalogs.findings else 0)
+        for flavor in catalog.flavors:
+            entry = inventory.flavors.get(flavor)
             running.add_metric([flavor], held[flavor])
-            startable.add_metric([flavor], entry.free if entry else 0)
+            startable.add_metric([flavor], free[flavor])
             devices.add_metric([flavor], entry.total if entry else 0)
-        yield from (running, startable, devices)
+        yield from (refused, running, startable, devices)
+
+
+def _refused() -> GaugeMetricFamily:
+    return GaugeMetricFamily(
+        "arcetri_catalog_refused",
+        "1 while profiles.yaml as it is now is refused and the last good one serves, else 0",
+        labels=[],
+    )
 
 
 def _running() -> GaugeMetricFamily:
@@ -211,7 +201,7 @@ def _running() -> GaugeMetricFamily:
 def _startable() -> GaugeMetricFamily:
     return GaugeMetricFamily(
         "arcetri_startable_sessions",
-        "Sessions that devices are free for now, by flavour, before any quota or limit",
+        "Sessions that would start now, by flavour, if all who may asked for one",
         labels=["flavor"],
     )
 

@@ -42,6 +42,12 @@ class IamSettings(_Section):
     scopes: tuple[str, ...] = ("openid", "profile", "email", "wlcg.groups", "offline_access")
     groups_claim: str | None = None
     """Which claim carries the groups; absent means whichever of the known ones is there."""
+    uid_claim: str | None = None
+    """Which claim carries a person's numeric id, used with ``accounts``; absent means that the
+    platform allocates one."""
+    gids_claim: str | None = None
+    """Which claim carries an object from group paths to numeric ids; absent means that the
+    platform allocates them."""
     timeout: float = Field(default=10.0, gt=0)
     """Seconds for one answer of the provider."""
 
@@ -53,6 +59,21 @@ class ProxySettings(_Section):
     """Where the hub tells the proxy its routes, such as ``http://127.0.0.1:8001``."""
     token_file: Path
     """The secret the proxy's API asks for."""
+
+
+class UsageSettings(_Section):
+    """The ledger, and what the hub tells it."""
+
+    url: str
+    """Where the ledger answers the hub and the proxy, such as ``http://127.0.0.1:8010``."""
+    service_token_file: Path
+    """The secret by which the ledger, as JupyterHub's service, asks who looks."""
+    witness_token_file: Path
+    """The secret by which the hub tells the ledger of starts and ends."""
+    node: str
+    """This machine's name in the ledger."""
+    spool: Path
+    """File that keeps what the ledger has not acknowledged."""
 
 
 class Settings(_Section):
@@ -77,6 +98,8 @@ class Settings(_Section):
     folder."""
     iam: IamSettings
     proxy: ProxySettings
+    usage: UsageSettings | None = None
+    """The ledger; absent means that usage is not recorded."""
     cookie_secret_file: Path
     """64 hexadecimal digits; JupyterHub insists that others cannot read it."""
     crypt_key_file: Path
@@ -85,10 +108,16 @@ class Settings(_Section):
     """The secret with which the supervisor tells the hub that the proxy was started again."""
     accounts: bool = False
     """True: each user's sessions run as a system account of their own (needs root)."""
+    mounts: bool = False
+    """True: sessions see their volumes mounted at the catalog's places, which this machine must
+    allow; False: linked below ``view`` of the state folder."""
     start_timeout: int = Field(default=180, gt=0)
     """Seconds a session may take until its process is there."""
     http_timeout: int = Field(default=180, gt=0)
     """Seconds a session's process may take until it answers."""
+    keep_requests: int = Field(default=90, gt=0)
+    """Days for which a request that has ended is kept, with how and why it ended. What was used is
+    the ledger's, which keeps its own."""
     log_level: str = "INFO"
 
     @model_validator(mode="after")
@@ -116,19 +145,6 @@ class Settings(_Section):
     def secure(self) -> bool:
         """Whether browsers come over HTTPS, so that cookies may insist on it."""
         return urlsplit(self.public_url).scheme == "https"
-
-    def read_client_secret(self) -> str:
-        """The client's secret, without the newline an editor leaves at its end."""
-        return self.iam.client_secret_file.read_text(encoding="utf-8").strip()
-
-    def write(self, path: Path) -> None:
-        """Write the settings to ``path``, all or nothing, readable by this account only."""
-        temporary = path.with_suffix(".new")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(self.model_dump_json(indent=2))
-            file.write("\n")
-        temporary.replace(path)
 
 
 def is_loopback(address: str) -> bool:

@@ -18,13 +18,7 @@ from traitlets import Bool, Enum, Float, Instance, List, TraitError, Unicode, de
 
 from arcetri_hub.auth import problems
 from arcetri_hub.auth.answers import Answer, AnswerKind, RefusalWatch, Reply
-from arcetri_hub.auth.claims import (
-    ClaimsError,
-    Numbers,
-    Person,
-    read_numbers,
-    read_person,
-)
+from arcetri_hub.auth.claims import ClaimsError, Person, read_numbers, read_person
 from arcetri_hub.auth.client import ClientSettings, IamClient, IamSilentError
 from arcetri_hub.auth.contact import Contact
 from arcetri_hub.auth.discovery import Provider, check_issuer, issuer_key
@@ -33,6 +27,7 @@ from arcetri_hub.auth.idtoken import IdTokenError
 from arcetri_hub.auth.record import LoginRecord
 from arcetri_hub.auth.refresher import HubUser, Refresher
 from arcetri_spawner.groups import GroupPath, normalize_groups
+from arcetri_spawner.identity import Numbers
 from arcetri_spawner.policy.model import Standing
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -91,8 +86,9 @@ class IamAuthenticator(GenericOAuthenticator):  # oauthenticator has no types
         default_value=["openid", "profile", "email", "wlcg.groups", "offline_access"],
         help="What to ask for. Without offline_access nobody's standing can be checked again.",
     ).tag(config=True)
-    groups_allowed = Callable(
-        help="Returns the groups whose members may log in, now: () -> set of group paths."
+    refusal = Callable(
+        help="Returns why somebody with these groups may not log in, now, or None when they may: "
+        "(set of group paths) -> Reason or None."
     ).tag(config=True)
     # Deliberately not the base class's set: who administers is read from the current catalog.
     admin_groups = Callable(
@@ -127,7 +123,9 @@ class IamAuthenticator(GenericOAuthenticator):  # oauthenticator has no types
     iam_logout = Enum(
         ["link", "redirect", "none"],
         default_value="link",
-        help="After a logout from the hub: link to IAM's own logout, go there at once, or neither.",
+        help="After a logout from the hub: link to IAM's own logout, go there at once, or neither. "
+        "Where IAM's metadata offers an end_session_endpoint, that is where the link or the way "
+        "leads, and the browser comes back; register the hub's logout address for it.",
     ).tag(config=True)
     iam_timeout = Float(10.0, help="Seconds for one answer of IAM.").tag(config=True)
     refresh_wait = Float(
@@ -135,7 +133,9 @@ class IamAuthenticator(GenericOAuthenticator):  # oauthenticator has no types
         help="Seconds a page waits for a refresh under way; it is then shown with what was known, "
         "and the refresh goes on.",
     ).tag(config=True)
-    refresh_reuse = Float(5.0, help="Seconds for which IAM's answer serves again.").tag(config=True)
+    refresh_reuse = Float(
+        5.0, help="Seconds for which IAM's answer serves JupyterHub's own refreshes again."
+    ).tag(config=True)
 
     enable_auth_state = Bool(True, help="Always on: a login is kept, encrypted.").tag(config=True)
     manage_groups = Bool(True, help="Always on: groups are IAM's.").tag(config=True)
@@ -170,7 +170,6 @@ class IamAuthenticator(GenericOAuthenticator):  # oauthenticator has no types
             observe=lambda kind: self.observe_answer(kind),
             log=self.log,
             clock=time.monotonic,
-            reuse=self.refresh_reuse,
         )
 
     @default("contact")
@@ -218,7 +217,7 @@ class IamAuthenticator(GenericOAuthenticator):  # oauthenticator has no types
         """Say on the login page when IAM is away; JupyterHub renders this as a template."""
         if not self.contact.away:
             return str(super().get_custom_html(base_url))
-        return _AWAY.replace("%SERVICE%", "{{ authenticator.login_service | e }}")
+        return _AWAY
 
     async def reachable(self) -> Provider:
         """Return the issuer's endpoints, having made sure that it answers now.
@@ -227,6 +226,14 @@ class IamAuthenticator(GenericOAuthenticator):  # oauthenticator has no types
             IamSilentError: It does not.
         """
         await self.contact.check()
+        return await self.client.find()
+
+    async def endpoints(self) -> Provider:
+        """Return the issuer's endpoints, asking only where they are not known yet.
+
+        Raises:
+            IamSilentError: They are not known, and IAM gives no usable answer.
+        """
         return await self.client.find()
 
     def get_handlers(self, app: Any) -> list[Any]:
@@ -267,10 +274,10 @@ class IamAuthenticator(GenericOAuthenticator):  # oauthenticator has no types
             self.refresher.judge("", Answer(AnswerKind.UNKNOWN, code))
             self.log.error("A login failed: IAM's answer proves nothing (%s).", code)
             raise problems.bad_answer(self.login_service) from None
-        wanted = normalize_groups(self.groups_allowed())
-        if not person.groups & wanted:
-            self.log.info("A login was refused: none of the person's groups is in the catalog.")
-            raise problems.not_allowed(self.login_service, wanted)
+        refusal = self.refusal(person.groups)
+        if refusal is not None:
+            self.log.info("A login was refused: %s", refusal.code)
+            raise problems.refused(refusal)
         return await self._model(handler, person, numbers, tokens)
 
     async def _identify(
@@ -344,8 +351,7 @@ class IamAuthenticator(GenericOAuthenticator):  # oauthenticator has no types
 
     async def check_allowed(self, username: str, auth_model: dict[str, Any] | None) -> bool:  # noqa: ARG002
         """Whether a person may log in; ``authenticate`` has refused them before, with reasons."""
-        groups = normalize_groups((auth_model or {}).get("groups") or ())
-        return bool(groups & normalize_groups(self.groups_allowed()))
+        return self.refusal(normalize_groups((auth_model or {}).get("groups") or ())) is None
 
     # -- Staying welcome ------------------------------------------------------------------------
 
@@ -358,7 +364,9 @@ class IamAuthenticator(GenericOAuthenticator):  # oauthenticator has no types
             refresh token over one that was rotated in the meantime.
         """
         try:
-            outcome = await asyncio.wait_for(self.refresher.fresh(user), self.refresh_wait)
+            outcome = await asyncio.wait_for(
+                self.refresher.fresh(user, reuse=self.refresh_reuse), self.refresh_wait
+            )
         except TimeoutError:
             return True
         return outcome.standing is not Standing.NOT_ADMITTED
@@ -424,9 +432,10 @@ def _text(fields: Mapping[str, Any], name: str) -> str:
 
 
 _AWAY = """
+{% set service = authenticator.login_service %}
 <div class="service-login" role="status">
-  <p><strong>%SERVICE% does not answer at the moment</strong>, so nobody new can log in.
-  Sessions that are running go on undisturbed.</p>
+  <p><strong>{{ ((service[:1] | upper) ~ service[1:]) | e }} does not answer at the moment</strong>,
+  so nobody new can log in. Sessions that are running go on undisturbed.</p>
   <a role="button" class="btn btn-jupyter btn-lg"
      href="{{ authenticator_login_url | e }}">Try again</a>
 </div>

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from arcetri_spawner.groups import GroupPath, normalize_group, normalize_groups
+from arcetri_spawner.identity import Numbers
 
 _PATH_CLAIMS = ("wlcg.groups", "groups")
 _URN_CLAIMS = ("entitlements", "eduperson_entitlement")
@@ -53,14 +54,6 @@ class Person:
     """``preferred_username``, which may change and be taken over; never an identity."""
     display_name: str
     groups: frozenset[GroupPath]
-
-
-@dataclass(frozen=True, slots=True)
-class Numbers:
-    """Numeric ids a site's IAM may hand out; absent ones are allocated by the platform."""
-
-    uid: int | None = None
-    gids: Mapping[GroupPath, int] | None = None
 
 
 def read_person(

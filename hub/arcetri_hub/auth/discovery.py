@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 _WELL_KNOWN = "/.well-known/openid-configuration"
 
@@ -24,6 +25,9 @@ class Provider:
     token_endpoint: str
     userinfo_endpoint: str
     jwks_uri: str
+    end_session_endpoint: str = ""
+    """Where a client sends a browser to end its session there (OpenID Connect RP-Initiated Logout);
+    empty where it cannot, as with INDIGO IAM."""
 
 
 def issuer_key(issuer: str) -> str:
@@ -62,6 +66,23 @@ def logout_url(issuer: str) -> str:
     return issuer.strip().rstrip("/") + "/logout"
 
 
+def end_session_url(provider: Provider, client_id: str, back: str, state: str) -> str:
+    """Where a browser ends its session with the provider, and is then sent back.
+
+    The ID token of the login is not named: it would lie in the browser's history. A provider that
+    insists on one asks the person instead.
+
+    Args:
+        provider: One that has an ``end_session_endpoint``.
+        client_id: Who asks.
+        back: Where to, exactly as registered at the provider.
+        state: Comes back with the browser.
+    """
+    query = urlencode({"client_id": client_id, "post_logout_redirect_uri": back, "state": state})
+    join = "&" if urlsplit(provider.end_session_endpoint).query else "?"
+    return f"{provider.end_session_endpoint}{join}{query}"
+
+
 def read_discovery(document: Mapping[str, object], issuer: str) -> Provider:
     """Read a discovery document that was fetched for ``issuer``.
 
@@ -74,18 +95,24 @@ def read_discovery(document: Mapping[str, object], issuer: str) -> Provider:
         raise DiscoveryError(f"the document at {discovery_url(issuer)} is of another issuer")
     endpoints: dict[str, str] = {}
     for name in ("authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri"):
-        url = document.get(name)
-        if not isinstance(url, str) or not urlsplit(url).hostname:
-            raise DiscoveryError(f"the issuer's discovery document has no {name}")
-        if urlsplit(issuer).scheme.lower() == "https" and urlsplit(url).scheme.lower() != "https":
-            raise DiscoveryError(f"the issuer's {name} is not on https")
-        if not _safe(url):
-            raise DiscoveryError(f"the issuer's {name} would be used without TLS")
-        endpoints[name] = url
+        endpoints[name] = _endpoint(document, name, issuer)
+    with contextlib.suppress(DiscoveryError):  # it may be left out, and a login needs none
+        endpoints["end_session_endpoint"] = _endpoint(document, "end_session_endpoint", issuer)
     algorithms = document.get("id_token_signing_alg_values_supported")
     if isinstance(algorithms, list) and "RS256" not in algorithms:
         raise DiscoveryError("the issuer does not sign with RS256, which alone is accepted")
     return Provider(issuer=said, **endpoints)
+
+
+def _endpoint(document: Mapping[str, object], name: str, issuer: str) -> str:
+    url = document.get(name)
+    if not isinstance(url, str) or not urlsplit(url).hostname:
+        raise DiscoveryError(f"the issuer's discovery document has no {name}")
+    if urlsplit(issuer).scheme.lower() == "https" and urlsplit(url).scheme.lower() != "https":
+        raise DiscoveryError(f"the issuer's {name} is not on https")
+    if not _safe(url):
+        raise DiscoveryError(f"the issuer's {name} would be used without TLS")
+    return url
 
 
 def _safe(url: str) -> bool:

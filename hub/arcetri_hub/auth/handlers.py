@@ -12,6 +12,7 @@ import json
 import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Any, Protocol
+from urllib.parse import urljoin
 
 from jupyterhub.handlers import BaseHandler
 from oauthenticator.oauth2 import (
@@ -25,11 +26,12 @@ from tornado.httputil import url_concat
 
 from arcetri_hub.auth import problems
 from arcetri_hub.auth.client import IamSilentError
-from arcetri_hub.auth.discovery import Provider, logout_url
+from arcetri_hub.auth.discovery import Provider, end_session_url, logout_url
 from arcetri_hub.auth.problems import LoginProblem, Message
 from arcetri_spawner.errors import ArcetriError
 
 TEMPLATE = "login_message.html"
+LOGOUT_COOKIE = "arcetri-logout-state"
 
 
 class _Authenticator(Protocol):
@@ -45,12 +47,20 @@ class _Authenticator(Protocol):
         """Return the provider, having made sure that it answers."""
         ...
 
+    async def endpoints(self) -> Provider:
+        """Return the provider, asking only where it is not known yet."""
+        ...
+
     def get_callback_url(self, handler: Any) -> str:
         """Where IAM sends the browser back to."""
         ...
 
     def login_url(self, base_url: str) -> str:
         """Where a login starts."""
+        ...
+
+    def logout_url(self, base_url: str) -> str:
+        """Where one logs out."""
         ...
 
 
@@ -88,12 +98,16 @@ class _Page(BaseHandler):  # JupyterHub has no types
         self.write(self.render_template(TEMPLATE, sync=True, **self._namespace(problem.page)))
 
     def _namespace(self, page: Message, **more: Any) -> dict[str, Any]:
-        return {
+        known: dict[str, Any] = {
             "page": page,
             "action_url": self.authenticator.login_url(self.hub.base_url),
             "no_spawner_check": True,
-            **more,
         }
+        if page.about_account and self.authenticator.iam_logout != "none":
+            # Trying again would lead to the same account for as long as IAM remembers it.
+            known["second_url"] = self.authenticator.logout_url(self.hub.base_url)
+            known["second_action"] = "Use another account"
+        return known | more
 
     async def show(self, page: Message, **more: Any) -> None:
         """Finish with a page of few words."""
@@ -170,9 +184,9 @@ class CallbackHandler(_Page, OAuthCallbackHandler):
         user = await self.login_user()
         if user is None:
             raise problems.internal()
+        self._jupyterhub_user = user
         next_url = self.get_next_url(user)
         if self.notice is not None:
-            self._jupyterhub_user = user
             await self.show(self.notice, action_url=next_url)
             return
         self.redirect(next_url)
@@ -194,26 +208,47 @@ class LogoutHandler(_Page, OAuthLogoutHandler):
 
     async def render_logout_page(self) -> None:
         """Say that the login at IAM is another one, or end that too."""
-        iam = logout_url(self.authenticator.issuer)
-        match self.authenticator.iam_logout:
-            case "redirect":
-                self.redirect(iam)
-            case "link":
-                service = self.authenticator.login_service
-                await self.show(
-                    Message(
-                        "logged_out",
-                        "You are logged out",
-                        f"You are logged out of this platform, but still logged in at {service}: "
-                        "whoever uses this browser next can come back as you.",
-                        f"On a shared computer, log out of {service} too.",
-                        "Log in again",
-                    ),
-                    second_url=iam,
-                    second_action=f"Log out of {service}",
-                )
-            case _:
-                await super().render_logout_page()
+        if self._is_back():
+            await self.show(problems.logged_out_of_both(self.authenticator.login_service))
+            return
+        how = self.authenticator.iam_logout
+        if how == "none":
+            await super().render_logout_page()
+            return
+        try:
+            known = self.authenticator
+            provider = await (known.reachable() if how == "redirect" else known.endpoints())
+        except IamSilentError:
+            provider, how = None, "link"
+        url = self._at_iam(provider)
+        if how == "redirect":
+            self.redirect(url)
+            return
+        service = self.authenticator.login_service
+        await self.show(
+            problems.logged_out_here(service),
+            second_url=url,
+            second_action=f"Log out of {service}",
+        )
+
+    def _at_iam(self, provider: Provider | None) -> str:
+        """Where the session with IAM ends."""
+        if provider is None or not provider.end_session_endpoint:
+            return logout_url(self.authenticator.issuer)
+        state = secrets.token_urlsafe(16)
+        self._set_cookie(LOGOUT_COOKIE, state, encrypted=False, path=self.hub.base_url)
+        back = urljoin(self.authenticator.get_callback_url(self), "logout")
+        return end_session_url(provider, self.authenticator.client_id, back, state)
+
+    def _is_back(self) -> bool:
+        """Whether IAM has sent this browser back, and nobody else has."""
+        expected = self.get_cookie(LOGOUT_COOKIE) or ""
+        if not expected or not hmac.compare_digest(
+            expected.encode(), self.query("state").encode("utf-8", "replace")
+        ):
+            return False
+        self.clear_cookie(LOGOUT_COOKIE, path=self.hub.base_url)
+        return True
 
 
 def _read_state(text: str) -> dict[str, Any]:

@@ -5,15 +5,13 @@ Nothing here quotes what IAM or a URL said.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from tornado.web import HTTPError
 
 from arcetri_hub.auth.answers import Answer, AnswerKind
-
-_SHOWN_GROUPS = 10
+from arcetri_spawner.policy.model import Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +24,8 @@ class Message:
     remedy: str
     action: str = "Try again"
     """What the button says; it leads to a new login."""
+    about_account: bool = False
+    """Whether another account might do: IAM would log the same one in again at once."""
 
 
 class LoginProblem(HTTPError):  # a page, not a fault of the program
@@ -38,13 +38,18 @@ class LoginProblem(HTTPError):  # a page, not a fault of the program
         self.page = message
 
 
+def capital(text: str) -> str:
+    """The text as a sentence begins with it: a login service need not be a proper name."""
+    return text[:1].upper() + text[1:]
+
+
 def iam_silent(service: str) -> LoginProblem:
     """IAM does not answer, or nothing of use."""
     return LoginProblem(
         503,
         Message(
             "iam_silent",
-            f"{service} does not answer",
+            f"{capital(service)} does not answer",
             f"The login service, {service}, gives no answer at the moment, so nobody new can "
             "log in. Sessions that are running go on undisturbed.",
             "Try again in a minute. If it lasts, tell the people who run the login service.",
@@ -59,8 +64,8 @@ def client_refused(service: str) -> LoginProblem:
         Message(
             "client_refused",
             "This platform is not accepted by the login service",
-            f"{service} refuses this platform's own credentials. It has nothing to do with your "
-            "account, and nobody can log in until it is put right.",
+            f"{capital(service)} refuses this platform's own credentials. It has nothing to do "
+            "with your account, and nobody can log in until it is put right.",
             "Tell this platform's administrators that the client id or secret registered with "
             f"{service} is wrong; they see it in the hub's log too.",
         ),
@@ -74,8 +79,8 @@ def bad_answer(service: str) -> LoginProblem:
         Message(
             "bad_answer",
             "The login could not be verified",
-            f"{service} answered, but not in a way that proves who you are, so you were not "
-            "logged in.",
+            f"{capital(service)} answered, but not in a way that proves who you are, so you were "
+            "not logged in.",
             "Try again. If it happens again, tell this platform's administrators the time; the "
             "hub's log says what was wrong.",
         ),
@@ -90,9 +95,10 @@ def not_active(service: str, answer: Answer) -> LoginProblem:
             Message(
                 "policy_unsigned",
                 "Your account needs something from you",
-                f"{service} does not let your account go on, most likely because its usage "
-                "policy waits for your signature.",
+                f"{capital(service)} does not let your account go on, most likely because its "
+                "usage policy waits for your signature.",
                 f"Open {service}, log in there, sign what it shows you, then log in here again.",
+                about_account=True,
             ),
         )
     return LoginProblem(
@@ -100,31 +106,23 @@ def not_active(service: str, answer: Answer) -> LoginProblem:
         Message(
             "not_active",
             "Your account is not active",
-            f"{service} says that your account is suspended or no longer exists.",
+            f"{capital(service)} says that your account is suspended or no longer exists.",
             f"Ask the administrators of {service} to re-enable it, then log in here again.",
+            about_account=True,
         ),
     )
 
 
-def not_allowed(service: str, groups: Iterable[str]) -> LoginProblem:
-    """Known to IAM, but in none of the groups this platform is for."""
-    wanted = sorted(groups)
-    if wanted:
-        names = ", ".join(wanted[:_SHOWN_GROUPS])
-        more = len(wanted) - _SHOWN_GROUPS
-        remedy = (
-            f"Ask in {service} to join one of these groups: {names}"
-            f"{f' (and {more} more)' if more > 0 else ''}. Then log in again."
-        )
-    else:
-        remedy = "The catalog names no group yet: the administrators have to add one to it."
+def refused(reason: Reason) -> LoginProblem:
+    """Known to IAM, but not allowed in; a start would be refused with the same words."""
     return LoginProblem(
         403,
         Message(
-            "not_allowed",
+            reason.code,
             "You are not in a group of this platform",
-            f"{service} knows you, but you are in none of the groups this platform is for.",
-            remedy,
+            reason.sentence,
+            reason.remedy,
+            about_account=True,
         ),
     )
 
@@ -218,6 +216,29 @@ _STATUS: Final = {"access_denied": 403, "temporarily_unavailable": 503, "server_
 def at_callback(error: str) -> LoginProblem:
     """IAM sent the browser back with an error, of which only known words are read."""
     return LoginProblem(_STATUS.get(error, 400), _AT_CALLBACK.get(error, _AT_CALLBACK_OTHER))
+
+
+def logged_out_here(service: str) -> Message:
+    """The login at IAM is another one, and goes on."""
+    return Message(
+        "logged_out",
+        "You are logged out",
+        f"You are logged out of this platform, but still logged in at {service}: "
+        "whoever uses this browser next can come back as you.",
+        f"On a shared computer, log out of {service} too.",
+        "Log in again",
+    )
+
+
+def logged_out_of_both(service: str) -> Message:
+    """The login at IAM has ended too."""
+    return Message(
+        "logged_out_of_both",
+        "You are logged out",
+        f"You are logged out of this platform and of {service}.",
+        "",
+        "Log in again",
+    )
 
 
 def of_answer(service: str, answer: Answer, *, at_code: bool) -> LoginProblem:

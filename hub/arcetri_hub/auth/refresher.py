@@ -25,18 +25,20 @@ from jupyterhub.crypto import encrypt
 from sqlalchemy.exc import SQLAlchemyError
 
 from arcetri_hub.auth.answers import Answer, AnswerKind, RefusalWatch
-from arcetri_hub.auth.claims import ClaimsError, Numbers, Person
+from arcetri_hub.auth.claims import ClaimsError, Person
 from arcetri_hub.auth.client import IamClient, IamSilentError
 from arcetri_hub.auth.discovery import issuer_key
 from arcetri_hub.auth.idtoken import IdTokenError
 from arcetri_hub.auth.record import LoginRecord
 from arcetri_spawner.groups import GroupPath
+from arcetri_spawner.identity import Numbers
 from arcetri_spawner.policy.model import Standing
 
 
 class HubUser(Protocol):
     """What is used of ``jupyterhub.user.User``."""
 
+    id: int
     name: str
     admin: bool
     encrypted_auth_state: bytes | None
@@ -77,7 +79,7 @@ class Outcome:
 
 
 class Refresher:
-    """Asks for one person at a time, and lets one answer serve a few seconds."""
+    """Asks for one person at a time, and lets one answer serve all who wait for it."""
 
     def __init__(
         self,
@@ -88,7 +90,6 @@ class Refresher:
         observe: Callable[[str], None],
         log: logging.Logger,
         clock: Callable[[], float],
-        reuse: float = 5.0,
     ) -> None:
         """Create a refresher.
 
@@ -99,7 +100,6 @@ class Refresher:
             observe: Called with each answer's kind, for the metric.
             log: Gets names and codes, never what IAM wrote.
             clock: Seconds, monotonic.
-            reuse: For how many seconds an answer is not asked for again.
         """
         self._client = client
         self._reader = reader
@@ -107,14 +107,18 @@ class Refresher:
         self._observe = observe
         self._log = log
         self._clock = clock
-        self._reuse = reuse
         self._running: dict[str, asyncio.Task[Outcome]] = {}
         self._last: dict[str, tuple[float, Outcome]] = {}
 
-    async def fresh(self, user: HubUser) -> Outcome:
-        """Ask IAM, or share the answer of a question under way or just answered."""
+    async def fresh(self, user: HubUser, *, reuse: float = 0.0) -> Outcome:
+        """Ask IAM, or share the answer of a question under way.
+
+        Args:
+            user: Who is meant.
+            reuse: Seconds for which an answer, or a login, will do; a start asks anew.
+        """
         last = self._last.get(user.name)
-        if last is not None and self._clock() - last[0] < self._reuse:
+        if last is not None and self._clock() - last[0] < reuse:
             return last[1]
         task = self._running.get(user.name)
         if task is None:

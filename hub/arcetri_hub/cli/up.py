@@ -35,7 +35,9 @@ from arcetri_hub.up.options import RealIam, UpOptions
 @click.option(
     "--fresh",
     is_flag=True,
-    help="First end every session left over from before, and empty the state folder.",
+    help="First end every session left over from before, and begin anew. What people had (homes, "
+    "group folders, the catalog, the database) is moved into 'before-fresh' of the state folder; "
+    "what accounting has yet to fetch stays.",
 )
 @click.option(
     "--keep-sessions",
@@ -47,6 +49,34 @@ from arcetri_hub.up.options import RealIam, UpOptions
     is_flag=True,
     help="Run each user's sessions as a system account of their own, so that they cannot read "
     "each other's files (needs root). Without it all sessions run as one account.",
+)
+@click.option(
+    "--one-account",
+    is_flag=True,
+    help="With --issuer, as root and without --accounts: run everybody's notebooks as root, where "
+    "they can read the platform's keys and everybody's files and logins. Refused unless asked for.",
+)
+@click.option(
+    "--no-mounts",
+    is_flag=True,
+    help="Link volumes below the folder 'view' of the state folder instead of mounting them at the "
+    "catalog's places. Read only is then not enforced without --accounts.",
+)
+@click.option(
+    "--uid-claim",
+    help="The claim in which IAM gives a person's numeric id. Without it the platform allocates "
+    "one. Only with --accounts.",
+)
+@click.option(
+    "--gids-claim",
+    help="The claim in which IAM gives an object from group paths to numeric ids. Without it the "
+    "platform allocates them. Only with --accounts.",
+)
+@click.option(
+    "--no-history",
+    is_flag=True,
+    help="Without the half-year of generated usage, marked simulated, with which the "
+    "demonstration's reports begin.",
 )
 @click.option(
     "--json",
@@ -85,6 +115,11 @@ def up(
     fresh: bool,
     keep_sessions: bool,
     accounts: bool,
+    one_account: bool,
+    no_mounts: bool,
+    uid_claim: str | None,
+    gids_claim: str | None,
+    no_history: bool,
     as_json: bool,
     issuer: str | None,
     client_id: str | None,
@@ -99,7 +134,8 @@ def up(
     and its sessions; a second one hurries. After a crash the next start with the same state folder
     adopts the sessions that still run.
 
-    Exit status: 0 after being told to stop, 2 when it could not start (one sentence says why).
+    Exit status: 0 after being told to stop, 2 when it could not start (one sentence says why), 1
+    after a fault of its own (one sentence says where it is written down).
     """
     try:
         options = UpOptions(
@@ -112,6 +148,11 @@ def up(
             fresh=fresh,
             keep_sessions=keep_sessions,
             accounts=accounts,
+            one_account=one_account,
+            mounts=not no_mounts,
+            uid_claim=uid_claim,
+            gids_claim=gids_claim,
+            history=not no_history,
             json=as_json,
         )
         # Imported late: --help needs none of it.
@@ -123,6 +164,11 @@ def up(
         for line in error.details:
             click.echo(f"  {line}", err=True)
         sys.exit(2)
+    except Exception as error:  # noqa: BLE001 - whatever it is, nobody is shown a traceback
+        from arcetri_hub.up.faults import told
+
+        click.echo(f"arcetri: {told(error, state)}", err=True)
+        sys.exit(1)
 
 
 def _real_iam(issuer: str | None, client_id: str | None, secret: Path | None) -> RealIam | None:

@@ -13,7 +13,7 @@ import threading
 import time
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import click
 import uvicorn
@@ -59,6 +59,12 @@ _BACKLOG: Final = 128
     "--group", "groups", multiple=True, help="A group to make besides the demonstration's."
 )
 @click.option(
+    "--end-session",
+    is_flag=True,
+    help="Let the hub end a browser's session here (OpenID Connect RP-Initiated Logout), which "
+    "INDIGO IAM does not offer.",
+)
+@click.option(
     "--until-stdin-closes",
     is_flag=True,
     help="Stop when standard input closes, so that nothing outlives who started it.",
@@ -72,6 +78,7 @@ def main(
     client_secret_file: Path | None,
     profile: Profile | None,
     groups: tuple[str, ...],
+    end_session: bool,
     until_stdin_closes: bool,
 ) -> None:
     """Serve a development IAM on a loopback address.
@@ -99,7 +106,7 @@ def main(
             _register(provider, client_id, client_secret_file, callbacks, profile)
         except (StateFileError, directory.DirectoryError, OSError) as error:
             raise click.ClickException(str(error)) from error
-        server = _server(Site(provider))
+        server = _server(Site(provider, end_session=end_session))
         if until_stdin_closes:
             threading.Thread(target=_await_stdin, args=(server,), daemon=True).start()
         # The socket listens already: who reads this line can connect
@@ -152,6 +159,7 @@ def _register(
             raise click.ClickException(f"{secret_file} is empty: it must hold the client's secret.")
     if callbacks:
         client.redirect_uris = list(callbacks)
+        client.post_logout_redirect_uris = [urljoin(callback, "logout") for callback in callbacks]
     if profile is not None:
         client.set_profile(profile)
     provider.save()

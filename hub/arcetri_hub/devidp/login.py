@@ -24,7 +24,8 @@ def routes(site: Site) -> list[Route]:
         Route("/authorize", _Authorize(site).post, methods=["POST"]),
         Route("/login", _Login(site).get, methods=["GET"]),
         Route("/login", _Login(site).post, methods=["POST"]),
-        Route("/logout", _Login(site).logout, methods=["GET"]),
+        Route("/logout", _Logout(site).get, methods=["GET"]),
+        Route("/logout", _Logout(site).post, methods=["POST"]),
     ]
 
 
@@ -110,8 +111,50 @@ class _Authorize:
         self.site.provider.save()
 
 
+class _Logout:
+    """``/logout``, for a person, or for a client by OpenID Connect RP-Initiated Logout."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+
+    async def get(self, request: Request) -> Response:
+        """Forget who this browser is, and send it back to the client that asked."""
+        return self._end(request, read_query(request))
+
+    async def post(self, request: Request) -> Response:
+        """The same, from a form."""
+        return self._end(request, await read_form(request))
+
+    def _end(self, request: Request, pairs: Pairs) -> Response:
+        fields = dict(pairs) if self.site.end_session else {}
+        back = fields.get("post_logout_redirect_uri", "")
+        client_id = fields.get("client_id", "")
+        if hint := fields.get("id_token_hint", ""):
+            claims = self.site.provider.own_id_token(hint)
+            if claims is None or client_id not in ("", claims.get("aud")):
+                return self.site.problem(
+                    400, "Bad request", "The application showed a token that is not its own."
+                )
+            client_id = str(claims["aud"])
+        client = self.site.provider.client(client_id)
+        if back and (client is None or back not in client.post_logout_redirect_uris):
+            return self.site.problem(
+                400, "Bad request", "The application named an address that is not registered."
+            )
+        response: Response
+        if back:
+            state = fields.get("state", "")
+            query = f"?{urlencode({'state': state})}" if state else ""
+            response = RedirectResponse(back + query, 302)
+        else:
+            sentence = "You are signed out of the development IAM."
+            response = self.site.problem(200, "Signed out", sentence)
+        self.site.log_out(request, response)
+        return response
+
+
 class _Login:
-    """``/login`` and ``/logout``."""
+    """``/login``."""
 
     def __init__(self, site: Site) -> None:
         self.site = site
@@ -136,13 +179,6 @@ class _Login:
             return self._form(query, status=401, username=username, sentence=sentence)
         response = RedirectResponse(f"/authorize?{query}" if query else "/", 303)
         self.site.log_in(response, user)
-        return response
-
-    async def logout(self, request: Request) -> Response:
-        """Forget who this browser is."""
-        sentence = "You are signed out of the development IAM."
-        response = self.site.problem(200, "Signed out", sentence)
-        self.site.log_out(request, response)
         return response
 
     def _form(

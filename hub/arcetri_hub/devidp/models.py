@@ -60,6 +60,7 @@ class Client(_Model):
     secret: str
     name: str
     redirect_uris: list[str]
+    post_logout_redirect_uris: list[str] = []
     scopes: list[str]
     consent: bool = False
     rotate_refresh_tokens: bool = False

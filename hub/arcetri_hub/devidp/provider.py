@@ -17,7 +17,7 @@ from typing import Any
 
 from arcetri_hub.devidp import claims
 from arcetri_hub.devidp.directory import delete_user
-from arcetri_hub.devidp.keys import make_key, sign
+from arcetri_hub.devidp.keys import make_key, read_signed, sign
 from arcetri_hub.devidp.models import (
     AccessToken,
     BrowserSession,
@@ -116,6 +116,10 @@ class Provider:
         self.save()
 
     # Tokens
+
+    def own_id_token(self, token: str) -> dict[str, Any] | None:
+        """The claims of an ID token of this provider, expired or not; None for anything else."""
+        return read_signed(self.state.key, token, self.issuer)
 
     def save_code(self, code: str, grant: Grant, redirect_uri: str | None, challenge: str) -> None:
         """Remember an authorization code until it is redeemed."""

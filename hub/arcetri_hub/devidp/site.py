@@ -37,6 +37,8 @@ class Site:
     provider: Provider
     faults: Faults = field(default_factory=Faults)
     traffic: Traffic = field(default_factory=Traffic)
+    end_session: bool = False
+    """Whether a client may end a browser's session here, which INDIGO IAM does not offer."""
 
     @cached_property
     def oauth(self) -> IamServer:

@@ -27,7 +27,10 @@ def routes(site: Site) -> list[Route]:
 
     async def discovery(request: Request) -> Response:
         del request
-        return JSONResponse(discovery_document(provider.issuer))
+        document = discovery_document(provider.issuer)
+        if site.end_session:
+            document["end_session_endpoint"] = f"{provider.issuer}logout"
+        return JSONResponse(document)
 
     async def keys(request: Request) -> Response:
         del request

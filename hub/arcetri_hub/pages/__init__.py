@@ -6,21 +6,28 @@ gate that decides is the spawner's start; everything here comes before it or sho
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from jupyterhub.utils import url_path_join
 
 from arcetri_hub.pages.api import ServerApi
 from arcetri_hub.pages.csp import ContentSecurity, NonceExtension
 from arcetri_hub.pages.home import HomePage, NewSession
 from arcetri_hub.pages.live import OffersNow
+from arcetri_hub.pages.notices import NoticesNow
 from arcetri_hub.pages.pending import NotRunning, SpawnPending
+from arcetri_hub.pages.refusals import default_remedy
 from arcetri_hub.pages.spawn import SpawnPage
 from arcetri_hub.pages.static import STATIC, Static, asset
 from arcetri_hub.pages.stop import RemoveServer, StopSession
 
 if TYPE_CHECKING:
+    from jupyterhub.handlers import BaseHandler
     from jupyterhub.user import User
 
+    from arcetri_hub.devidp.demo import DemoUser
     from arcetri_hub.pages.platform import PagesPlatform
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
@@ -46,17 +53,36 @@ def handlers(platform: PagesPlatform) -> list[tuple[str, type, dict[str, Any]]]:
         (r"/api/users/([^/]+)/server", ServerApi, known),
         (r"/api/users/([^/]+)/servers/([^/]*)", ServerApi, known),
         (r"/arcetri/offers", OffersNow, known),
+        (r"/arcetri/notices", NoticesNow, known),
         (r"/arcetri/static/(.*)", Static, {"path": str(STATIC)}),
     ]
 
 
-def configure(c: Any, platform: PagesPlatform, *, base_url: str = "/hub/") -> None:
+def landing(handler: BaseHandler) -> str:
+    """Where somebody lands who comes for no page in particular.
+
+    With nothing of theirs running, on the page where something is started; else on their home page.
+    """
+    user = handler.current_user
+    if user is None or any(spawner.active for spawner in user.spawners.values()):
+        return ""
+    return str(url_path_join(handler.hub.base_url, "spawn"))
+
+
+def configure(
+    c: Any,
+    platform: PagesPlatform,
+    *,
+    base_url: str = "/hub/",
+    people: Sequence[DemoUser] = (),
+) -> None:
     """Set what the pages need of JupyterHub on the configuration object ``c``.
 
     Args:
         c: JupyterHub's configuration; ``tornado_settings`` set before are kept.
         platform: For what every page shows.
         base_url: Where the hub's own pages lie.
+        people: Whom one may log in as, where that is public; the login page lists them.
     """
 
     def site_name(_user: User | None) -> str:
@@ -65,17 +91,30 @@ def configure(c: Any, platform: PagesPlatform, *, base_url: str = "/hub/") -> No
     def is_site_admin(user: User | None) -> bool:
         return bool(user and user.admin)
 
+    def simulates() -> bool:
+        have = platform.backend.current_inventory().flavors.values()
+        return any(flavor.simulated for flavor in have)
+
     def asset_url(_user: User | None) -> Any:
         return lambda name: asset(base_url, name)
 
     c.JupyterHub.template_paths = [str(TEMPLATES)]
     # JupyterHub calls each of these with the user who looks.
     c.JupyterHub.template_vars.update(
-        {"site_name": site_name, "is_site_admin": is_site_admin, "asset": asset_url}
+        {
+            "site_name": site_name,
+            "is_site_admin": is_site_admin,
+            "asset": asset_url,
+            "simulates": lambda _user: simulates,
+            "demonstration": lambda _user: people,
+            "default_remedy": lambda _user: default_remedy,
+            "announced": lambda user: platform.notices(user.name) if user else [],
+        }
     )
     c.JupyterHub.jinja_environment_options.update({"extensions": [NonceExtension]})
     c.JupyterHub.tornado_settings.update({"transforms": [ContentSecurity]})
     c.JupyterHub.logo_file = str(STATIC / "favicon.svg")
     # A GET never starts a server, and neither does a log-in.
     c.JupyterHub.redirect_to_server = False
+    c.JupyterHub.default_url = landing
     c.JupyterHub.implicit_spawn_seconds = 0

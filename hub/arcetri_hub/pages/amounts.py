@@ -37,8 +37,10 @@ def price(flavor_type: FlavorType, share: Fraction) -> str:
 
 
 def used(flavor_type: FlavorType, share: Fraction, cpu: float, hours: float) -> str:
-    """What a session has cost after so many hours: ``0.4 GPU-hours``."""
+    """What a session has cost after so many hours: ``0.43 GPU-hours``."""
     amount = hours * (cpu if flavor_type == "cpu" else float(share))
+    if amount < 0.1:
+        return f"less than 0.1 {_HOURS[flavor_type]}s"
     return f"{amount:.2f} {_HOURS[flavor_type]}s"
 
 

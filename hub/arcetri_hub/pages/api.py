@@ -9,7 +9,12 @@ from jupyterhub.scopes import needs_scope
 from tornado.web import HTTPError
 
 from arcetri_hub.pages.base import JsonErrors, PlatformHandler
-from arcetri_hub.pages.body import LimitedBody, invalid, json_object
+from arcetri_hub.pages.body import (
+    LimitedBody,
+    invalid,
+    json_object,
+    refuse_choice_in_address,
+)
 from arcetri_hub.pages.refusals import Refused
 from arcetri_hub.pages.servers import forget_failed, is_active
 from arcetri_spawner.errors import ArcetriError
@@ -24,6 +29,17 @@ class ServerApi(
     UserServerAPIHandler,
 ):
     """``/hub/api/users/:name/server`` and ``/hub/api/users/:name/servers/:server``."""
+
+    def initialize(self, *args: Any, **kwargs: Any) -> None:
+        """Tornado's constructor."""
+        super().initialize(*args, **kwargs)
+        self._found: dict[str, Any] = {}
+
+    def find_user(self, user_name: str) -> Any:
+        """JupyterHub's user of a name, asked for in the database once a request; None if none."""
+        if user_name not in self._found:
+            self._found[user_name] = super().find_user(user_name)
+        return self._found[user_name]
 
     def get_json_body(self) -> dict[str, Any]:
         """Read the body as a JSON object; PATCH's ``user_options`` are checked for their form.
@@ -60,7 +76,16 @@ class ServerApi(
             parse_options(options if options is not None else {})
         except ArcetriError as error:
             raise Refused(error) from error
-        return {"display_name": name, "user_options": options}
+        # Never None: JupyterHub would start, and charge, what was chosen last time.
+        return {"display_name": name, "user_options": options or {}}
+
+    def _chosen(self) -> dict[str, Any]:
+        try:
+            refuse_choice_in_address(self.request.query_arguments)
+        except ArcetriError as error:
+            raise Refused(error) from error
+        options: dict[str, Any] = self.get_server_json_body()["user_options"]
+        return options
 
     @needs_scope("start:servers")  # type: ignore[untyped-decorator]  # JupyterHub's
     async def post(self, user_name: str, server_name: str = "") -> None:
@@ -68,14 +93,11 @@ class ServerApi(
         user = self.find_user(user_name)
         if user is None:
             raise HTTPError(404, "There is no such user here.")
-        options = self.get_server_json_body()["user_options"]
+        options = self._chosen()
         new = server_name not in user.orm_spawners
         if is_active(user, server_name):
             await super().post(user_name, server_name)
             return
-        if options is None:
-            # JupyterHub starts with the options of last time, so these are what is judged.
-            options = {} if new else user.orm_spawners[server_name].user_options or {}
         try:
             identity = await self.platform.identities.known(user.name)
             await self.platform.service.precheck(identity, server_name, options)

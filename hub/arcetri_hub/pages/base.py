@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from jupyterhub.handlers import BaseHandler
@@ -43,6 +44,20 @@ class PlatformHandler(BaseHandler):
         return str(url_path_join(self.hub.base_url, *(url_escape_path(p) for p in parts if p)))
 
 
+LOOKS_AGAIN = "X-Arcetri-Looks-Again"
+"""The header of a request that an open page makes by itself."""
+
+
+class LooksAgain(BaseHandler):
+    """A page that its own script asks for again, to show what has changed."""
+
+    def _record_activity(self, obj: object, timestamp: datetime | None = None) -> bool:
+        """A page that looks by itself is no activity of its user."""
+        if LOOKS_AGAIN in self.request.headers:
+            return False
+        return bool(super()._record_activity(obj, timestamp))
+
+
 class JsonErrors(BaseHandler):
     """Answers errors as ``{status, code, message, remedy}``."""
 
@@ -56,3 +71,26 @@ class JsonErrors(BaseHandler):
         self.set_status(refusal.status)
         self.set_header("Content-Type", "application/json")
         self.finish(refusal.as_json())
+
+
+class ServerNow(JsonErrors, PlatformHandler):
+    """What open pages ask again and again about one user's server: ``?user=&server=``.
+
+    A subclass answers in ``_answer``, which carries the scope that it needs.
+    """
+
+    _accept_token_auth = True
+
+    def _record_activity(self, obj: object, timestamp: object = None) -> bool:  # noqa: ARG002
+        """A page that looks by itself is no activity of its user."""
+        return False
+
+    async def get(self) -> None:
+        """Answer for one user's server."""
+        if self.current_user is None:
+            raise HTTPError(403, "Log in again.")
+        name = self.get_query_argument("user", "") or self.current_user.name
+        await self._answer(name, self.get_query_argument("server", ""))
+
+    async def _answer(self, user_name: str, server_name: str) -> None:
+        raise NotImplementedError

@@ -6,6 +6,7 @@ What comes out is what was asked for, not what is allowed: ``policy.parse_option
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import Any
 
 from jupyterhub.handlers import BaseHandler
@@ -15,6 +16,10 @@ from tornado.web import HTTPError, stream_request_body
 from arcetri_hub.pages.refusals import Refused
 from arcetri_spawner.errors import ArcetriError, Denied
 from arcetri_spawner.policy import OPTION_KEYS, reasons
+from arcetri_spawner.policy.names import shown
+
+_IN_ADDRESSES = frozenset({"_xsrf", "next"})
+"""What our own forms and scripts put there."""
 
 BODY_LIMIT = 64 * 1024
 """Bytes; a choice needs a few hundred."""
@@ -40,6 +45,13 @@ def invalid(problem: str) -> Denied:
     return reasons.denied(reasons.invalid_options(problem))
 
 
+_DROPPED_LIMIT = 64 * 1024 * 1024
+"""Bytes of a body that are read and dropped before it is refused.
+
+Who is answered while they still send finds the connection closed, and may never see the answer.
+"""
+
+
 @stream_request_body
 class LimitedBody(BaseHandler):
     """A handler whose bodies are refused as soon as they are too long, and never kept.
@@ -55,10 +67,10 @@ class LimitedBody(BaseHandler):
         self._overflow = False
 
     async def prepare(self) -> None:
-        """Refuse a body that says itself that it is too long."""
+        """Refuse a body at once that says itself that it is far too long."""
         await super().prepare()
         announced = self.request.headers.get("Content-Length", "0")
-        if announced.isdigit() and int(announced) > BODY_LIMIT:
+        if announced.isdigit() and int(announced) > _DROPPED_LIMIT:
             raise Refused(too_large())
 
     def data_received(self, chunk: bytes) -> None:
@@ -86,6 +98,19 @@ class LimitedBody(BaseHandler):
         except (HTTPInputError, HTTPError) as error:
             raise invalid("the form could not be read") from error
         return body
+
+
+def refuse_choice_in_address(names: Collection[str]) -> None:
+    """Refuse to start what an address chooses: it is read by nobody, and kept in many a log.
+
+    Args:
+        names: Of the address's arguments.
+
+    Raises:
+        Denied: One of them is no part of an address here.
+    """
+    if extra := set(names) - _IN_ADDRESSES:
+        raise invalid(f"{shown(min(extra))} stands in the address, and belongs in the body")
 
 
 def options_from_form(fields: dict[str, list[bytes]]) -> dict[str, Any]:

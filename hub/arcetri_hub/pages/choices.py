@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from arcetri_hub.pages import amounts
 from arcetri_spawner.catalog.models import Catalog, FlavorType
@@ -47,6 +48,14 @@ class GroupLine:
     use: str
 
 
+Lamp = Literal["mine", "others", "used"]
+"""A device: free for this person, free but beyond their limit or their group's quota, in use."""
+
+_MOST_LAMPS = 16
+_BOUNDS = frozenset({"session_limit", "request_limit", "flavor_limit", "busy_quota"})
+"""Codes of reasons that bound the person, not the flavour."""
+
+
 @dataclass(frozen=True, slots=True)
 class Card:
     """A flavour on the page."""
@@ -57,14 +66,18 @@ class Card:
     memory: str
     price: str
     simulated: bool
-    startable: int
-    total: int
     free: str
-    """The two numbers in words."""
+    """How many would start now, in words."""
+    others: str
+    """How many more are free, but not for this person, in words."""
+    lamps: tuple[Lamp, ...]
+    """One a device; none where there are many, or none at all."""
     groups: tuple[GroupLine, ...]
     available: bool
     checked: bool
     reasons: tuple[Reason, ...]
+    hint: str
+    """What to do where there is no alternative."""
     alternative: str
     alternative_title: str
     environments: tuple[str, ...]
@@ -159,13 +172,14 @@ def _card(offer: Offer, titles: Mapping[str, str], *, checked: bool) -> Card:
         memory=amounts.size_of(offer.memory) if offer.memory else "",
         price=amounts.price(offer.type, offer.share),
         simulated=offer.simulated,
-        startable=offer.startable,
-        total=offer.total,
-        free=free_text(offer.startable, offer.total),
+        free=free_text(offer),
+        others=others_text(offer),
+        lamps=lamps(offer),
         groups=tuple(group_line(group) for group in offer.groups),
         available=offer.startable > 0,
         checked=checked,
         reasons=offer.reasons,
+        hint=hint(offer),
         alternative=offer.alternative or "",
         alternative_title=titles.get(offer.alternative or "", ""),
         environments=offer.environments,
@@ -174,9 +188,43 @@ def _card(offer: Offer, titles: Mapping[str, str], *, checked: bool) -> Card:
     )
 
 
-def free_text(startable: int, total: int) -> str:
-    """How many would start now: ``3 of 8 free for you now``."""
-    return f"{startable} of {total} free for you now"
+def free_text(offer: Offer) -> str:
+    """How many would start now: ``1 of 8 free for you now``."""
+    return f"{offer.startable} of {offer.total} free for you now"
+
+
+def others_text(offer: Offer) -> str:
+    """How many are free beyond the person's limit or their group's quota: ``2 for others``."""
+    others = _for_others(offer)
+    if not others:
+        return ""
+    return f"{others} more for others" if offer.startable else f"{others} free for others"
+
+
+def _for_others(offer: Offer) -> int:
+    """Devices that nobody holds and this person may not have on top of what they hold."""
+    bound = offer.startable or any(reason.code in _BOUNDS for reason in offer.reasons)
+    return max(offer.free - offer.startable, 0) if bound else 0
+
+
+def lamps(offer: Offer) -> tuple[Lamp, ...]:
+    """The devices of a flavour, for a glance; sessions without a device have no lamps."""
+    if offer.type == "cpu" or offer.total > _MOST_LAMPS:
+        return ()
+    mine, others = offer.startable, _for_others(offer)
+    counts: tuple[tuple[Lamp, int], ...] = (
+        ("mine", mine),
+        ("others", others),
+        ("used", offer.total - mine - others),
+    )
+    return tuple(lamp for lamp, count in counts for _ in range(count))
+
+
+def hint(offer: Offer) -> str:
+    """What to do about a flavour that does not start, where no other one would."""
+    if offer.alternative:
+        return ""
+    return next((reason.own for reason in offer.reasons if reason.own), "")
 
 
 def group_line(group: GroupOffer) -> GroupLine:

@@ -10,7 +10,7 @@ from tornado.httputil import url_concat
 from tornado.web import authenticated
 
 from arcetri_hub.pages import amounts
-from arcetri_hub.pages.base import PlatformHandler
+from arcetri_hub.pages.base import LooksAgain, PlatformHandler
 from arcetri_hub.pages.refusals import Refused
 from arcetri_hub.pages.servers import is_active, is_ready
 from arcetri_hub.pages.sessions import session_cards
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from jupyterhub.user import User
 
 
-class HomePage(PlatformHandler, HomeHandler):
+class HomePage(LooksAgain, PlatformHandler, HomeHandler):
     """``/hub/home``."""
 
     @authenticated

@@ -5,30 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from jupyterhub.scopes import needs_scope
-from tornado.web import HTTPError
 
-from arcetri_hub.pages.base import JsonErrors, PlatformHandler
-from arcetri_hub.pages.choices import free_text, group_line
+from arcetri_hub.pages.base import ServerNow
+from arcetri_hub.pages.choices import free_text, group_line, hint, lamps, others_text
 from arcetri_hub.pages.refusals import Refused
 from arcetri_spawner.errors import ArcetriError
 from arcetri_spawner.policy.model import Offers, Reason
 
 
-class OffersNow(JsonErrors, PlatformHandler):
+class OffersNow(ServerNow):
     """``/hub/arcetri/offers?user=&server=``: the moving parts of the spawn page."""
-
-    _accept_token_auth = True
-
-    def _record_activity(self, obj: object, timestamp: object = None) -> bool:  # noqa: ARG002
-        """A page that looks by itself is no activity of its user."""
-        return False
-
-    async def get(self) -> None:
-        """Answer with the offers for one user's server."""
-        if self.current_user is None:
-            raise HTTPError(403, "Log in again.")
-        name = self.get_query_argument("user", "") or self.current_user.name
-        await self._answer(name, self.get_query_argument("server", ""))
 
     @needs_scope("servers")  # type: ignore[untyped-decorator]  # JupyterHub's
     async def _answer(self, user_name: str, server_name: str) -> None:
@@ -52,7 +38,10 @@ def offers_json(offers: Offers) -> dict[str, Any]:
                 "flavor": offer.flavor,
                 "startable": offer.startable,
                 "total": offer.total,
-                "free": free_text(offer.startable, offer.total),
+                "free": free_text(offer),
+                "others": others_text(offer),
+                "lamps": lamps(offer),
+                "hint": hint(offer),
                 "simulated": offer.simulated,
                 "alternative": offer.alternative,
                 "reasons": [_reason(reason) for reason in offer.reasons],
@@ -71,4 +60,4 @@ def offers_json(offers: Offers) -> dict[str, Any]:
 
 
 def _reason(reason: Reason) -> dict[str, str]:
-    return {"code": reason.code, "sentence": reason.sentence, "remedy": reason.remedy}
+    return {"code": reason.code, "sentence": reason.sentence, "remedy": reason.own}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from arcetri_hub.metrics import Metrics
     from arcetri_hub.reaper import Notice
+    from arcetri_spawner.backends.base import Backend
     from arcetri_spawner.catalog import CatalogHolder
     from arcetri_spawner.identity import IdentitySource
     from arcetri_spawner.service import SessionService
@@ -19,6 +20,11 @@ class PagesPlatform(Protocol):
     @property
     def catalogs(self) -> CatalogHolder:
         """The catalog in force."""
+        ...
+
+    @property
+    def backend(self) -> Backend:
+        """What there is, and where a session finds its folders."""
         ...
 
     @property

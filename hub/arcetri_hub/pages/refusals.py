@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from http.client import responses
-from typing import Any
+from typing import Any, Final
 
 from jupyterhub.spawner import SpawnException
 from tornado.web import HTTPError
 
 from arcetri_spawner.errors import ArcetriError
-from arcetri_spawner.policy.model import Reason
 from arcetri_spawner.policy.reasons import WAITING_CODES
 
 _ABOUT_THE_FLAVOR = frozenset({*WAITING_CODES, "maintenance", "no_environment", "no_size"})
@@ -52,24 +51,14 @@ class Refused(HTTPError):
     """Ends a request with the answer that fits an error of ours."""
 
     def __init__(self, error: ArcetriError) -> None:
-        super().__init__(status_of(error), str(error))
+        super().__init__(error.status, str(error))
         self.error = error
-
-
-def status_of(error: ArcetriError) -> int:
-    """The HTTP status of an error; a choice that is not well-formed is the client's mistake."""
-    return 400 if error.code == "invalid_options" else error.status
 
 
 def from_error(error: ArcetriError) -> Refusal:
     """Show an error of ours."""
     details = getattr(error, "details", "")
-    return Refusal(status_of(error), error.code, error.message, error.remedy, details)
-
-
-def from_reason(reason: Reason) -> Refusal:
-    """Show a reason that policy gave beforehand, in an offer."""
-    return Refusal(403, reason.code, reason.sentence, reason.remedy)
+    return Refusal(error.status, error.code, error.message, error.remedy, details)
 
 
 def refusal_of(exception: BaseException | None, status: int = 500) -> Refusal:
@@ -95,16 +84,37 @@ def refusal_of(exception: BaseException | None, status: int = 500) -> Refusal:
             "Ask again; if it happens twice, choose another flavour or environment.",
         )
     if isinstance(exception, SpawnException):
-        return Refusal(exception.status_code, _code(exception.status_code), exception.message)
+        status = exception.status_code
+        return Refusal(status, _code(status), exception.message, default_remedy(status))
     if isinstance(exception, HTTPError):
         status = exception.status_code
         message = exception.get_message() or exception.reason or responses.get(status, "Error")
         if status >= 500:  # JupyterHub names servers and log files there, for admins
             message = "Something went wrong on the platform's side."
-        return Refusal(status, _code(status), message)
-    return Refusal(
-        status, _code(status), responses.get(status, "Something went wrong on the platform's side.")
-    )
+        return Refusal(status, _code(status), message, default_remedy(status))
+    message = responses.get(status, "Something went wrong on the platform's side.")
+    return Refusal(status, _code(status), message, default_remedy(status))
+
+
+_REMEDIES: Final = {
+    400: "Correct what the sentence names, and send it again.",
+    401: "Log in again, or send a token that is valid still.",
+    403: "Log in as somebody who may, or use a token whose scopes allow it: your own are made on"
+    " the Token page.",
+    404: "Check the address and the names in it; what you may not see is not found either. Your own"
+    " sessions are listed on the Home page.",
+    405: "Use one of the methods that the REST API of JupyterHub or of this platform describes.",
+    409: "Look at what there is now: the request may be done already, or in the way of another.",
+    429: "Try again in a minute.",
+}
+_REMEDY_OF_FAULTS: Final = (
+    "Try again in a minute. If it lasts, whoever runs the platform finds the reason in its logs."
+)
+
+
+def default_remedy(status: int) -> str:
+    """What to do about an answer with this HTTP status, where nobody has anything better to say."""
+    return _REMEDY_OF_FAULTS if status >= 500 else _REMEDIES.get(status, _REMEDIES[400])
 
 
 def _code(status: int) -> str:

@@ -10,8 +10,8 @@ from arcetri_hub.pages import amounts
 from arcetri_hub.pages.choices import group_title
 from arcetri_hub.pages.wording import STATES
 from arcetri_spawner.catalog.models import Catalog
+from arcetri_spawner.live import LiveRow
 from arcetri_spawner.policy.model import Grant
-from arcetri_spawner.service import LiveRow
 
 
 @dataclass(frozen=True, slots=True)

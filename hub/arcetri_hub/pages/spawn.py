@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,16 +13,23 @@ from tornado.web import HTTPError, authenticated
 
 from arcetri_hub.pages import amounts
 from arcetri_hub.pages.base import PlatformHandler
-from arcetri_hub.pages.body import LimitedBody, options_from_form
+from arcetri_hub.pages.body import LimitedBody, options_from_form, refuse_choice_in_address
 from arcetri_hub.pages.choices import Choice, spawn_page
 from arcetri_hub.pages.refusals import Refusal, refusal_of
 from arcetri_hub.pages.servers import forget_failed, is_active, is_ready
 from arcetri_hub.pages.wording import ended
 from arcetri_spawner.errors import ArcetriError
 from arcetri_spawner.policy import OPTION_KEYS
+from arcetri_spawner.policy.model import Identity
 
 if TYPE_CHECKING:
     from jupyterhub.user import User
+
+
+_PATIENCE = 2.0
+"""Seconds to wait for IAM before the page is shown with what was known."""
+_REUSE = 1.0
+"""Seconds for which IAM's answer does for the page again."""
 
 
 class SpawnPage(LimitedBody, PlatformHandler, SpawnHandler):
@@ -45,7 +53,10 @@ class SpawnPage(LimitedBody, PlatformHandler, SpawnHandler):
         elif is_active(user, server_name):
             self.redirect(self._pending(user, server_name))
         else:
-            await self._render(user, server_name, wishes=[self._linked()])
+            identity, certain = await self._who(user)
+            await self._render(
+                user, server_name, identity, certain=certain, wishes=[self._linked()]
+            )
 
     @needs_scope("servers")  # type: ignore[untyped-decorator]  # JupyterHub's
     async def _ask(self, user_name: str, server_name: str) -> None:
@@ -57,6 +68,7 @@ class SpawnPage(LimitedBody, PlatformHandler, SpawnHandler):
         new = server_name not in user.orm_spawners
         try:
             self.receive_body()
+            refuse_choice_in_address(self.request.query_arguments)
             raw = options_from_form(self.request.body_arguments)
             raw.update(self.request.files)
             if server_name:
@@ -75,23 +87,39 @@ class SpawnPage(LimitedBody, PlatformHandler, SpawnHandler):
             self.set_status(refusal.status)
             for name, value in (getattr(error, "headers", None) or {}).items():
                 self.set_header(name, str(value))
-            await self._render(user, server_name, refusal=refusal, wishes=[_posted(raw)])
+            identity = await self.platform.identities.known(user.name)
+            await self._render(user, server_name, identity, refusal=refusal, wishes=[_posted(raw)])
+
+    async def _who(self, user: User) -> tuple[Identity, bool]:
+        """Who the person is now, so that a group given or taken a moment ago shows.
+
+        Returns:
+            False with what was known when IAM does not answer soon; the question goes on.
+        """
+        asking = self.platform.identities.fresh(user.name, reuse=_REUSE)
+        try:
+            return await asyncio.wait_for(asking, _PATIENCE), True
+        except TimeoutError:
+            return await self.platform.identities.known(user.name), False
 
     async def _render(
         self,
         user: User,
         server_name: str,
+        identity: Identity,
         *,
         wishes: list[Choice],
+        certain: bool = True,
         refusal: Refusal | None = None,
     ) -> None:
         platform = self.platform
-        identity = await platform.identities.known(user.name)
         offers = await platform.service.offers(identity, server_name)
         chosen = await platform.store.last_choice(identity.account_id)
         last = await platform.store.last_ended(identity.account_id, server_name)
         catalog = platform.catalogs.current.catalog
         page = spawn_page(catalog, identity, offers, [*wishes, _posted(chosen or {})])
+        folders = await platform.backend.folders(user.name, page.mounts)
+        now = amounts.utc_now()
         query = {"_xsrf": self.xsrf_token.decode("ascii")}
         if target := self.get_query_argument("next", ""):
             query["next"] = target
@@ -101,8 +129,13 @@ class SpawnPage(LimitedBody, PlatformHandler, SpawnHandler):
                 for_user=user,
                 server_name=server_name,
                 page=page,
+                folders=folders,
                 refusal=refusal,
-                last_ended=ended(last, catalog.site.timezone, amounts.utc_now()),
+                last_ended=ended(last, catalog.site.timezone, now),
+                known_since=""
+                if certain or identity.checked_at is None
+                else amounts.moment(identity.checked_at, catalog.site.timezone, now),
+                look_again=self.request.path,
                 identity=identity,
                 site=catalog.site,
                 url=url_concat(self.request.path, query),

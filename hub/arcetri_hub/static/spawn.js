@@ -97,19 +97,14 @@
     radio.disabled = offer.startable === 0;
     card.classList.toggle("flavor-unavailable", offer.startable === 0);
     card.querySelector("[data-free]").textContent = offer.free;
-    const lamps = card.querySelector("[data-lamps]");
-    const state = `${offer.startable}/${offer.total}`;
-    if (lamps.dataset.lamps !== state) {
-      lamps.dataset.lamps = state;
-      const count = offer.total <= 16 ? offer.total : 0;
-      lamps.replaceChildren(
-        ...Array.from({ length: count }, (_, index) => {
-          const lamp = document.createElement("i");
-          lamp.className = index < offer.startable ? "on" : "";
-          return lamp;
-        }),
-      );
-    }
+    card.querySelector("[data-others]").textContent = offer.others;
+    card.querySelector("[data-lamps]").replaceChildren(
+      ...offer.lamps.map((state) => {
+        const lamp = document.createElement("i");
+        lamp.className = state;
+        return lamp;
+      }),
+    );
     for (const group of offer.groups) {
       const line = [...card.querySelectorAll("[data-group]")].find(
         (one) => one.dataset.group === group.group,
@@ -118,7 +113,16 @@
         line.textContent = group.use;
       }
     }
-    sentences(card.querySelector("[data-why]"), offer.reasons);
+    card.querySelector("[data-why]").replaceChildren(
+      ...offer.reasons.map((reason) => {
+        const line = document.createElement("p");
+        line.className = "reason";
+        line.dataset.code = reason.code;
+        line.textContent = reason.sentence;
+        return line;
+      }),
+    );
+    card.querySelector("[data-hint]").textContent = offer.hint;
     const alternative = card.querySelector("[data-alternative]");
     const other = offer.alternative && cardOf(offer.alternative);
     alternative.hidden = !other;

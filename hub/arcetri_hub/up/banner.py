@@ -57,26 +57,47 @@ def as_text(ready: Ready) -> str:
         ]
     lines.append("")
     if ready.users:
-        lines.append(
-            "  The identity provider is a development one; change its people and groups at "
-        )
-        lines.append(f"    {plan.settings.iam.issuer}")
+        lines += [
+            "  The identity provider is a development one: anyone on this machine can change its",
+            "  people and groups, without a password, at",
+            f"    {plan.settings.iam.issuer}",
+        ]
     if ready.simulated:
         lines.append(f"  Simulated, no real devices: {', '.join(ready.simulated)}.")
-    if plan.settings.accounts:
-        lines.append("  Each user's sessions run as a system account of their own.")
-    else:
-        lines.append("  All sessions run as this account: users are NOT isolated from each other.")
+    lines += _folders(plan)
+    lines += _isolation(plan)
     if ready.adopted:
         lines.append(f"  Still running from before: {_count(ready.adopted, 'session')}.")
     lines += [
         "",
         f"  Catalog:  {plan.settings.profiles}  (edit it: changes count at once)",
-        f"  State:    {plan.settings.state_dir}  (logs in logs/)",
+        f"  State:    {plan.settings.state_dir}  (logs in logs/, pids in run/)",
         f"  Stop:     Ctrl-C  ({_ending(plan)})",
         "",
     ]
     return "\n".join(lines)
+
+
+def _folders(plan: Plan) -> list[str]:
+    if not plan.no_mounts:
+        return ["  Sessions find their folders where the catalog mounts them."]
+    lines = [
+        f"  Sessions find their folders below {plan.settings.state_dir}/view, not where the catalog"
+        f" mounts them ({plan.no_mounts})."
+    ]
+    if not plan.settings.accounts:
+        lines.append("  What the catalog calls read only is NOT protected from being written.")
+    return lines
+
+
+def _isolation(plan: Plan) -> list[str]:
+    if plan.settings.accounts:
+        return ["  Each user's sessions run as a system account of their own."]
+    return [
+        "  All sessions run as this account: users are NOT isolated from each other, and a",
+        "    notebook can get at the platform's own keys, and so at everybody's logins and files.",
+        "    Right for yourself and those you trust; as root, --accounts keeps people apart.",
+    ]
 
 
 def _users(users: Iterable[DemoUser]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,10 +17,10 @@ from arcetri_hub.up.errors import UpError
 from arcetri_hub.up.logs import BoundedLog
 
 _LEASH = Path(__file__).with_name("leash.py")
+_TRACED = re.compile(r"^\W*Traceback \(most recent call last\)|^\W*File \".*\", line \d+")
 _PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-"""Seconds before each start after an unexpected end; the last one for ever."""
-_STEADY = 30.0
-"""Who lived this many seconds is started again without a long pause."""
+"""Seconds before a start: the first after an unexpected end of one that had answered, the others
+while it does not come up; the last one for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +44,19 @@ class ChildSpec:
 
 
 class Child:
-    """One part of the platform, kept running until ``stop``."""
+    """One part of the platform, kept running until ``stop``.
 
-    def __init__(self, spec: ChildSpec, say: Callable[[str], None]) -> None:
+    Args:
+        spec: How to run it.
+        say: Who is told of what nobody asked for.
+        pid_file: Holds its process id while it runs, for the operator.
+    """
+
+    def __init__(
+        self, spec: ChildSpec, say: Callable[[str], None], pid_file: Path | None = None
+    ) -> None:
         self.spec = spec
+        self._pid_file = pid_file
         self._say = say
         self._log = BoundedLog(spec.log)
         self._process: subprocess.Popen[bytes] | None = None
@@ -102,14 +112,12 @@ class Child:
             _signal(self.pid, signal.SIGKILL, group=True)
 
     async def _keep(self, run: asyncio.Task[int]) -> None:
-        loop = asyncio.get_running_loop()
-        failures = 0
+        answered, failures = True, 0
         while True:
-            began = loop.time()
             code = await run
             if self._stopping.is_set():
                 return
-            failures = 0 if loop.time() - began > _STEADY else failures + 1
+            failures = 0 if answered else failures + 1
             self._say(f"{self.spec.title} ended unexpectedly ({_how(code)}); starting it again.")
             with contextlib.suppress(TimeoutError):
                 pause = _PAUSES[min(failures, len(_PAUSES) - 1)]
@@ -118,7 +126,8 @@ class Child:
             run = self._begin()
             back = asyncio.create_task(self._until_back())
             await asyncio.wait((run, back), return_when=asyncio.FIRST_COMPLETED)
-            if back.done():
+            answered = back.done()
+            if answered:
                 self._say(f"{self.spec.title} is back.")
             back.cancel()
 
@@ -146,6 +155,7 @@ class Child:
             start_new_session=True,  # a Ctrl-C in the terminal reaches the supervisor alone
         )
         self._process = process
+        self._note(process.pid)
         if self._stopping.is_set():  # told to stop between the decision and the start
             self.kill()
         assert process.stdout is not None  # noqa: S101  # it was asked for just above
@@ -168,7 +178,17 @@ class Child:
             self._copy(output)
             loop.remove_reader(output)
             process.stdout.close()
+            self._note(None)
         return code
+
+    def _note(self, pid: int | None) -> None:
+        """Keep the file with the process id; a disk that is full is no reason to end anything."""
+        if self._pid_file is not None:
+            with contextlib.suppress(OSError):
+                if pid is None:
+                    self._pid_file.unlink(missing_ok=True)
+                else:
+                    self._pid_file.write_text(f"{pid}\n", encoding="ascii")
 
     def _copy(self, output: int) -> None:
         """Log what it has said by now."""
@@ -178,10 +198,13 @@ class Child:
             asyncio.get_running_loop().remove_reader(output)
 
     def _explanation(self) -> list[str]:
-        """What it said of itself in plain words, else the end of its log."""
+        """What it said of itself in plain words, else the end of its log, but no traceback."""
         lines = [line for line in self._log.tail() if line.strip()]
         plain = [line.removeprefix("arcetri: ") for line in lines if line.startswith("arcetri: ")]
-        return plain or [*lines[-8:], f"All of it is in {self.spec.log}."]
+        if plain:
+            return plain
+        shown = [] if any(_TRACED.search(line) for line in lines) else lines[-8:]
+        return [*shown, f"All of it is in {self.spec.log}."]
 
 
 def _signal(pid: int, number: signal.Signals, *, group: bool) -> None:

@@ -22,7 +22,7 @@ from arcetri_spawner.store import Store
 class _Nobody:
     """Identities of a service that starts nothing."""
 
-    async def fresh(self, username: str) -> Identity:
+    async def fresh(self, username: str, *, reuse: float = 0.0) -> Identity:  # noqa: ARG002
         """Nobody is known."""
         return Identity("", username, frozenset(), Standing.UNKNOWN)
 

@@ -12,6 +12,13 @@ def running_sessions(instance_id: str) -> int:
     return len(sessions_of(instance_id))
 
 
+def why_no_mounts() -> str:
+    """Why sessions here cannot have volumes mounted for them alone; empty when they can."""
+    from arcetri_spawner.backends.local.mounts import why_not
+
+    return why_not()
+
+
 def simulated(catalog: Catalog) -> list[str]:
     """What local mode simulates here, each as ``2 x NVIDIA T4``; nothing where NVML finds any."""
     if _has_devices():

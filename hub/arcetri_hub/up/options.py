@@ -30,4 +30,14 @@ class UpOptions:
     fresh: bool = False
     keep_sessions: bool = False
     accounts: bool = False
+    one_account: bool = False
+    """With a real IAM and as root: no ``accounts``, on purpose."""
+    mounts: bool = True
+    """False: volumes are linked below the state folder even where they could be mounted."""
+    uid_claim: str | None = None
+    """The claim with a person's numeric id, where IAM gives them."""
+    gids_claim: str | None = None
+    """The claim with the groups' numeric ids, where IAM gives them."""
+    history: bool = True
+    """A demonstration gets a generated history of usage."""
     json: bool = False

@@ -40,6 +40,8 @@ def iam(plan: Plan) -> ChildSpec:
             str(settings.iam.client_secret_file),
             "--hub-callback",
             settings.callback_url,
+            # A logout from the platform would else leave the next person logged in here.
+            "--end-session",
         ),
         log=plan.folder.logs / "iam.log",
         ready=ready,

@@ -12,9 +12,10 @@ from arcetri_hub.settings import IamSettings, ProxySettings, Settings, is_loopba
 from arcetri_hub.up import ports
 from arcetri_hub.up.errors import UpError
 from arcetri_hub.up.iam import check_real
-from arcetri_hub.up.machine import simulated
+from arcetri_hub.up.machine import running_sessions, simulated, why_no_mounts
 from arcetri_hub.up.options import UpOptions
 from arcetri_hub.up.statefolder import StateFolder
+from arcetri_hub.up.usage import UsagePlan, plan_usage
 
 if TYPE_CHECKING:
     from arcetri_spawner.catalog.models import LoadedCatalog
@@ -33,6 +34,9 @@ class Plan:
     catalog: LoadedCatalog
     iam_port: int | None
     """The development IAM's; None with a real one."""
+    usage: UsagePlan
+    no_mounts: str
+    """Why volumes are linked and not mounted; empty where they are mounted."""
     warnings: list[str] = field(default_factory=list)
 
 
@@ -51,12 +55,22 @@ def check_options(options: UpOptions) -> list[str]:
         )
     if public and not options.public_url.startswith(("https://", "http://")):
         raise UpError("--public-url must be a full address such as https://hub.example.org.")
+    if (options.uid_claim or options.gids_claim) and not options.accounts:
+        raise UpError(
+            "--uid-claim and --gids-claim say as which account a session runs: give --accounts too."
+        )
     if options.accounts:
         _check_accounts(options.state.absolute())
     if options.iam is not None:
         warning = check_real(options.iam)
         if warning:
             warnings.append(warning)
+        if os.geteuid() == 0 and not options.accounts and not options.one_account:
+            raise UpError(
+                "With --issuer and as root, everybody's notebooks would run as root and could read "
+                "the platform's keys and everybody's files and logins: give --accounts, run as "
+                "another account, or say that it is meant with --one-account."
+            )
         if not is_loopback(options.ip) and not options.public_url.startswith("https://"):
             warnings.append(
                 f"{options.ip} is served over plain HTTP, which anyone on the way can read: put a "
@@ -95,25 +109,38 @@ def prepare(options: UpOptions, folder: StateFolder, warnings: list[str]) -> Pla
         UpError: Something is wrong with the catalog, a port or the folder.
     """
     catalog = _catalog(options, folder)
+    if options.iam is not None and _is_demonstration(catalog):
+        warnings.append(
+            f"{catalog.path} is the demonstration catalog: it grants to groups such as "
+            f"{next(iter(catalog.catalog.groups))}, which {options.iam.issuer} hardly has, so that "
+            "nobody can log in before it names groups of yours. It is taken as soon as it is saved;"
+            " `arcetri profiles check` says what is wrong with it."
+        )
     if options.public_url or not is_loopback(options.ip):
         _refuse_simulated(catalog)
     api_port = ports.choose()
-    hub_port = _kept_port(folder, "hub", "the running sessions know the hub by")
+    hub_port = _hub_port(folder)
     iam_port: int | None = None
     if options.iam is None:
-        iam_port = _kept_port(folder, "iam", "the development IAM is known by")
+        iam_port = _iam_port(folder)
         iam = IamSettings(
             issuer=f"http://127.0.0.1:{iam_port}/",
             client_id=DEMO_CLIENT,
             client_secret_file=folder.secret("iam-client"),
             development=True,
+            uid_claim=options.uid_claim,
+            gids_claim=options.gids_claim,
         )
     else:
         iam = IamSettings(
             issuer=options.iam.issuer,
             client_id=options.iam.client_id,
             client_secret_file=options.iam.client_secret_file.absolute(),
+            uid_claim=options.uid_claim,
+            gids_claim=options.gids_claim,
         )
+    usage = plan_usage(folder, history=_history(options, catalog))
+    no_mounts = why_no_mounts() if options.mounts else "--no-mounts was given"
     settings = Settings(
         state_dir=folder.path,
         instance_id=folder.instance_id,
@@ -129,11 +156,18 @@ def prepare(options: UpOptions, folder: StateFolder, warnings: list[str]) -> Pla
         cookie_secret_file=folder.secret("cookie"),
         crypt_key_file=folder.secret("crypt"),
         supervisor_token_file=folder.secret("supervisor"),
+        usage=usage.settings,
         accounts=options.accounts,
+        mounts=not no_mounts,
     )
     folder.seed("arcetri.sqlite")
     folder.write(folder.settings_file, settings.model_dump_json(indent=2) + "\n")
-    return Plan(options, folder, settings, catalog, iam_port, warnings)
+    return Plan(options, folder, settings, catalog, iam_port, usage, no_mounts, warnings)
+
+
+def _history(options: UpOptions, catalog: LoadedCatalog) -> bool:
+    """Only a demonstration gets a generated past: real people's usage stands alone."""
+    return options.history and options.iam is None and bool(simulated(catalog.catalog))
 
 
 def _catalog(options: UpOptions, folder: StateFolder) -> LoadedCatalog:
@@ -151,6 +185,10 @@ def _catalog(options: UpOptions, folder: StateFolder) -> LoadedCatalog:
     return result.catalog
 
 
+def _is_demonstration(catalog: LoadedCatalog) -> bool:
+    return Path(catalog.path).read_bytes() == DEMO_CATALOG.read_bytes()
+
+
 def _refuse_simulated(catalog: LoadedCatalog) -> None:
     pretended = simulated(catalog.catalog)
     if pretended:
@@ -160,12 +198,28 @@ def _refuse_simulated(catalog: LoadedCatalog) -> None:
         )
 
 
-def _kept_port(folder: StateFolder, name: str, meaning: str) -> int:
-    port, chosen = folder.kept_port(name, ports.choose)
+def _hub_port(folder: StateFolder) -> int:
+    """The port by which running sessions know the hub; another one where none runs."""
+    port, chosen = folder.kept_port("hub", ports.choose)
+    if chosen or ports.is_free("127.0.0.1", port):
+        return port
+    if running := running_sessions(folder.instance_id):
+        raise UpError(
+            f"Port {port} of 127.0.0.1, by which {running} running "
+            f"{'session knows' if running == 1 else 'sessions know'} the hub, is taken by another "
+            f"program: stop it (`ss -ltnp sport = :{port}` names it)."
+        )
+    return folder.kept_port("hub", ports.choose, anew=True)[0]
+
+
+def _iam_port(folder: StateFolder) -> int:
+    """The port of the development IAM, which is part of everybody's identity."""
+    port, chosen = folder.kept_port("iam", ports.choose)
     if not chosen and not ports.is_free("127.0.0.1", port):
         raise UpError(
-            f"Port {port} of 127.0.0.1, which {meaning} in this state folder, is taken by another "
-            "program: stop it, or begin again with --fresh."
+            f"Port {port} of 127.0.0.1, by which the people of this state folder know the "
+            "development IAM, is taken by another program: stop it "
+            f"(`ss -ltnp sport = :{port}` names it), or choose another folder with --state."
         )
     return port
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -11,6 +12,8 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,11 @@ from arcetri_hub.up.errors import UpError
 
 MARKER = "arcetri-state.json"
 _LOCK = "lock"
+_LOGS = "logs"
 _PROFILES = "profiles.yaml"
+_ASIDE = "before-fresh"
+_PASSING = ("sessions", "view", "python", "secrets", "logs", "run", "settings.json", "iam.json")
+"""What a new life makes anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +36,23 @@ class Holder:
     url: str
 
 
+class _Found(Enum):
+    """What there was where the folder was to be."""
+
+    NOTHING = auto()
+    EMPTY = auto()
+    IN_USE = auto()
+
+
 class StateFolder:
     """A folder that belongs to one running platform at a time.
 
     Use ``open`` to get one: it is then locked until ``close`` or the end of the process.
     """
 
-    def __init__(self, path: Path, lock: int, marker: dict[str, Any]) -> None:
+    def __init__(self, path: Path, lock: int, marker: dict[str, Any], found: _Found) -> None:
         self.path = path
+        self._found = found
         self._lock = lock
         self._marker = marker
 
@@ -54,6 +70,7 @@ class StateFolder:
         """
         path = path.absolute()
         try:
+            found = _look(path)
             path.mkdir(exist_ok=True, mode=0o700)
             owner = path.stat().st_uid
             if owner != os.geteuid():
@@ -70,7 +87,7 @@ class StateFolder:
             path.chmod(0o711 if others_pass else 0o700)
             lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             _take(lock, path)
-            return cls(path, lock, _read_marker(path))
+            return cls(path, lock, _read_marker(path), found)
         except OSError as error:
             raise _unusable(path, error) from error
 
@@ -92,7 +109,12 @@ class StateFolder:
     @property
     def logs(self) -> Path:
         """Where the parts of the platform log."""
-        return self._folder("logs")
+        return self._folder(_LOGS)
+
+    @property
+    def pids(self) -> Path:
+        """A file per part of the platform, with its process id."""
+        return self._folder("run")
 
     def announce(self, url: str) -> None:
         """Leave in the lock who holds the folder, for a second supervisor to say so."""
@@ -103,13 +125,20 @@ class StateFolder:
         except OSError as error:
             raise _unusable(self.path, error) from error
 
-    def kept_port(self, name: str, choose: Callable[[], int]) -> tuple[int, bool]:
+    def kept_port(
+        self, name: str, choose: Callable[[], int], *, anew: bool = False
+    ) -> tuple[int, bool]:
         """The port used as ``name`` since the folder was made, and whether it was just chosen.
 
         Running sessions and the development IAM's logins know these, so they must not change.
+
+        Args:
+            name: Whose port.
+            choose: Finds a free one.
+            anew: Choose another one all the same.
         """
         ports = self._marker.setdefault("ports", {})
-        if name in ports:
+        if name in ports and not anew:
             return int(ports[name]), False
         ports[name] = choose()
         self._write_marker()
@@ -147,30 +176,49 @@ class StateFolder:
         """Whether a platform ran in this folder before."""
         return self.settings_file.exists()
 
-    def empty(self) -> Path | None:
-        """Remove everything but the lock, and begin a new life with a new instance id.
+    def begin_again(self) -> Path | None:
+        """Take away what belongs to sessions and logins, and begin a new life.
 
-        A catalog that lies in the folder may be somebody's work: it is kept beside the new one.
+        Nothing that people made is removed: homes and group folders, the catalog and the database,
+        which says whose they were, are moved aside together. They cannot stay: in the new life
+        names and numeric ids are given out anew, perhaps to others. What accounting has yet to
+        fetch stays where it is.
 
         Returns:
-            Where the old catalog is now, if there was one.
+            Where they are now; None when there was nothing of the kind.
         """
-        kept: Path | None = None
+        stamp = f"{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}"
         try:
-            for entry in self.path.iterdir():
-                if entry.name in (_LOCK, MARKER, f"{_PROFILES}.before-fresh"):
-                    continue
-                if entry.name == _PROFILES:
-                    kept = entry.replace(entry.with_name(f"{_PROFILES}.before-fresh"))
-                elif entry.is_dir() and not entry.is_symlink():
+            aside = [entry for entry in self.path.iterdir() if _is_peoples(entry)]
+            kept = _unused(self._folder(_ASIDE) / stamp) if aside else None
+            for entry in aside:
+                entry.replace((kept or entry.parent) / entry.name)
+            for name in _PASSING:
+                entry = self.path / name
+                if entry.is_dir() and not entry.is_symlink():
                     shutil.rmtree(entry)
                 else:
-                    entry.unlink()
+                    entry.unlink(missing_ok=True)
             (self.path / MARKER).unlink(missing_ok=True)
             self._marker = _read_marker(self.path)
         except OSError as error:
             raise _unusable(self.path, error) from error
         return kept
+
+    def forget(self) -> None:
+        """Take back what was made here for a platform that never began."""
+        made = {MARKER, _LOCK, _LOGS, _PROFILES}
+        if (
+            self._found is _Found.IN_USE
+            or not {entry.name for entry in self.path.iterdir()} <= made
+        ):
+            return
+        shutil.rmtree(self.path / _LOGS, ignore_errors=True)
+        for name in made - {_LOGS}:
+            (self.path / name).unlink(missing_ok=True)
+        if self._found is _Found.NOTHING:
+            with contextlib.suppress(OSError):
+                self.path.rmdir()
 
     def close(self) -> None:
         """Let go of the folder."""
@@ -189,6 +237,33 @@ class StateFolder:
 
     def _write_marker(self) -> None:
         self.write(self.path / MARKER, json.dumps(self._marker, indent=2) + "\n")
+
+
+def _look(path: Path) -> _Found:
+    try:
+        return _Found.IN_USE if any(path.iterdir()) else _Found.EMPTY
+    except FileNotFoundError:
+        return _Found.NOTHING
+
+
+def _is_peoples(entry: Path) -> bool:
+    """Whether an entry of the state folder is somebody's work, or says whose it is."""
+    if entry.name == "storage" and entry.is_dir() and not any(entry.iterdir()):
+        return False
+    return entry.name in ("storage", _PROFILES) or entry.name.startswith("arcetri.sqlite")
+
+
+def _unused(folder: Path) -> Path:
+    """Make a folder of this name, or with a number where there is one."""
+    number = 1
+    while True:
+        try:
+            folder.mkdir(mode=0o700)
+        except FileExistsError:
+            number += 1
+            folder = folder.with_name(f"{folder.name.partition('_')[0]}_{number}")
+        else:
+            return folder
 
 
 def _take(lock: int, path: Path) -> None:
@@ -234,6 +309,8 @@ def _unusable(path: Path, error: OSError) -> UpError:
     if name in ("ENOTDIR", "EEXIST"):
         return UpError(f"{path} is no folder: choose one with --state.")
     if name == "ENOENT":
+        if path.parent.is_dir():  # such as /proc, whose folders the kernel makes
+            return UpError(f"No folder can be made in {path.parent}: choose another --state.")
         return UpError(f"{path.parent} does not exist: make it, or choose another --state.")
     if name in ("ENOSPC", "EDQUOT"):
         return UpError(

@@ -10,10 +10,12 @@ import sys
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
-from arcetri_hub.up import parts
+from arcetri_hub.up import parts, usage
 from arcetri_hub.up.banner import Ready, as_json, as_text
-from arcetri_hub.up.children import Child
+from arcetri_hub.up.children import Child, ChildSpec
 from arcetri_hub.up.ending import end_sessions
+from arcetri_hub.up.errors import UpError
+from arcetri_hub.up.faults import keep_log
 from arcetri_hub.up.machine import running_sessions, simulated
 from arcetri_hub.up.options import UpOptions
 from arcetri_hub.up.prepare import Plan, check_options, check_port, prepare
@@ -33,8 +35,12 @@ def supervise(options: UpOptions) -> None:
     warnings = check_options(options)
     folder = StateFolder.open(options.state, others_pass=options.accounts)
     try:
+        keep_log(folder.logs)
         check_port(options)
         asyncio.run(_Supervisor(options, folder, warnings).run())
+    except UpError:
+        folder.forget()
+        raise
     finally:
         folder.close()
 
@@ -50,6 +56,7 @@ class _Supervisor:
         self._warnings = warnings
         self._hub: Child | None = None
         self._others: list[Child] = []
+        self._history: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
 
@@ -70,24 +77,40 @@ class _Supervisor:
             await self._end()
 
     async def _begin_again(self) -> None:
-        """Nothing of an earlier life must run on when its folder is emptied."""
+        """Nothing of an earlier life must run on when a new one begins."""
         _say("Ending what is left from before …")
         await self._end_sessions()
-        kept = self._folder.empty()
+        kept = self._folder.begin_again()
         if kept is not None:
-            _say(f"The catalog that was in {self._folder.path} is now {kept}.")
+            _say(
+                f"Homes, group folders, the catalog and the database of before are now in {kept}: "
+                "remove them when nobody misses them."
+            )
 
     async def _start(self, plan: Plan) -> None:
         for warning in plan.warnings:
             _say(f"Warning: {warning}")
-        _say("Starting the identity provider, the proxy and the hub …")
-        self._others = [Child(parts.proxy(plan), _say)]
+        login = "the development IAM" if plan.iam_port is not None else ""
+        started = ", ".join(filter(None, (login, "the ledger", "the proxy")))
+        _say(f"Starting {started} and the hub …")
+        self._others = [
+            self._child(spec)
+            for spec in (
+                parts.proxy(plan),
+                usage.ledger(plan.usage, plan.settings, plan.folder.logs),
+                usage.agent(plan.usage, plan.folder.path, plan.folder.logs),
+            )
+        ]
         if plan.iam_port is not None:
-            self._others.append(Child(parts.iam(plan), _say))
+            self._others.append(self._child(parts.iam(plan)))
         await self._unless_stopped(_all(child.start() for child in self._others))
-        self._hub = Child(parts.hub(plan), _say)
+        self._hub = self._child(parts.hub(plan))
         await self._unless_stopped(self._hub.start())
         self._greet(plan)
+        self._history = asyncio.create_task(usage.write_history(plan.usage, plan.folder.logs))
+
+    def _child(self, spec: ChildSpec) -> Child:
+        return Child(spec, _say, self._folder.pids / f"{spec.name}.pid")
 
     def _greet(self, plan: Plan) -> None:
         ready = Ready(
@@ -115,12 +138,21 @@ class _Supervisor:
         task.result()
 
     async def _end(self) -> None:
+        if self._history is not None:
+            self._history.cancel()
+            await asyncio.gather(self._history, return_exceptions=True)
         if self._hub is not None:
             # The hub first, so that nobody starts anything any more; then what it had started.
             await self._unless_hurried(self._hub)
+            running = running_sessions(self._folder.instance_id)
+            if running and not self._options.keep_sessions:
+                _say(f"Ending {_sessions(running)} …")
             if not self._options.keep_sessions:
                 await self._end_sessions()
         await _all(self._unless_hurried(child) for child in self._others)
+        if self._stop.is_set():
+            left = running_sessions(self._folder.instance_id)
+            _say(f"Stopped; {_sessions(left)} still run." if left else "Stopped.")
 
     async def _end_sessions(self) -> None:
         log = self._folder.logs / "ending.log"
@@ -149,6 +181,10 @@ async def _all(works: Iterable[Coroutine[Any, Any, None]]) -> None:
     for result in await asyncio.gather(*works, return_exceptions=True):
         if isinstance(result, BaseException):
             raise result
+
+
+def _sessions(number: int) -> str:
+    return "1 session" if number == 1 else f"{number} sessions"
 
 
 def _say(sentence: str) -> None:

@@ -19,8 +19,8 @@ class Service:
         self.may_finish = asyncio.Event()
         self.ended: list[tuple[UUID, str, str]] = []
 
-    def running(self) -> set[UUID]:
-        return {ID}
+    def holds(self, session_id: UUID) -> bool:
+        return session_id == ID
 
     async def end(self, session_id: UUID, reason: str, message: str = "") -> None:
         await self.may_finish.wait()

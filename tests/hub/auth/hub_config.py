@@ -6,6 +6,7 @@ Read by JupyterHub in a process of its own; ``hub_process.py`` says what is in t
 import asyncio
 import json
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
 from arcetri_hub.auth import HubIdentities, IamAuthenticator
-from arcetri_spawner.policy.model import Identity, Standing
+from arcetri_spawner.groups import GroupPath, normalize_groups
+from arcetri_spawner.policy import reasons
+from arcetri_spawner.policy.model import Identity, Reason, Standing
 from arcetri_spawner.store import Store
 
 FOLDER = Path(os.environ["TEST_HUB_FOLDER"])
@@ -32,6 +35,12 @@ identities = HubIdentities(store)
 def groups(which: str) -> frozenset[str]:
     """The catalog of the moment, as the test last wrote it."""
     return frozenset(json.loads(GROUPS.read_text())[which])
+
+
+def refusal(mine: Collection[GroupPath]) -> Reason | None:
+    """What the catalog of the moment says to somebody with these groups."""
+    allowed = normalize_groups(groups("allowed"))
+    return None if allowed & set(mine) else reasons.not_allowed("Lab", mine, (), allowed)
 
 
 def note(kind: str, data: Any) -> None:
@@ -134,7 +143,7 @@ c.IamAuthenticator.client_id = SETTINGS["client_id"]
 c.IamAuthenticator.client_secret_file = SETTINGS["client_secret_file"]
 c.IamAuthenticator.issuer = SETTINGS["issuer"]
 c.IamAuthenticator.oauth_callback_url = SETTINGS["callback"]
-c.IamAuthenticator.groups_allowed = lambda: groups("allowed")
+c.IamAuthenticator.refusal = refusal
 c.IamAuthenticator.admin_groups = lambda: groups("admins")
 c.IamAuthenticator.store_getter = lambda: store
 c.IamAuthenticator.page_handlers = lambda _app: [(r"/test/(fresh|known)", Ask)]

@@ -33,11 +33,12 @@ class Site:
 
 
 @contextmanager
-def new_site(folder: Path, **traits: object) -> Iterator[Site]:
+def new_site(folder: Path, *iam_options: str, **traits: object) -> Iterator[Site]:
     """An IAM and a hub of one's own, for tests that stop or break them."""
     port = free_port()
+    callbacks = [callback(f"http://127.0.0.1:{port}")]
     with (
-        DevIam.started(folder, callbacks=[callback(f"http://127.0.0.1:{port}")]) as iam,
+        DevIam.started(folder, callbacks, iam_options) as iam,
         running(folder / "hub", iam, port, **traits) as hub,
     ):
         yield Site(iam, hub)

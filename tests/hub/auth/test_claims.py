@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from arcetri_hub.auth.claims import (
     GROUP_CLAIMS,
     ClaimsError,
-    Numbers,
     read_groups,
     read_numbers,
     read_person,
 )
+from arcetri_spawner.identity import Numbers
 
 PATHS = {"/arcetri", "/arcetri/astro", "/arcetri/astro/gpu"}
 URN = "urn:geant:iam.example:group:"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from urllib.parse import parse_qs, urlsplit
+
 import pytest
 
 from arcetri_hub.auth.discovery import (
     DiscoveryError,
     check_issuer,
     discovery_url,
+    end_session_url,
     issuer_key,
     logout_url,
     read_discovery,
@@ -76,6 +79,32 @@ def test_plain_http_is_for_this_machine(issuer: str) -> None:
 def test_an_issuer_that_cannot_be_one_is_refused(issuer: str) -> None:
     with pytest.raises(ValueError, match="issuer"):
         check_issuer(issuer)
+
+
+def test_where_a_session_ends_may_be_left_out() -> None:
+    assert read_discovery(DOCUMENT, ISSUER).end_session_endpoint == ""
+    said = {**DOCUMENT, "end_session_endpoint": f"{ISSUER}bye"}
+    assert read_discovery(said, ISSUER).end_session_endpoint == f"{ISSUER}bye"
+
+
+@pytest.mark.parametrize("value", [None, 3, "", "/bye", "http://iam.example.org/bye"])
+def test_where_a_session_ends_is_not_used_when_it_cannot_be(value: object) -> None:
+    said = {**DOCUMENT, "end_session_endpoint": value}
+    assert read_discovery(said, ISSUER).end_session_endpoint == ""
+
+
+@pytest.mark.parametrize("endpoint", [f"{ISSUER}bye", f"{ISSUER}bye?realm=a"])
+def test_the_way_out_names_client_and_way_back(endpoint: str) -> None:
+    provider = read_discovery({**DOCUMENT, "end_session_endpoint": endpoint}, ISSUER)
+    url = end_session_url(provider, "a b", "https://hub.example/hub/logout", "x&y")
+    assert url.startswith(endpoint)
+    query = parse_qs(urlsplit(url).query)
+    query.pop("realm", None)
+    assert query == {
+        "client_id": ["a b"],
+        "post_logout_redirect_uri": ["https://hub.example/hub/logout"],
+        "state": ["x&y"],
+    }
 
 
 def test_logout_is_beside_the_issuer() -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import re
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 
 import httpx
 import pytest
 
+from arcetri_spawner.groups import normalize_groups
+from arcetri_spawner.policy import reasons
+from tests.hub.auth.hub_process import ALLOWED
 from tests.hub.auth.sites import Site
 
 pytestmark = pytest.mark.component
@@ -76,9 +80,31 @@ def test_somebody_in_no_group_is_refused_and_told_which_are_wanted(
     with site.browser() as browser:
         answer = browser.login("elena")
         shows(answer, 403, "not_allowed")
-        assert "/arcetri/cms" in answer.text
+        # In the words of a start that is refused for the same reason.
+        mine = normalize_groups(site.iam.user("elena")["groups"])
+        reason = reasons.not_allowed("Lab", mine, (), normalize_groups(ALLOWED))
+        assert html.escape(reason.sentence) in answer.text
+        assert html.escape(reason.remedy) in answer.text
         assert browser.page("home").url.path.endswith("/login")
     assert site.hub.http.get("api/users/elena").status_code == 404
+
+
+def test_who_is_refused_can_come_back_as_somebody_else(site: Site) -> None:
+    with site.browser() as browser:
+        answer = browser.login("elena")
+        shows(answer, 403, "not_allowed")
+        # IAM still knows them: it asks for no name.
+        assert browser.get(browser.begin()).is_redirect
+
+        other = re.search(r'href="([^"]+)"[^>]*>Use another account<', answer.text)
+        assert other, answer.text
+        page = browser.http.get(urljoin(site.hub.url, html.unescape(other[1])))
+        shows(page, 200, "logged_out")
+        leave = re.search(r'href="([^"]+)"[^>]*>Log out of INDIGO IAM<', page.text)
+        assert leave, page.text
+        assert browser.get(html.unescape(leave[1])).status_code in (200, 302, 303)
+        assert 'id="login"' in browser.get(browser.begin()).text
+        assert browser.login("alice").is_redirect
 
 
 def test_a_group_must_match_whole(site: Site) -> None:

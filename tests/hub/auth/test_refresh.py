@@ -63,11 +63,11 @@ def test_a_deleted_account_is_out(site: Site) -> None:
     assert standing(site, "jana") == "not_admitted"
 
 
-def test_who_never_logged_in_is_out(site: Site) -> None:
-    assert standing(site, "nobody") == "not_admitted"
+def test_who_never_logged_in_is_out_and_told_apart(site: Site) -> None:
+    assert standing(site, "nobody") == "never_logged_in"
     site.hub.http.post("api/users/made-by-hand").raise_for_status()
     made = site.hub.fresh("made-by-hand")[0]
-    assert (made["standing"], made["groups"], made["account_id"]) == ("not_admitted", [], "")
+    assert (made["standing"], made["groups"], made["account_id"]) == ("never_logged_in", [], "")
 
 
 def test_every_way_of_starting_asks(site: Site) -> None:

@@ -15,12 +15,13 @@ from sqlalchemy.exc import OperationalError
 from tornado.httpclient import HTTPRequest
 
 from arcetri_hub.auth.answers import RefusalWatch, Reply
-from arcetri_hub.auth.claims import Numbers, Person, read_person
+from arcetri_hub.auth.claims import Person, read_person
 from arcetri_hub.auth.client import ClientSettings, IamClient
 from arcetri_hub.auth.discovery import discovery_url
 from arcetri_hub.auth.record import LoginRecord
 from arcetri_hub.auth.refresher import Refresher
 from arcetri_spawner.groups import GroupPath, normalize_group
+from arcetri_spawner.identity import Numbers
 from arcetri_spawner.policy.model import Standing
 
 ISSUER = "https://iam.example.org/"
@@ -117,7 +118,7 @@ class Iam:
         return Reply(200, json.dumps(body).encode())
 
 
-def refresher(iam: Iam, log: str = "test", reuse: float = 0.0) -> Refresher:
+def refresher(iam: Iam, log: str = "test") -> Refresher:
     client = IamClient(ClientSettings(ISSUER, "hub", lambda: "secret"), iam)
     return Refresher(
         client,
@@ -126,7 +127,6 @@ def refresher(iam: Iam, log: str = "test", reuse: float = 0.0) -> Refresher:
         observe=lambda _kind: None,
         log=logging.getLogger(log),
         clock=lambda: 0.0,
-        reuse=reuse,
     )
 
 
@@ -231,10 +231,12 @@ async def test_a_caller_who_goes_away_does_not_stop_the_question() -> None:
     assert (await kept(user)).refresh_token == "rt-2"
 
 
-async def test_one_answer_serves_calls_soon_after() -> None:
+async def test_one_answer_serves_calls_soon_after_that_ask_for_no_newer() -> None:
     iam, user = Iam(), User()
     await user.keep(record())
-    asking = refresher(iam, reuse=5.0)
+    asking = refresher(iam)
     for _ in range(3):
-        await asking.fresh(user)
+        await asking.fresh(user, reuse=5.0)
     assert iam.asked.count("token_endpoint") == 1
+    await asking.fresh(user)
+    assert iam.asked.count("token_endpoint") == 2

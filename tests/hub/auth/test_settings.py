@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from traitlets import TraitError
 from traitlets.config import Config
 
 from arcetri_hub.auth import IamAuthenticator
+from arcetri_spawner.policy import refusal_of_stranger
+from tests.support.builders import catalog
 
 
 def build(**traits: object) -> IamAuthenticator:
@@ -59,8 +63,8 @@ def test_the_secret_is_not_in_the_settings_repr() -> None:
 
 
 async def test_nobody_is_allowed_who_is_in_no_group_of_the_catalog() -> None:
-    authenticator = build(groups_allowed=lambda: {"/a", "b"})
-    assert await authenticator.check_allowed("x", {"groups": ["/b"]})
-    assert not await authenticator.check_allowed("x", {"groups": ["/b/c", "/ab"]})
+    authenticator = build(refusal=partial(refusal_of_stranger, catalog()))
+    assert await authenticator.check_allowed("x", {"groups": ["lab/cms"]})
+    assert not await authenticator.check_allowed("x", {"groups": ["/lab/cms/x", "/lab/cmss"]})
     assert not await authenticator.check_allowed("x", {"groups": None, "admin": True})
     assert not await authenticator.check_allowed("x", None)

@@ -154,7 +154,7 @@ def state(tmp_path: Path) -> Path:
     (folder / "profiles.yaml").write_text(DEMO)
     key = bytes(range(32))
     (folder / "crypt").write_text(key.hex())
-    Settings(
+    settings = Settings(
         state_dir=folder,
         instance_id="0123456789abcdef",
         profiles=folder / "profiles.yaml",
@@ -164,7 +164,8 @@ def state(tmp_path: Path) -> Path:
         proxy=ProxySettings(api_url="http://127.0.0.1:8001", token_file=folder / "token"),
         cookie_secret_file=folder / "cookie",
         crypt_key_file=folder / "crypt",
-    ).write(folder / "settings.json")
+    )
+    (folder / "settings.json").write_text(settings.model_dump_json())
     record = LoginRecord(
         account_id="a1",
         issuer="https://iam.example.org",

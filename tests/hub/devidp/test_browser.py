@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import threading
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 
 from tests.support.iam import DevIam
@@ -85,6 +87,72 @@ def assert_fits(page: Page) -> None:
     root = page.locator("html")
     width = root.evaluate("element => [element.scrollWidth, element.clientWidth]")
     assert width[0] <= width[1]
+
+
+@pytest.fixture(params=["light", "dark"])
+def seen(request: pytest.FixtureRequest, chromium: Browser, iam: DevIam) -> Iterator[Page]:
+    """A page on which axe, which is a script, can look; the site itself has none."""
+    iam.reset()
+    context = chromium.new_context(color_scheme=request.param)
+    yield context.new_page()
+    context.close()
+    iam.configure(consent=False)
+    iam.clear_faults()
+
+
+def check(page: Page) -> None:
+    """Assert that axe finds nothing, in a wide window and a narrow one."""
+    for viewport in (WIDE, NARROW):
+        page.set_viewport_size(viewport)
+        found = Axe().run(page).response["violations"]
+        nodes = [f"{rule['id']}: {node['html']}" for rule in found for node in rule["nodes"]]
+        assert nodes == [], (page.url, viewport)
+        assert_fits(page)
+
+
+def test_axe_finds_nothing_on_the_way_through_a_login(seen: Page, iam: DevIam) -> None:
+    iam.configure(consent=True)
+    iam.require_policy("alice")
+    seen.goto(iam.authorize_url(secrets.token_urlsafe(48)))
+    expect(seen.get_by_role("heading", name="Sign in")).to_be_visible()
+    seen.get_by_text("Who can sign in here?").click()
+    check(seen)
+    seen.get_by_label("User name").fill("alice")
+    seen.get_by_label("Password").fill("wrong")
+    seen.get_by_role("button", name="Sign in").click()
+    expect(seen.get_by_role("alert")).to_be_visible()
+    check(seen)
+    seen.get_by_label("Password").fill(iam.password("alice"))
+    seen.get_by_role("button", name="Sign in").click()
+    expect(seen.get_by_role("button", name=re.compile("sign|accept|agree", re.I))).to_be_visible()
+    check(seen)
+    seen.get_by_role("button", name=re.compile("sign|accept|agree", re.I)).click()
+    expect(seen.get_by_role("button", name="Allow this time")).to_be_visible()
+    check(seen)
+    seen.goto(iam.url("authorize?client_id=nobody&response_type=code"))
+    expect(seen.get_by_role("heading", name="Unknown application")).to_be_visible()
+    check(seen)
+    seen.goto(iam.url("logout"))
+    expect(seen.get_by_role("heading", name="Signed out")).to_be_visible()
+    check(seen)
+
+
+def test_axe_finds_nothing_on_the_management_page(seen: Page, iam: DevIam) -> None:
+    iam.suspend("elena")
+    iam.fault("slow", "/token", seconds=1)
+    seen.goto(iam.issuer)
+    check(seen)
+    seen.get_by_label("More about bruno").click()
+    check(seen)
+    seen.get_by_role("button", name="Save the groups of alice").click()
+    expect(seen.get_by_role("status")).to_be_visible()
+    check(seen)
+    seen.get_by_label("More about alice").click()
+    row = seen.get_by_role("row", name=re.compile("alice"))
+    row.get_by_label("User name").fill("bruno")
+    row.get_by_role("button", name="Rename").click()
+    expect(seen.get_by_role("alert")).to_be_visible()
+    check(seen)
 
 
 def test_login_by_keyboard_arrives_at_the_hub(page: Page, iam: DevIam, pictures: Path) -> None:

@@ -45,6 +45,11 @@ def test_a_slice_costs_its_share() -> None:
     assert amounts.used("cpu", Fraction(1), 4, 0.5) == "2.00 core-hours"
 
 
+def test_hundredths_are_not_shown_of_what_has_hardly_begun() -> None:
+    assert amounts.used("gpu", Fraction(1), 2, 20 / 3600) == "less than 0.1 GPU-hours"
+    assert amounts.used("gpu", Fraction(1), 2, 0.19) == "0.19 GPU-hours"
+
+
 def test_the_day_is_named_unless_it_is_today_where_the_site_is() -> None:
     now = datetime(2026, 11, 23, 22, 30, tzinfo=UTC)
     assert amounts.moment(now, "Europe/Rome", now) == "23:30"

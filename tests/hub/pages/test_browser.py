@@ -128,7 +128,10 @@ def stop_all(platform: Platform, page: Page) -> None:
         page.wait_for_load_state()
         until(lambda: _reloaded(page), "home is back")
     until(lambda: not platform.sessions(), "nothing runs")
-    until(lambda: platform.rows("select id from servers") == [], "JupyterHub has noticed")
+    until(
+        lambda: platform.rows("select id from spawners where server_id is not null") == [],
+        "JupyterHub has noticed",
+    )
     untouched(platform)
 
 
@@ -170,27 +173,120 @@ def test_axe_finds_nothing_on_any_page(
     check(page, pictures / f"refused-{width}-{scheme}.png", width)
 
 
-@pytest.mark.parametrize(("width", "scheme"), LOOKS[::3])
 def test_axe_finds_nothing_while_a_session_lives(
-    shared_platform: Platform, open_page: Open, pictures: Path, width: int, scheme: Scheme
+    shared_platform: Platform, open_page: Open, pictures: Path
 ) -> None:
-    page = open_page("fabio", width=width, color_scheme=scheme)
+    """With a session and a token there is more on the pages than without."""
+    shared_platform.token("fabio")
+    page = open_page("fabio")
     # The start's own page is held still: as fast as a session is, a check would come too late.
     page.route("**/progress?*", lambda _: None)
     page.goto("/hub/spawn#flavor=a100-1g&environment=ml")
     start(page)
     page.wait_for_url("**/hub/spawn-pending/**")
-    page.screenshot(path=pictures / f"pending-{width}-{scheme}.png", caret="initial")
-    assert violations(page) == []
+    for width, scheme in LOOKS:
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme=scheme)
+        page.screenshot(path=pictures / f"pending-{width}-{scheme}.png", caret="initial")
+        assert violations(page) == []
     page.unroute("**/progress?*")
-    page.goto("/hub/home")
-    expect(page.locator(".session")).to_be_visible()
-    check(page, pictures / f"home-running-{width}-{scheme}.png", width)
-    admin = open_page("dario", width=width, color_scheme=scheme)
-    admin.goto("/hub/arcetri/sessions")
-    check(admin, pictures / f"sessions-{width}-{scheme}.png", width)
     until(lambda: "running" in _text(page, "/hub/home"), "it runs")
+    for width, scheme in LOOKS:
+        with_session = open_page("fabio", width=width, color_scheme=scheme)
+        for name, path in {
+            "home-running": "/hub/home",
+            "spawn-busy": "/hub/spawn/fabio/second",
+            "token-used": "/hub/token",
+        }.items():
+            with_session.goto(path)
+            check(with_session, pictures / f"{name}-{width}-{scheme}.png", width)
+        revoke = with_session.get_by_role("button", name="revoke").first.bounding_box()
+        assert revoke is not None
+        assert revoke["x"] + revoke["width"] <= width
+        admin = open_page("dario", width=width, color_scheme=scheme)
+        admin.goto("/hub/arcetri/sessions")
+        check(admin, pictures / f"sessions-{width}-{scheme}.png", width)
     stop_all(shared_platform, page)
+
+
+@pytest.mark.parametrize(("width", "scheme"), LOOKS)
+def test_jupyterhubs_own_administration_fits_and_ends_nothing_by_one_click(
+    open_page: Open, pictures: Path, width: int, scheme: Scheme
+) -> None:
+    page = open_page("dario", width=width, color_scheme=scheme)
+    page.goto("/hub/arcetri/sessions")
+    page.locator("main").get_by_role("link", name="a page of its own").click()
+    expect(page.get_by_role("button", name="Add Users")).to_be_visible()
+    for name in ("Start All", "Stop All", "Shutdown Hub", "Start Server", "Stop Server"):
+        expect(page.get_by_role("button", name=name).first).to_be_hidden()
+    page.screenshot(path=pictures / f"users-{width}-{scheme}.png", full_page=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    footer = page.locator("footer")
+    expect(footer).to_contain_text("Arcetri")
+    box = footer.bounding_box()
+    assert box is not None
+    assert box["y"] + box["height"] >= 899
+
+
+def test_who_logs_in_for_nothing_in_particular_lands_where_something_starts(
+    shared_platform: Platform, chromium: Browser, open_page: Open
+) -> None:
+    context = chromium.new_context(base_url=shared_platform.url)
+    context.set_default_timeout(PATIENCE)
+    page = context.new_page()
+    page.goto("/hub/login")
+    said = page.locator(".demonstration")
+    expect(said).to_contain_text("simulated")
+    expect(said.get_by_role("row", name="fabio chalk")).to_be_visible()
+    _log_in(page, "fabio", shared_platform.password("fabio"))
+    page.wait_for_url("**/hub/spawn")
+    page.goto("/")
+    page.wait_for_url("**/hub/spawn")
+    shared_platform.start_session("fabio", flavor="cpu")
+    page.goto("/")
+    page.wait_for_url("**/hub/home")
+    context.close()
+    stop_all(shared_platform, open_page("fabio"))
+
+
+def test_home_and_the_admins_page_move_while_they_are_open(
+    shared_platform: Platform, open_page: Open
+) -> None:
+    home, admin = open_page("bruno"), open_page("dario")
+    home.goto("/hub/home")
+    admin.goto("/hub/arcetri/sessions")
+    expect(admin.get_by_text("Nobody holds anything.")).to_be_visible()
+    for page in (home, admin):
+        page.evaluate("window.untouched = true")
+
+    shared_platform.start_session("bruno", flavor="t4", group="/arcetri/virgo")
+    expect(home.locator(".session")).to_contain_text("Virgo", timeout=PATIENCE)
+    row = admin.get_by_role("row").filter(has_text="bruno")
+    expect(row).to_be_visible(timeout=PATIENCE)
+    expect(admin.locator('[data-flavor="t4"]')).to_contain_text("1 of 2 free", timeout=PATIENCE)
+
+    # Who is writing is not disturbed, whatever happens meanwhile.
+    row.get_by_text("Stop…").click()
+    row.get_by_role("textbox").fill("Maintenance at noon.")
+    home.get_by_role("link", name="Open").focus()
+    seen = [_looked_at(page) for page in (home, admin)]
+    until(lambda: _looked_at(home) != seen[0] and _looked_at(admin) != seen[1], "both look again")
+    expect(row.get_by_role("textbox")).to_have_value("Maintenance at noon.")
+    expect(home.get_by_role("link", name="Open")).to_be_focused()
+
+    row.get_by_role("button", name="Stop this session now").click()
+    expect(home.get_by_role("status")).to_contain_text("Maintenance at noon.", timeout=PATIENCE)
+    expect(home.get_by_role("link", name="Start a session")).to_be_visible(timeout=PATIENCE)
+    assert home.evaluate("window.untouched")
+    until(
+        lambda: shared_platform.rows("select id from spawners where server_id is not null") == [],
+        "JupyterHub has noticed",
+    )
+    untouched(shared_platform)
+
+
+def _looked_at(page: Page) -> str:
+    return str(page.evaluate("document.documentElement.dataset.lookedAt || ''"))
 
 
 def _text(page: Page, path: str) -> str:

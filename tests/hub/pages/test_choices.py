@@ -78,6 +78,42 @@ def test_a_card_says_what_i_hold_of_my_limit() -> None:
     assert line.use == "1 in use, you 1 of 1"
 
 
+def test_lamps_tell_mine_from_others_from_used() -> None:
+    card = cards(page(CMS, have={"t4": (3, 6), "rtx": (1, 1), "cpu": 4}))["t4"]
+    assert card.free == "2 of 6 free for you now"
+    assert card.others == "1 more for others"
+    assert card.lamps == ("mine", "mine", "others", "used", "used", "used")
+
+
+def test_what_is_free_beyond_a_limit_is_for_others() -> None:
+    held = [live_session("rtx", CMS)]
+    card = cards(page(CMS, have={"t4": (2, 2), "rtx": (2, 3), "cpu": 4}, sessions=held))["rtx"]
+    assert (card.free, card.others) == ("0 of 3 free for you now", "2 free for others")
+    assert card.lamps == ("others", "others", "used")
+
+
+def test_what_nobody_can_start_is_for_nobody() -> None:
+    broken = {**section("flavors")["t4"], "maintenance": {"message": "new firmware"}}
+    flavors = section("flavors", t4=broken)
+    card = cards(page(CMS, of=catalog(flavors=flavors), have={"t4": (2, 2), "cpu": 4}))["t4"]
+    assert (card.free, card.others) == ("0 of 2 free for you now", "")
+    assert card.lamps == ("used", "used")
+
+
+def test_sessions_without_a_device_have_no_lamps_and_neither_has_a_crowd() -> None:
+    shown = cards(page(CMS, have={"t4": (17, 17), "rtx": (16, 16), "cpu": 4}))
+    assert (shown["cpu"].lamps, shown["t4"].lamps) == ((), ())
+    assert len(shown["rtx"].lamps) == 16
+
+
+def test_a_card_says_what_to_do_only_where_nothing_else_would_start() -> None:
+    busy = cards(page(CMS, have={"t4": (0, 2), "rtx": (1, 1), "cpu": 4}))["t4"]
+    assert (busy.hint, busy.alternative) == ("", "rtx")
+    alone = cards(page(CMS, have={"t4": (0, 2), "rtx": (0, 1), "cpu": (0, 4)}))["t4"]
+    assert alone.alternative == ""
+    assert alone.hint == "Try again when a session that holds one ends."
+
+
 def test_a_busy_flavour_is_shown_with_its_reason_and_an_alternative() -> None:
     card = cards(page(CMS, have={"t4": (0, 2), "rtx": (1, 1), "cpu": 4}))["t4"]
     assert not card.available

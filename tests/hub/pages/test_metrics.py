@@ -3,6 +3,8 @@ from __future__ import annotations
 import ast
 import asyncio
 import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,26 +17,78 @@ from prometheus_client import CollectorRegistry, generate_latest
 from arcetri_hub import metrics
 from arcetri_hub.auth import ANSWER_KINDS
 from arcetri_spawner import errors
+from arcetri_spawner.backends import local
+from arcetri_spawner.catalog import CatalogHolder
 from arcetri_spawner.policy.model import FlavorInventory, Inventory
 from arcetri_spawner.policy.reasons import ALL_CODES
+from tests.support.builders import CMS, grant
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "metrics.md"
 
 
-def platform(flavors: list[str], running: list[str] = [], free: int = 2) -> Any:  # noqa: B006
-    """What the gauges read, at its outer edge; the numbers are the test's."""
-    inventory = Inventory({f: FlavorInventory(3, free) for f in flavors}, datetime.now(UTC))
-    held = {uuid4(): (SimpleNamespace(flavor=flavor), None) for flavor in running}
+def platform(path: Path, running: Sequence[str] = ()) -> Any:
+    """What the gauges read, at its outer edge; the numbers are the test's, the catalog is read."""
+    catalogs = CatalogHolder(path)
+    held = {uuid4(): (grant(flavor=flavor, group=CMS), None) for flavor in running}
+
+    def inventory() -> Inventory:
+        flavors = catalogs.current.catalog.flavors
+        return Inventory({f: FlavorInventory(3, 2) for f in flavors}, datetime.now(UTC))
+
     return SimpleNamespace(
-        catalogs=SimpleNamespace(
-            current=SimpleNamespace(
-                catalog=SimpleNamespace(flavors=dict.fromkeys(flavors)), digest="a"
-            ),
-            findings=(),
-        ),
+        catalogs=catalogs,
         service=SimpleNamespace(running=lambda: held),
-        backend=SimpleNamespace(current_inventory=lambda: inventory),
+        backend=SimpleNamespace(current_inventory=inventory),
     )
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    file = tmp_path / "profiles.yaml"
+    file.write_text(text(GRANTED))
+    return file
+
+
+def text(granted: str, more: str = "") -> str:
+    return TEXT.replace("{GRANTED}", granted) + more
+
+
+GRANTED = "{t4: {quota: 3}}"
+TEXT = """
+version: 1
+site: {name: Lab, members: [/lab]}
+defaults: {idle: 1h, lifetime: 3d, hold: 10m, grace: 5m, stop: 30s}
+ids: {users: 200000-299999, groups: 300000-309999}
+everyone: {flavors: [cpu]}
+flavors:
+  t4: {title: NVIDIA T4, resource: nvidia.com/gpu, nodes: {nvidia.com/gpu.product: Tesla-T4}}
+  cpu: {title: No accelerator}
+sizes:
+  small: {cpu: 1, memory: 1Gi}
+environments:
+  python: {title: Python, local: default}
+groups:
+  /lab/cms: {flavors: {GRANTED}}
+"""
+
+
+def save(path: Path, content: str) -> None:
+    """Replace a file, as an editor does."""
+    fresh = path.with_suffix(".new")
+    fresh.write_text(content)
+    fresh.replace(path)
+
+
+@asynccontextmanager
+async def watched(shown: Any) -> AsyncIterator[CollectorRegistry]:
+    registry = CollectorRegistry()
+    watching = asyncio.create_task(metrics.Metrics(registry).watch(shown))
+    await asyncio.sleep(0)
+    try:
+        yield registry
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
 
 
 def series(registry: CollectorRegistry) -> set[str]:
@@ -56,6 +110,7 @@ def test_every_label_value_is_there_before_anything_happened() -> None:
 
 def failing_codes() -> set[str]:
     """Every constant code in the sources of what can fail a granted start."""
+    assert local  # whose own errors are declared when it is imported
     spawner = Path(errors.__file__).parent
     sources = [*spawner.glob("store/*.py"), *spawner.glob("backends/**/*.py")]
     found: set[str] = set()
@@ -72,9 +127,14 @@ def failing_codes() -> set[str]:
     return found
 
 
-def test_every_way_to_fail_has_its_label() -> None:
-    assert failing_codes() - set(ALL_CODES) <= set(metrics.FAILURE_CODES)
-    assert "volume_unsafe" in failing_codes()
+def test_every_way_to_fail_is_declared_by_its_error_and_has_its_label() -> None:
+    registry = CollectorRegistry()
+    metrics.Metrics(registry)
+    assert failing_codes() - set(ALL_CODES) <= set(errors.failure_codes())
+    assert "volume_removed" in failing_codes()
+    assert {
+        f'arcetri_session_start_fail_total{{code="{code}"}}' for code in errors.failure_codes()
+    } <= series(registry)
 
 
 @pytest.mark.parametrize(
@@ -99,63 +159,66 @@ def test_a_request_is_counted_by_what_became_of_it(outcome: str, code: str, coun
     }
 
 
-async def test_gauges_follow_the_catalog_and_vanish_with_a_flavour() -> None:
-    registry = CollectorRegistry()
-    measured = metrics.Metrics(registry)
-    shown = platform(["t4", "cpu"], running=["t4", "t4"])
-    watching = asyncio.create_task(measured.watch(shown))
-    await asyncio.sleep(0)
-    text = generate_latest(registry).decode()
-    assert 'arcetri_running_sessions{flavor="t4"} 2.0' in text
-    assert 'arcetri_running_sessions{flavor="cpu"} 0.0' in text
-    assert 'arcetri_startable_sessions{flavor="t4"} 2.0' in text
-    assert 'arcetri_capacity_sessions{flavor="t4"} 3.0' in text
-    shown.catalogs.current = SimpleNamespace(
-        catalog=SimpleNamespace(flavors={"cpu": None}), digest="b"
-    )
-    assert 'flavor="t4"' not in generate_latest(registry).decode()
-    watching.cancel()
-    await asyncio.gather(watching, return_exceptions=True)
+async def test_gauges_follow_the_catalog_and_vanish_with_a_flavour(path: Path) -> None:
+    shown = platform(path, running=["t4", "t4"])
+    async with watched(shown) as registry:
+        text_of = generate_latest(registry).decode()
+        assert 'arcetri_running_sessions{flavor="t4"} 2.0' in text_of
+        assert 'arcetri_running_sessions{flavor="cpu"} 0.0' in text_of
+        # Two are free, and the quota leaves one.
+        assert 'arcetri_startable_sessions{flavor="t4"} 1.0' in text_of
+        assert 'arcetri_startable_sessions{flavor="cpu"} 2.0' in text_of
+        assert 'arcetri_capacity_sessions{flavor="t4"} 3.0' in text_of
+        save(path, text("{}").replace("  t4:", "  t5:"))
+        assert shown.catalogs.reload().changed
+        assert 'flavor="t4"' not in generate_latest(registry).decode()
     assert "arcetri_running_sessions" not in generate_latest(registry).decode()
 
 
-async def test_catalog_reloads_are_counted_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "_LOOK_SECONDS", 0)
-    registry = CollectorRegistry()
-    measured = metrics.Metrics(registry)
-    shown = platform(["t4"])
-    watching = asyncio.create_task(measured.watch(shown))
+async def test_each_saved_catalog_is_counted_and_a_bad_one_seen_while_it_is(path: Path) -> None:
+    good = text(GRANTED)
+    shown = platform(path)
+    async with watched(shown) as registry:
 
-    async def rounds() -> None:
-        for _ in range(5):
-            await asyncio.sleep(0)
+        def counted() -> tuple[float | None, ...]:
+            name = "arcetri_catalog_reload_total"
+            return (
+                registry.get_sample_value(name, {"status": "success"}),
+                registry.get_sample_value(name, {"status": "failure"}),
+                registry.get_sample_value("arcetri_catalog_refused"),
+            )
 
-    await rounds()
-    shown.catalogs.findings = ("broken",)
-    await rounds()
-    shown.catalogs.current = SimpleNamespace(
-        catalog=shown.catalogs.current.catalog, digest="mended"
-    )
-    shown.catalogs.findings = ()
-    await rounds()
-    text = generate_latest(registry).decode()
-    assert 'arcetri_catalog_reload_total{status="failure"} 1.0' in text
-    assert 'arcetri_catalog_reload_total{status="success"} 1.0' in text
-    watching.cancel()
-    await asyncio.gather(watching, return_exceptions=True)
+        assert counted() == (0, 0, 0)
+        save(path, "version: 2")
+        shown.catalogs.reload()
+        assert counted() == (0, 1, 1)
+        # The same mistake saved again, then a look at what nobody changed.
+        save(path, "version: 2")
+        shown.catalogs.reload()
+        shown.catalogs.reload()
+        assert counted() == (0, 2, 1)
+        # Mended to what it was before.
+        save(path, good)
+        shown.catalogs.reload()
+        assert counted() == (1, 2, 0)
+    save(path, "version: 2")
+    shown.catalogs.reload()
+    async with watched(shown) as registry:
+        assert registry.get_sample_value("arcetri_catalog_refused") == 1
 
 
-def test_the_page_and_the_code_name_the_same_metrics() -> None:
+def test_the_page_and_the_code_name_the_same_metrics(path: Path) -> None:
     registry = CollectorRegistry()
     metrics.Metrics(registry)
-    registry.register(metrics.FlavorCollector(platform(["t4"])))
-    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| `(\w+)` \|", PAGE.read_text(), re.MULTILINE)
-    documented = {(name, kind, label) for name, kind, label in rows}
+    registry.register(metrics.PlatformCollector(platform(path)))
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| `?(\w+)`? \|", PAGE.read_text(), re.MULTILINE)
+    others = ("arcetri_agent_", "arcetri_ledger_")  # which are served elsewhere
+    documented = {row for row in rows if not row[0].startswith(others)}
     exported = {
         (
             f"{family.name}_total" if family.type == "counter" else family.name,
             family.type,
-            next(iter(family.samples[0].labels)),
+            next(iter(family.samples[0].labels), "none"),
         )
         for family in registry.collect()
     }

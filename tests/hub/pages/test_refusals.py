@@ -4,9 +4,10 @@ import pytest
 from jupyterhub.spawner import SpawnException
 from tornado.web import HTTPError
 
-from arcetri_hub.pages.refusals import Refused, refusal_of, status_of
+from arcetri_hub.pages.refusals import Refused, refusal_of
 from arcetri_spawner.errors import Busy, Denied, StorageFull
 from arcetri_spawner.jupyterhub import PolicyRefusal
+from arcetri_spawner.policy import reasons
 from arcetri_spawner.policy.reasons import ALL_CODES
 
 
@@ -31,6 +32,7 @@ def test_a_fault_of_ours_tells_nothing_of_its_insides() -> None:
     shown = refusal_of(KeyError("/srv/secret/path"))
     assert shown.status == 500
     assert "secret" not in shown.message + shown.remedy
+    assert shown.remedy
 
 
 def test_jupyterhubs_own_500_tells_nothing_of_its_insides() -> None:
@@ -44,6 +46,13 @@ def test_jupyterhubs_own_refusals_keep_their_sentence() -> None:
     assert "server_name" in shown.message
 
 
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 409, 413, 418, 429, 500, 502, 503])
+def test_jupyterhubs_own_refusals_say_what_to_do(status: int) -> None:
+    assert refusal_of(HTTPError(status)).remedy.endswith(".")
+    assert refusal_of(None, status).remedy.endswith(".")
+    assert refusal_of(SpawnException("no", reason="x", status_code=status)).remedy.endswith(".")
+
+
 def test_a_spawn_exception_of_others_keeps_its_sentence() -> None:
     shown = refusal_of(SpawnException("no image", reason="image", status_code=409))
     assert (shown.status, shown.message) == (409, "no image")
@@ -55,9 +64,15 @@ def test_a_percent_sign_in_a_sentence_is_only_that() -> None:
 
 
 def test_a_choice_that_cannot_be_read_is_the_clients_mistake() -> None:
-    assert status_of(Denied("?", code="invalid_options")) == 400
-    assert status_of(Denied("?", code="not_allowed")) == 403
-    assert status_of(StorageFull("full")) == 503
+    error = reasons.denied(reasons.invalid_options("it is a list"))
+    assert refusal_of(error).status == refusal_of(PolicyRefusal(error)).status == 400
+    assert Refused(error).status_code == PolicyRefusal(error).status_code == 400
+
+
+def test_an_iam_that_is_silent_is_nobodys_fault_for_good() -> None:
+    error = reasons.denied(reasons.identity_unknown())
+    assert refusal_of(error).status == refusal_of(PolicyRefusal(error)).status == 503
+    assert refusal_of(StorageFull("full")).status == 503
 
 
 @pytest.mark.parametrize("code", ALL_CODES)

@@ -29,7 +29,6 @@ MEMBER = [
     "/hub/spawn?flavor=%FF",
     "/hub/admin",
     "/hub/arcetri/sessions",
-    "/hub/logout",
 ]
 
 

@@ -6,8 +6,8 @@ from fractions import Fraction
 from arcetri_hub.pages.sessions import session_cards
 from arcetri_hub.pages.wording import ENDS, ended
 from arcetri_spawner.backends.base import Session
+from arcetri_spawner.live import LiveRow
 from arcetri_spawner.policy.model import Grant
-from arcetri_spawner.service import LiveRow
 from tests.support.builders import CMS, NOW, catalog, device, grant
 
 NBSP = "\N{NO-BREAK SPACE}"

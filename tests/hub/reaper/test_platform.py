@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
-from tornado.httpclient import HTTPRequest
-from tornado.websocket import WebSocketClientConnection, websocket_connect
 
 import arcetri_hub
+from tests.support.kernels import compute
 from tests.support.platform import Platform, running, until
 
 DEMO = Path(arcetri_hub.__file__).parent / "catalogs" / "demo.yaml"
@@ -28,28 +26,6 @@ def catalog(folder: Path) -> Path:
     path = folder / "profiles.yaml"
     path.write_text(text, encoding="utf-8")
     return path
-
-
-async def compute(platform: Platform, name: str, code: str) -> WebSocketClientConnection:
-    """Run a cell in a user's session, through the proxy."""
-    token = platform.token(name)
-    headers = {"Authorization": f"token {token}"}
-    with platform.api(name) as client:
-        answer = client.post(f"{platform.url}/user/{name}/api/kernels", json={"name": "python3"})
-        kernel = answer.raise_for_status().json()["id"]
-    url = f"{platform.url.replace('http', 'ws', 1)}/user/{name}/api/kernels/{kernel}/channels"
-    channel = await websocket_connect(HTTPRequest(url, headers=headers))
-    header = {"msg_id": uuid4().hex, "session": "s", "username": "", "version": "5.3"}
-    message = {
-        "header": {**header, "msg_type": "execute_request"},
-        "parent_header": {},
-        "metadata": {},
-        "content": {"code": code, "silent": False},
-        "channel": "shell",
-        "buffers": [],
-    }
-    await channel.write_message(json.dumps(message))
-    return channel
 
 
 def reasons(platform: Platform) -> dict[str, str]:

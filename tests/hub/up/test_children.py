@@ -54,6 +54,22 @@ async def test_it_starts_logs_and_ends(tmp_path: Path) -> None:
     assert said == []
 
 
+async def test_its_pid_is_in_a_file_while_it_runs(tmp_path: Path) -> None:
+    file = tmp_path / "part.pid"
+    child = Child(_spec(tmp_path, SLEEPER), lambda _: None, file)
+    await child.start()
+    first = child.pid
+    assert first is not None
+    assert file.read_text() == f"{first}\n"
+
+    os.kill(first, signal.SIGKILL)
+    await _until(lambda: file.exists() and file.read_text() not in (f"{first}\n", ""))
+    assert int(file.read_text()) == child.pid
+    await child.stop(5)
+
+    assert not file.exists()
+
+
 async def test_one_that_dies_is_started_again_and_one_is_told(tmp_path: Path) -> None:
     said: list[str] = []
     child = Child(_spec(tmp_path, SLEEPER), said.append)
@@ -70,6 +86,20 @@ async def test_one_that_dies_is_started_again_and_one_is_told(tmp_path: Path) ->
         "the part ended unexpectedly (signal SIGKILL); starting it again.",
         "the part is back.",
     ]
+
+
+async def test_one_that_had_answered_never_waits_long_to_be_started_again(tmp_path: Path) -> None:
+    said: list[str] = []
+    child = Child(_spec(tmp_path, SLEEPER), said.append)
+    await child.start()
+
+    for number in range(1, 9):
+        before = child.pid
+        assert before is not None
+        os.kill(before, signal.SIGKILL)
+        # The pauses of one that does not come up would add to most of a minute by now.
+        await _until(lambda number=number: said.count("the part is back.") == number)  # type: ignore[misc]
+    await child.stop(5)
 
 
 async def test_one_that_ends_at_once_says_why_in_its_own_words(tmp_path: Path) -> None:
@@ -163,3 +193,37 @@ def _runs(pid: int) -> bool:
 
 def _fields(spec: ChildSpec) -> dict[str, object]:
     return {name: getattr(spec, name) for name in ChildSpec.__dataclass_fields__}
+
+
+DEEP = """
+import sys
+print("the last words before it")
+def dig(number):
+    if number == 0:
+        raise KeyError("a key of ours")
+    dig_deeper(number)
+def dig_deeper(number):
+    dig(number - 1)
+dig(40)
+"""
+
+
+async def test_one_that_fails_with_a_traceback_keeps_it_to_its_log(tmp_path: Path) -> None:
+    child = Child(_spec(tmp_path, DEEP), lambda _sentence: None)
+
+    with pytest.raises(UpError) as refused:
+        await child.start()
+
+    log = tmp_path / "part.log"
+    assert "exit status 1" in refused.value.message
+    assert refused.value.details == (f"All of it is in {log}.",)
+    assert "KeyError: 'a key of ours'" in log.read_text()
+
+
+async def test_one_that_fails_in_other_words_shows_the_last_of_them(tmp_path: Path) -> None:
+    child = Child(_spec(tmp_path, "raise SystemExit('the moon is full')"), lambda _sentence: None)
+
+    with pytest.raises(UpError) as refused:
+        await child.start()
+
+    assert refused.value.details[0] == "the moon is full"

@@ -129,29 +129,75 @@ def test_a_damaged_marker_is_a_sentence(tmp_path: Path) -> None:
         StateFolder.open(tmp_path)
 
 
-def test_emptying_begins_a_new_life_and_keeps_the_edited_catalog(tmp_path: Path) -> None:
-    folder = StateFolder.open(tmp_path / "state")
-    before = folder.instance_id
-    (folder.path / "storage" / "home").mkdir(parents=True)
+def used(path: Path) -> StateFolder:
+    """A folder in which a platform has run, and people have worked."""
+    folder = StateFolder.open(path)
+    (path / "storage" / "shared" / "home" / "alice").mkdir(parents=True)
+    (path / "storage" / "shared" / "home" / "alice" / "thesis.tex").write_text("E = mc2")
+    (path / "journal").mkdir()
+    (path / "journal" / "leases.jsonl").write_text("{}\n")
+    (path / "sessions" / "x").mkdir(parents=True)
+    (path / "arcetri.sqlite").write_text("whose home it is")
     folder.profiles.write_text("version: 1")
     folder.secret("cookie")
+    return folder
 
-    kept = folder.empty()
+
+def test_a_new_life_takes_nothing_of_anybodys_away(tmp_path: Path) -> None:
+    folder = used(tmp_path / "state")
+    before = folder.instance_id
+
+    kept = folder.begin_again()
 
     assert folder.instance_id != before
     assert kept is not None
-    assert kept.read_text() == "version: 1"
-    assert {entry.name for entry in folder.path.iterdir()} == {MARKER, "lock", kept.name}
+    assert kept.parent.stat().st_mode & 0o077 == 0
+    assert (kept / "storage/shared/home/alice/thesis.tex").read_text() == "E = mc2"
+    assert (kept / "profiles.yaml").read_text() == "version: 1"
+    assert (kept / "arcetri.sqlite").read_text() == "whose home it is"
+    # What accounting has yet to fetch is where it looks for it.
+    assert (folder.path / "journal/leases.jsonl").read_text() == "{}\n"
+    names = {entry.name for entry in folder.path.iterdir()}
+    assert names == {MARKER, "lock", "journal", "before-fresh"}
     folder.close()
 
 
-def test_emptying_does_not_follow_links(tmp_path: Path) -> None:
+def test_each_new_life_keeps_its_own(tmp_path: Path) -> None:
+    folder = used(tmp_path / "state")
+    first = folder.begin_again()
+    assert folder.begin_again() is None
+
+    folder.profiles.write_text("version: 1")
+    second = folder.begin_again()
+    folder.close()
+
+    assert first is not None
+    assert second is not None
+    assert first != second
+    assert (first / "storage").is_dir()
+    assert [entry.name for entry in second.iterdir()] == ["profiles.yaml"]
+
+
+def test_a_new_life_does_not_follow_links(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "precious").touch()
     folder = StateFolder.open(tmp_path / "state")
-    (folder.path / "link").symlink_to(tmp_path / "data")
+    (folder.path / "sessions").symlink_to(tmp_path / "data")
 
-    folder.empty()
+    folder.begin_again()
+
+    assert not (folder.path / "sessions").is_symlink()
+    folder.close()
+    assert (tmp_path / "data" / "precious").exists()
+
+
+def test_a_port_stays_until_another_is_asked_for(tmp_path: Path) -> None:
+    folder = StateFolder.open(tmp_path / "state")
+    assert folder.kept_port("hub", lambda: 20001) == (20001, True)
+    assert folder.kept_port("hub", lambda: 20002) == (20001, False)
+    assert folder.kept_port("hub", lambda: 20002, anew=True) == (20002, True)
     folder.close()
 
-    assert (tmp_path / "data" / "precious").exists()
+    again = StateFolder.open(tmp_path / "state")
+    assert again.kept_port("hub", lambda: 20003) == (20002, False)
+    again.close()

@@ -19,7 +19,7 @@ def check_admin(catalog: Catalog, identity: Identity) -> None:
     Raises:
         Denied: The person is in none of the groups, or is not admitted any more.
     """
-    if identity.standing is Standing.NOT_ADMITTED:
+    if identity.standing in (Standing.NOT_ADMITTED, Standing.NEVER_LOGGED_IN):
         raise Denied(
             "The identity provider no longer admits you.",
             code="not_admitted",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container
 from enum import StrEnum
 from typing import Final, Protocol
 from uuid import UUID
@@ -29,8 +28,8 @@ class Outcome(StrEnum):
 class Ends(Protocol):
     """The part of the service that is needed."""
 
-    def running(self) -> Container[UUID]:
-        """The started sessions by id."""
+    def holds(self, session_id: UUID) -> bool:
+        """Whether a session starts or runs."""
         ...
 
     async def end(self, session_id: UUID, reason: str, message: str = "") -> None:
@@ -56,7 +55,7 @@ async def end_session(
     Raises:
         ArcetriError: It could not be ended, and that was known in time.
     """
-    if session_id not in service.running():
+    if not service.holds(session_id):
         return Outcome.GONE
     log.info("session ended by an admin", session=str(session_id), by=by)
     task = asyncio.create_task(service.end(session_id, REASON, message))

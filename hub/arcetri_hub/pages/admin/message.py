@@ -24,6 +24,7 @@ def clean_message(text: object) -> str:
             "The message is no text.",
             code="invalid_message",
             remedy='Send {"message": "..."}, or nothing.',
+            status=400,
         )
     plain = "".join(" " if _unprintable(character) else character for character in text)
     message = " ".join(plain.split())
@@ -32,6 +33,7 @@ def clean_message(text: object) -> str:
             f"The message has {len(message)} characters; {MAX_MESSAGE} are allowed.",
             code="invalid_message",
             remedy="Shorten it.",
+            status=400,
         )
     return message
 

@@ -14,7 +14,7 @@ from arcetri_hub.pages.admin.ending import Outcome, end_session
 from arcetri_hub.pages.admin.message import MAX_MESSAGE, clean_message, told_to_user
 from arcetri_hub.pages.admin.platform import AdminPlatform
 from arcetri_hub.pages.admin.rows import FlavorLine, SessionLine, flavor_lines, session_lines
-from arcetri_hub.pages.base import PlatformHandler
+from arcetri_hub.pages.base import LooksAgain, PlatformHandler
 from arcetri_hub.pages.body import LimitedBody
 from arcetri_hub.pages.refusals import Refusal, Refused, refusal_of
 from arcetri_spawner.errors import ArcetriError
@@ -68,7 +68,7 @@ class AdminHandler(PlatformHandler):
         )
 
 
-class SessionsPage(AdminHandler):
+class SessionsPage(LooksAgain, AdminHandler):
     """The page itself."""
 
     @authenticated

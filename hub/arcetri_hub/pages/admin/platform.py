@@ -7,7 +7,6 @@ from typing import Protocol
 from uuid import UUID
 
 from arcetri_hub.pages.platform import PagesPlatform
-from arcetri_spawner.backends.base import Backend
 
 
 class IdleTimes(Protocol):
@@ -20,11 +19,6 @@ class IdleTimes(Protocol):
 
 class AdminPlatform(PagesPlatform, Protocol):
     """The parts the admins' page reads from."""
-
-    @property
-    def backend(self) -> Backend:
-        """What there is, of which flavour."""
-        ...
 
     @property
     def reaper(self) -> IdleTimes | None:

@@ -10,8 +10,8 @@ from uuid import UUID
 
 from arcetri_spawner.backends.base import Device
 from arcetri_spawner.catalog.models import Catalog
+from arcetri_spawner.live import LiveRow
 from arcetri_spawner.policy.model import Inventory
-from arcetri_spawner.service import LiveRow
 
 _STATES = {
     "waiting": "waiting",
@@ -41,7 +41,6 @@ class SessionLine:
     idle_for: timedelta | None
     """None while it does not run, and until it was first looked at."""
     share: Fraction
-    can_end: bool
 
     def as_json(self) -> dict[str, object]:
         """The session as the REST API tells it; durations in seconds."""
@@ -107,7 +106,6 @@ def session_lines(
                 since=session.started if session else row.asked,
                 idle_for=idle_for.get(grant.request_id) if session else None,
                 share=grant.share,
-                can_end=session is not None,
             )
         )
     return tuple(lines)

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from arcetri_hub.up.banner import Ready, as_json, as_text
+from arcetri_hub.up.options import RealIam, UpOptions
+from arcetri_hub.up.prepare import Plan, prepare
+from arcetri_hub.up.statefolder import StateFolder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[StateFolder]:
+    opened = StateFolder.open(tmp_path / "state")
+    yield opened
+    opened.close()
+
+
+def ready(plan: Plan) -> Ready:
+    return Ready(plan=plan, simulated=["2 x NVIDIA T4"], adopted=1, pid=5)
+
+
+def test_it_says_that_anyone_here_can_change_the_development_iam(folder: StateFolder) -> None:
+    plan = prepare(UpOptions(state=folder.path), folder, [])
+
+    text = " ".join(as_text(ready(plan)).split())
+
+    assert (
+        "anyone on this machine can change its people and groups, without a password, at"
+        f" {plan.settings.iam.issuer} "
+    ) in text
+    assert "NOT isolated" in text
+    assert "Still running from before: 1 session." in text
+
+
+def test_with_a_real_iam_nobody_is_told_to_change_people(
+    folder: StateFolder, tmp_path: Path
+) -> None:
+    iam = RealIam("https://iam.example.org/", "arcetri", tmp_path / "secret")
+    plan = prepare(UpOptions(state=folder.path, iam=iam), folder, [])
+
+    text = as_text(ready(plan))
+
+    assert "anyone" not in text
+    assert "People log in at https://iam.example.org/" in text
+    assert plan.settings.callback_url in text
+    assert json.loads(as_json(ready(plan)))["users"] == []
