@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,15 @@ def test_the_generator_reports_what_has_no_description() -> None:
     undocumented: list[str] = []
     _table(Section("bare", Bare), undocumented)
     assert undocumented == ["bare: nothing"]
+
+
+def test_the_reference_speaks_of_values_as_the_checks_do() -> None:
+    from models import _default, catalog_markdown
+    from pydantic.fields import FieldInfo
+
+    from arcetri_spawner.catalog import patterns
+
+    text = catalog_markdown([])
+    for pattern in (patterns.IMAGE, patterns.RESOURCE, patterns.LABEL_KEY, patterns.LINE):
+        assert patterns.PATTERNS[pattern].allowed in text
+    assert _default(FieldInfo(default=timedelta(hours=1, minutes=30))) == "`1h30m`"

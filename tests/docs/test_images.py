@@ -32,7 +32,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def session(shared_platform: Platform) -> None:
-    shared_platform.start_session("bruno", flavor="t4", group="/arcetri/virgo")
+    shared_platform.start_session("bruno", "inference", flavor="v70")
     shared_platform.start_session("fabio", flavor="a100-1g")
 
 
@@ -68,10 +68,19 @@ def keep(page: Page, path: Path) -> None:
 
 
 def test_the_spawn_page(browser: Browser, shared_platform: Platform, pictures: Path) -> None:
-    page = page_of(browser, shared_platform, "alice", viewport={"width": 1200, "height": 820})
+    """With a group to choose, something busy, and the way to start."""
+    page = page_of(browser, shared_platform, "bruno", viewport={"width": 1200, "height": 1180})
     page.goto("/hub/spawn")
     page.get_by_role("radio", name="NVIDIA T4").check()
-    expect(page.get_by_role("button", name="Start")).to_be_enabled()
+    page.get_by_role("radio", name="CMS").check()
+    for shown in (
+        page.get_by_role("group", name="Charge to"),
+        page.get_by_text("The only AMD Alveo V70 is in use."),
+        page.get_by_role("heading", name="Folders in your session"),
+        page.get_by_role("button", name="Start", exact=True),
+    ):
+        expect(shown).to_be_in_viewport(ratio=1)
+    expect(page.get_by_role("button", name="Start", exact=True)).to_be_enabled()
     keep(page, pictures / "spawn.png")
     page.context.close()
 

@@ -126,8 +126,9 @@ class Platform:
     def child(self, word: str) -> int:
         """The pid of the supervisor's child whose command line contains ``word``."""
         for child in psutil.Process(self.pid).children():
-            if any(word in part for part in child.cmdline()):
-                return child.pid
+            with contextlib.suppress(psutil.NoSuchProcess):  # it ended while one looked
+                if any(word in part for part in child.cmdline()):
+                    return child.pid
         raise LookupError(f"no child with {word!r}")
 
     def said(self) -> str:
@@ -158,14 +159,27 @@ class Platform:
 
 @contextlib.contextmanager
 def running(
-    state: Path, *options: str, port: int | None = None, env: dict[str, str] | None = None
+    state: Path,
+    *options: str,
+    port: int | None = None,
+    env: dict[str, str] | None = None,
+    python: str = sys.executable,
 ) -> Iterator[Platform]:
     """Start a platform in ``state`` and wait until it is ready; at the end nothing of it is left.
+
+    Args:
+        state: Its state folder.
+        options: Further options of ``arcetri up``.
+        port: Where it answers; None takes a free one.
+        env: Added to its environment.
+        python: The interpreter it runs on.
 
     Raises:
         AssertionError: It did not start; the message has what it said.
     """
-    with _process(state, options, port or ports.choose(), env) as (process, stderr):
+    command = [python, "-m", "arcetri_hub", "up", "--json", "--state", str(state), *options]
+    command += ["--port", str(port or ports.choose())]
+    with _process(state, command, env) as (process, stderr):
         line = _first_line(process)
         assert line, f"arcetri up did not start:\n{stderr.read_text(encoding='utf-8')}"
         said = json.loads(line)
@@ -182,10 +196,8 @@ def running(
 
 @contextlib.contextmanager
 def _process(
-    state: Path, options: Sequence[str], port: int, env: dict[str, str] | None
+    state: Path, command: Sequence[str], env: dict[str, str] | None
 ) -> Iterator[tuple[subprocess.Popen[str], Path]]:
-    command = [sys.executable, "-m", "arcetri_hub", "up", "--json", "--port", str(port)]
-    command += ["--state", str(state), *options]
     stderr = state.with_name(f"{state.name}.stderr")
     with stderr.open("w") as sink:
         process = subprocess.Popen(

@@ -32,7 +32,13 @@ rm -rf "$1"
 class PostgresServer:
     """One server; databases are made in it one by one."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, durable: bool = False) -> None:
+        """Start a server.
+
+        Args:
+            durable: Let it wait for the disk, as a site's does; tests do not need that.
+        """
+        self._wait = "" if durable else "-F"
         initdb = tiers.find_initdb()
         assert initdb is not None
         self._bin = initdb.resolve().parent
@@ -52,7 +58,7 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start the server, and return when it answers."""
-        settings = f"-k {self.folder} -h '' -F"
+        settings = f"-k {self.folder} -h '' {self._wait}"
         log = str(self.folder / "log")
         self._run("pg_ctl", "start", "-w", "-D", str(self._data), "-l", log, "-o", settings)
 
@@ -64,10 +70,12 @@ class PostgresServer:
         """Where a database is reached."""
         return f"postgresql://postgres@/{database}?host={self.folder}"
 
-    def new_database(self) -> str:
-        """Make an empty database and return its URL."""
+    def new_database(self, like: str | None = None) -> str:
+        """Make a database and return its URL: empty, or a copy of another that nobody uses."""
         name = f"test_{next(self._numbers)}"
         statement = f"CREATE DATABASE {name}"
+        if like is not None:
+            statement += f" TEMPLATE {like.partition('@/')[2].partition('?')[0]}"
         self._run("psql", "-qX", "-h", str(self.folder), "-U", "postgres", "-c", statement)
         return self.url(name)
 

@@ -15,12 +15,16 @@ import psutil
 import pytest
 
 from arcetri_hub.up import ports
+from arcetri_hub.up.statefolder import MARKER
+from arcetri_spawner.backends.local.procs import end_instance
 from tests.support.platform import Platform, listening, port_of, running, until
 
 pytestmark = pytest.mark.component
 
 
-def _up(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def _up(
+    *arguments: str, cwd: Path | None = None, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run ``arcetri up`` where it is expected not to start."""
     return subprocess.run(
         [sys.executable, "-m", "arcetri_hub", "up", *arguments],
@@ -30,6 +34,7 @@ def _up(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess
         timeout=120,
         check=False,
         cwd=cwd,
+        env=env,
     )
 
 
@@ -142,17 +147,66 @@ def test_an_issuer_that_is_something_else_is_one_sentence(
     assert "is no OpenID provider" in said
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root must say so")
+def test_root_does_not_run_strangers_notebooks_by_mistake(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("moon\n", encoding="utf-8")
+    arguments = ["--issuer", f"https://127.0.0.1:{ports.choose()}/", "--client-id", "x"]
+    arguments += ["--client-secret-file", str(secret), "--state", str(tmp_path / "state")]
+
+    said = _refused(_up(*arguments))
+
+    assert "would run as root" in said
+    assert "--accounts" in said
+    assert "--one-account" in said
+
+
 def test_simulated_devices_are_for_this_machine_only(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("moon\n", encoding="utf-8")
     arguments = ["--issuer", f"https://127.0.0.1:{ports.choose()}/", "--client-id", "x"]
     arguments += ["--client-secret-file", str(secret), "--state", str(tmp_path / "state")]
     arguments += ["--port", str(ports.choose()), "--public-url", "https://hub.example.org"]
+    arguments += ["--one-account"]
 
     said = _refused(_up(*arguments))
 
     assert "simulates 2 x NVIDIA T4" in said
     assert "local.simulate" in said
+
+
+def test_a_fault_of_its_own_is_one_sentence_and_the_rest_is_in_the_log(platform: Platform) -> None:
+    assert platform.stop() == 0
+    # Not what anybody writes there, and so not what anybody looks out for.
+    marker = platform.state / MARKER
+    marker.write_text(json.dumps({**json.loads(marker.read_text()), "ports": 5}))
+
+    result = _up("--port", str(ports.choose()), "--state", str(platform.state))
+
+    log = platform.state / "logs" / "supervisor.log"
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("arcetri: The platform stopped because of a fault of its own")
+    assert result.stderr.count("\n") == 1
+    assert str(log) in result.stderr
+    assert "Traceback" in log.read_text()
+    assert log.stat().st_mode & 0o077 == 0
+
+
+def test_a_fault_before_there_is_a_state_folder_is_written_down_too(tmp_path: Path) -> None:
+    names = str(tmp_path / "broken")
+    (tmp_path / "broken" / "pydantic").mkdir(parents=True)
+    (tmp_path / "broken" / "pydantic" / "__init__.py").write_text("raise RuntimeError('broken')")
+    environment = {**os.environ, "PYTHONPATH": names, "TMPDIR": str(tmp_path)}
+
+    result = _up("--state", str(tmp_path / "state"), env=environment)
+
+    (log,) = tmp_path.glob("arcetri-*.log")
+    assert result.returncode == 1
+    assert str(log) in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert "RuntimeError: broken" in log.read_text()
+    assert not (tmp_path / "state").exists()
 
 
 # -- What it says when it is ready --------------------------------------------------------------
@@ -209,6 +263,8 @@ def test_the_banner_tells_a_newcomer_everything(tmp_path: Path) -> None:
     assert "muon" in text
     assert "Simulated" in text
     assert "NOT isolated" in text
+    assert "the platform's own keys" in " ".join(text.split())
+    assert "folders where the catalog mounts them" in text or "NOT protected" in text
     assert str(state / "profiles.yaml") in text
     assert "Ctrl-C" in text
 
@@ -355,6 +411,7 @@ def test_fresh_ends_what_was_left_and_begins_again(tmp_path: Path) -> None:
     state = tmp_path / "state"
     with running(state) as first:
         first.start_session("alice", flavor="t4")
+        (state / "storage/shared/home/alice/thesis.tex").write_text("E = mc2", encoding="utf-8")
         (orphan,) = first.servers().values()
         first.kill()
         assert psutil.pid_exists(orphan)
@@ -364,7 +421,35 @@ def test_fresh_ends_what_was_left_and_begins_again(tmp_path: Path) -> None:
             assert second.leases() == []
             assert second.rows("select * from arcetri_request") == []
             assert second.rows("select name from users") == []
-            assert (state / "profiles.yaml.before-fresh").exists()
+            (kept,) = (state / "before-fresh").iterdir()
+            assert f"are now in {kept}" in second.said()
+            assert (kept / "profiles.yaml").exists()
+            assert (kept / "storage/shared/home/alice/thesis.tex").read_text() == "E = mc2"
+            assert not (state / "storage/shared/home/alice").exists()
+            journal = (state / "journal/leases.jsonl").read_text(encoding="utf-8")
+            assert [json.loads(line)["type"] for line in journal.splitlines()] == ["start", "end"]
+            # In the new life numbers go on where they were: nothing is counted twice.
+            second.start_session("alice", flavor="cpu")
+            journal = (state / "journal/leases.jsonl").read_text(encoding="utf-8")
+            assert [json.loads(line)["seq"] for line in journal.splitlines()] == [1, 2, 3]
+
+
+def test_a_port_that_somebody_else_took_is_no_reason_to_lose_anything(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    with running(state) as first:
+        port = json.loads((state / MARKER).read_text(encoding="utf-8"))["ports"]["hub"]
+        session = first.start_session("alice", flavor="cpu")
+        first.kill()
+        with socket.create_server(("127.0.0.1", port)):
+            said = _refused(_up("--port", str(ports.choose()), "--state", str(state)))
+            assert f"Port {port}" in said
+            assert "1 running session" in said
+            assert "--fresh" not in said
+            assert list(first.sessions()) == [session]
+            end_instance(json.loads((state / MARKER).read_text())["instance"], grace=0.0)
+
+            with running(state) as second:
+                assert second.start_session("alice", flavor="cpu") != session
 
 
 def test_a_killed_hub_comes_back_and_sessions_do_not_notice(platform: Platform) -> None:
@@ -415,6 +500,9 @@ def test_a_real_iam_is_used_instead(tmp_path: Path, platform: Platform) -> None:
     iam, port = settings["iam"], ports.choose()
     options = ["--issuer", iam["issuer"], "--client-id", iam["client_id"]]
     options += ["--client-secret-file", iam["client_secret_file"]]
+
+    # Who is root must say that everybody's notebooks shall be root's too.
+    options += ["--one-account"] if os.geteuid() == 0 else []
 
     with running(tmp_path / "other", *options, port=port) as other:
         assert other.users == []

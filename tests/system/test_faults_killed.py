@@ -1,0 +1,235 @@
+"""A hub killed with -9 at every point of a start, a stop and its own recovery; a session killed.
+
+The hub dies for good, in the platform that ``arcetri up`` runs, and the supervisor starts it again.
+Each start that is cut short is followed by the next one of the same person, which is cut short
+later: so each shows that the one before left nothing in its way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import partial
+from itertools import zip_longest
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import httpx
+import psutil
+import pytest
+
+from arcetri_accounting.contract.journal import (
+    JOURNAL_NAME,
+    LeaseEnded,
+    LeaseStarted,
+)
+from arcetri_spawner.backends.local.procs import boot_id
+from arcetri_spawner.killpoints import HUB_POINTS, POINTS
+from tests.support.faults import DyingHub, agree
+from tests.support.platform import Platform, running, until
+
+pytestmark = [pytest.mark.component, pytest.mark.timeout(900)]
+
+BEFORE = (
+    "spawner.called", "request.opened", "queue.leased", "request.starting", "start.prepared",
+    "start.spawned", "start.recorded", "journal.half_written", "start.journaled",
+)  # fmt: skip
+"""Killed there, a start has never been: the session's first process was not told to begin."""
+BEGUN = ("start.released", "start.answered", "request.running", "spawner.started")
+"""Killed there, the session goes on, and the hub finds it."""
+STOPPING = (
+    "stop.asked", "end.process_gone", "end.cleared", "journal.half_written",
+    "end.journaled", "journal.compacted", "journal.replaced", "queue.freed", "request.ended",
+    "spawner.stopped",
+)  # fmt: skip
+"""Killed there, the session ends all the same."""
+TOLD = "end.told"
+"""Killed there, an admin's message is written and the session was not asked to end yet."""
+RECOVERING = ("recover.cleared", "recover.journaled", "recover.freed", "recover.marked")
+
+PADDING = 1_200_000
+"""Bytes in the journal, so that it is one that the next end shortens."""
+
+
+def test_every_point_is_tried() -> None:
+    tried = {*BEFORE, *BEGUN, *STOPPING, TOLD, *RECOVERING}
+
+    assert tried == {*POINTS, *HUB_POINTS}
+
+
+def lengthen(journal: Path) -> None:
+    """Append to a journal much that ended long ago and was acknowledged, for it to be shortened."""
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    with journal.open("a", encoding="utf-8") as file:
+        while file.tell() < PADDING:
+            session = str(uuid4())
+            start = LeaseStarted(
+                seq=1, session=session, account="a", username="somebody", group=f"/{'x' * 500}",
+                flavor="t4", flavor_type="gpu", share=1, catalog="0" * 64, cpu=1.0, memory=1,
+                devices=(), pid=1, pid_start_ticks=1, boot_id=boot_id(), at=at, boottime_ms=0,
+            )  # fmt: skip
+            end = LeaseEnded(
+                seq=2, session=session, reason="stopped", boot_id=boot_id(), at=at, boottime_ms=1
+            )
+            file.writelines(f"{record.model_dump_json()}\n" for record in (start, end))
+
+
+def lasting(platform: Platform, session: UUID) -> set[int]:
+    """The processes of a session that stay: a server that starts runs others for a moment."""
+    seen = set(platform.sessions()[session])
+    for _ in range(10):
+        time.sleep(0.2)
+        seen &= set(platform.sessions()[session])
+    return seen
+
+
+class Pair:
+    """Alice's session runs throughout; bruno's is started and stopped, and the hub dies of it."""
+
+    def __init__(self, platform: Platform, hub: DyingHub) -> None:
+        self.platform = platform
+        self.hub = hub
+        self.journal = platform.state / "journal" / JOURNAL_NAME
+        self.alice = platform.start_session("alice", flavor="t4")
+        self.pids = lasting(platform, self.alice)
+        self.tokens = {name: platform.token(name) for name in ("alice", "bruno", "dario")}
+
+    def api(self, name: str) -> httpx.Client:
+        headers = {"Authorization": f"token {self.tokens[name]}"}
+        return httpx.Client(base_url=f"{self.platform.url}/hub/api", headers=headers, timeout=30)
+
+    def ask(self) -> None:
+        """Bruno asks for a session."""
+        with self.api("bruno") as api:
+            answer = api.post("/users/bruno/server", json={"flavor": "cpu"})
+            assert answer.status_code in (201, 202, 500, 502, 503), answer.text
+
+    def stop(self) -> None:
+        """Bruno stops it."""
+        with self.api("bruno") as api:
+            api.delete("/users/bruno/server")
+
+    def send_off(self) -> None:
+        """An admin ends it, with a message."""
+        with self.api("dario") as api:
+            api.request(
+                "DELETE", f"/arcetri/sessions/{self.bruno()}", json={"message": "Make room."}
+            )
+
+    def bruno(self) -> UUID:
+        """The id of bruno's session."""
+        (found,) = set(self.platform.sessions()) - {self.alice}
+        return found
+
+    def until_it_runs(self) -> None:
+        """Wait until JupyterHub has bruno's session as one that answers."""
+        with self.api("bruno") as api:
+            until(lambda: self.platform.server(api, "bruno").get("ready"), "it is ready")
+
+    def alone(self) -> None:
+        """Nothing is left of bruno's session or half made, and JupyterHub knows."""
+        agree(self.platform, {self.alice})
+        self._whole("alice")
+        with self.api("bruno") as api:
+            until(lambda: not self.platform.server(api, "bruno"), "JupyterHub knows that it ended")
+
+    def together(self) -> None:
+        """Both sessions run."""
+        self.until_it_runs()
+        agree(self.platform, {self.alice, self.bruno()})
+        self._whole("alice", "bruno")
+        assert self._answers("bruno") == 200
+
+    def _whole(self, *names: str) -> None:
+        platform = self.platform
+        assert self.pids <= set(platform.sessions()[self.alice]), platform.logs()
+        assert self._answers("alice") == 200
+        notes = [f"Server at /user/{name}/" for name in names]
+        until(
+            lambda: (
+                self._tokens_of_servers() == notes
+                and len(platform.rows("select id from spawners where server_id is not null"))
+                == len(names)
+            ),
+            "JupyterHub keeps a server and a token for each session, and no other",
+            30,
+        )
+
+    def _tokens_of_servers(self) -> list[str]:
+        query = "select note from api_tokens where note like 'Server at %' order by note"
+        return [row[0] for row in self.platform.rows(query)]
+
+    def _answers(self, name: str) -> int:
+        return httpx.get(
+            f"{self.platform.url}/user/{name}/api/status",
+            headers={"Authorization": f"token {self.tokens[name]}"},
+            timeout=60,
+        ).status_code
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    folder = tmp_path_factory.mktemp("killed")
+    armed = folder / "armed"
+    with running(folder / "state", env=DyingHub.environment(armed)) as platform:
+        yield Pair(platform, DyingHub(platform, armed))
+
+
+def test_a_start_cut_short_leaves_nothing_and_can_be_asked_for_again(pair: Pair) -> None:
+    for point in BEFORE:
+        pair.hub.dies(point, when=pair.ask)
+        pair.alone()
+
+    pair.hub.dies("start.journaled", *RECOVERING, when=pair.ask)
+    pair.alone()
+
+    pair.ask()
+    pair.together()
+    pair.stop()
+    pair.alone()
+
+
+def test_a_start_that_had_begun_goes_on_and_a_stop_that_had_is_seen_through(pair: Pair) -> None:
+    for begun, stopping in zip_longest(BEGUN, STOPPING):
+        if begun:
+            pair.hub.dies(begun, when=pair.ask)
+        else:
+            pair.ask()
+        pair.together()
+        if begun == BEGUN[0]:
+            pair.hub.dies(TOLD, when=pair.send_off)
+            pair.together()
+        if stopping == "journal.compacted":
+            lengthen(pair.journal)
+        pair.hub.dies(stopping, when=pair.stop)
+        pair.alone()
+
+    assert pair.journal.stat().st_size < PADDING
+
+
+def test_a_killed_session_is_free_within_ten_seconds_and_its_user_is_told(
+    platform: Platform,
+) -> None:
+    for whom in ("the first process", "the server", "every process"):
+        session = platform.start_session("alice", flavor="t4")
+        first, processes = platform.servers()[session], platform.sessions()[session]
+        (server,) = (child.pid for child in psutil.Process(first).children())
+        victims = {"the first process": [first], "the server": [server]}.get(whom, processes)
+
+        for pid in victims:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        until(lambda: platform.leases() == [], f"the lease is free: {whom} was killed", 10)
+
+        agree(platform, set())
+        with platform.login("alice") as client:
+            for page in ("/hub/home", "/hub/spawn", "/user/alice/lab"):
+                until(partial(says_killed, client, page), f"{page} says what happened", 10)
+
+
+def says_killed(client: httpx.Client, page: str) -> bool:
+    return "Your last session was killed" in client.get(page, follow_redirects=True).text

@@ -1,0 +1,103 @@
+"""An end that is announced, and one that came, told to who sits in JupyterLab or on a page."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from arcetri_hub.up.prepare import DEMO_CATALOG
+from tests.support.platform import Platform, running, until
+from tests.system.test_notebooks import PATIENCE, chromium, log_in, start
+
+pytestmark = [pytest.mark.timeout(600)]
+__all__ = ["chromium"]
+
+WHY = "The room is too hot. " * 10
+
+
+def notices(client: httpx.Client, **query: str) -> httpx.Response:
+    return client.get("/hub/arcetri/notices", params=query)
+
+
+@pytest.mark.component
+def test_what_the_pages_are_told(platform: Platform) -> None:
+    with (
+        platform.login("alice") as alice,
+        platform.login("bruno") as bruno,
+        platform.api("dario") as admin,
+    ):
+        assert notices(alice).json() == {"notices": [], "ended": None}
+        platform.start_session("alice", flavor="cpu")
+        assert notices(alice).json() == {"notices": [], "ended": None}
+        # Another person's are not found, by an admin they are.
+        for asked in (notices(bruno, user="alice"), notices(bruno, user="nobody")):
+            assert asked.status_code in (403, 404)
+        token = {"Authorization": admin.headers["Authorization"]}
+        url = f"{platform.url}/hub/arcetri/notices"
+        assert httpx.get(url, params={"user": "alice"}, headers=token).status_code == 200
+        assert httpx.get(url).status_code == 403
+
+        [session] = admin.get("/arcetri/sessions").json()["sessions"]
+        ended = admin.request(
+            "DELETE", f"/arcetri/sessions/{session['id']}", json={"message": WHY.strip()}
+        )
+        assert ended.status_code in (202, 204)
+        until(lambda: notices(alice).json()["ended"], "it is told")
+        said = notices(alice).json()["ended"]
+        assert said["code"] == "admin"
+        assert said["sentence"].endswith(WHY.strip())
+        assert notices(alice, server="other").json() == {"notices": [], "ended": None}
+
+
+def told(page: Page, words: str) -> None:
+    shown = page.locator("#arcetri-notices")
+    expect(shown).to_contain_text(re.compile(words), timeout=PATIENCE)
+    expect(shown.get_by_role("button", name="Dismiss").first).to_be_visible()
+
+
+@pytest.mark.browser
+def test_who_sits_in_jupyterlab_is_told(tmp_path: Path, chromium: Browser) -> None:
+    profiles = tmp_path / "profiles.yaml"
+    text = DEMO_CATALOG.read_text()
+    for of, becomes in (("lifetime: 12h", "lifetime: 2m"), ("grace: 5m", "grace: 1m")):
+        assert of in text
+        text = text.replace(of, becomes)
+    profiles.write_text(text)
+    with running(tmp_path / "state", "--profiles", str(profiles)) as platform:
+        page = log_in(chromium, platform, "alice")
+        complaints: list[str] = []
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        start(page, "cpu")
+        page.wait_for_url("**/user/**/lab**")
+        told(page, "This session ends at .*no session runs longer than 2 minutes")
+        elsewhere = page.context.new_page()
+        for path in ("/hub/token", "/hub/home"):
+            elsewhere.goto(path)
+            expect(elsewhere.locator("[data-notice=lifetime]")).to_have_count(1)
+        elsewhere.close()
+        told(page, "Your session was ended because it had run for 2 minutes")
+        # What was announced has come, and is announced no more.
+        expect(page.locator("#arcetri-notices")).not_to_contain_text("This session ends at")
+        assert [text for text in complaints if "arcetri" in text] == []
+
+
+@pytest.mark.browser
+def test_an_admins_message_reaches_who_sits_in_jupyterlab(
+    chromium: Browser, shared_platform: Platform
+) -> None:
+    page = log_in(chromium, shared_platform, "alice")
+    start(page, "cpu")
+    page.wait_for_url("**/user/**/lab**")
+    expect(page.locator("#jp-main-statusbar")).to_be_visible(timeout=PATIENCE)
+    with shared_platform.api("dario") as admin:
+        [session] = admin.get("/arcetri/sessions").json()["sessions"]
+        path = f"/arcetri/sessions/{session['id']}"
+        admin.request("DELETE", path, json={"message": WHY.strip()}).raise_for_status()
+    told(page, f"ended your session: {WHY.strip()}")
+    # Whatever JupyterLab itself has to say of that, this can be read and put away.
+    page.get_by_role("log").get_by_role("button", name="Dismiss").click()
+    expect(page.locator("#arcetri-notices")).not_to_contain_text("The room is too hot")
