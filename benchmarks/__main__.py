@@ -11,13 +11,15 @@ from typing import Any
 import click
 import psutil
 
-from benchmarks import catalog, install, offers, start
+from benchmarks import agent, catalog, install, ledger, offers, start
 
 BENCHMARKS = {
     "catalog": catalog.run,
     "offers": offers.run,
     "start": start.run,
     "install": install.run,
+    "agent": agent.run,
+    "ledger": ledger.run,
 }
 RESULTS = Path(__file__).parent.parent / "docs" / "reference" / "figures.json"
 

@@ -22,6 +22,7 @@ from tests.support.iam import DevIam
 START_PATIENCE = 90.0
 SESSION_PATIENCE = 240.0
 GROUP = "/arcetri/cms"
+_SCHEDULER_CLOCK = 2
 PASSWORD = "demo"  # noqa: S105 - what the development IAM gives people who are made for a test
 
 
@@ -40,8 +41,9 @@ class Hub:
 
     def cpu(self) -> float:
         """CPU seconds the hub's process has used so far."""
-        times = psutil.Process(self.pid).cpu_times()
-        return float(times.user + times.system)
+        # The process's own CPU clock (clock_getcpuclockid(3)): /proc counts in steps of 10 ms,
+        # a tenth of what is measured.
+        return time.clock_gettime((~self.pid << 3) | _SCHEDULER_CLOCK)
 
     def memory(self) -> dict[str, int]:
         """Proportional set size of hub and proxy, in bytes."""

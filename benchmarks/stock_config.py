@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from arcetri_hub.auth import IamAuthenticator
+from arcetri_spawner.policy import reasons
 from arcetri_spawner.store import Store
 
 FOLDER = Path(os.environ["STOCK_FOLDER"])
@@ -17,6 +18,7 @@ SAID = json.loads((FOLDER / "said.json").read_text())
 
 c = get_config()  # type: ignore[name-defined]  # noqa: F821 - JupyterHub puts it there
 store = Store.open(f"sqlite:///{FOLDER}/accounts.sqlite")
+ALLOWED = frozenset(SAID["groups"])
 
 c.JupyterHub.bind_url = SAID["url"]
 c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{SAID['hub_port']}"
@@ -32,7 +34,9 @@ c.IamAuthenticator.client_id = SAID["client_id"]
 c.IamAuthenticator.client_secret_file = SAID["client_secret_file"]
 c.IamAuthenticator.oauth_callback_url = f"{SAID['url']}/hub/oauth_callback"
 c.IamAuthenticator.store_getter = lambda: store
-c.IamAuthenticator.groups_allowed = lambda: frozenset(SAID["groups"])
+c.IamAuthenticator.refusal = lambda groups: (
+    None if groups & ALLOWED else reasons.not_allowed("Stock", groups, (), ALLOWED)
+)
 
 c.JupyterHub.spawner_class = "jupyterhub.spawner.SimpleLocalProcessSpawner"
 c.SimpleLocalProcessSpawner.home_dir_template = str(FOLDER / "homes" / "{username}")
