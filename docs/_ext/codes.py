@@ -21,6 +21,8 @@ class Code:
 
     code: str
     meaning: str
+    status: int = 0
+    """The HTTP status it is answered with; 0 when that depends on where it is raised."""
 
 
 def codes_markdown(undocumented: Undocumented) -> str:
@@ -34,16 +36,16 @@ def codes_markdown(undocumented: Undocumented) -> str:
         ("Refused", reasons.REFUSAL_CODES),
         ("Not now", reasons.WAITING_CODES),
     ):
-        rows = [Code(code, policy.get(code, "")) for code in codes]
+        rows = [Code(code, policy.get(code, ""), reasons.STATUSES[code]) for code in codes]
         parts.append(_table(title, _INTRO[title], rows))
     parts.append(_table("Something went wrong", _INTRO["Something went wrong"], error_codes()))
     return "\n".join(parts)
 
 
 _INTRO = {
-    "Refused": "Asking again unchanged gives the same answer. In the order in which they are"
-    " looked at: the first that holds is the one you see.",
-    "Not now": "The request is legitimate, but nothing was started. It will do later.",
+    "Refused": "Asking again unchanged gives the same answer, unless the status is 503. In the"
+    " order in which they are looked at: the first that holds is the one you see.",
+    "Not now": "The request is legitimate, but nothing was started: ask again later.",
     "Something went wrong": "The platform could not do what it was allowed to.",
 }
 
@@ -130,6 +132,11 @@ def _sentence(node: ast.expr) -> str:
 
 
 def _table(title: str, intro: str, rows: list[Code]) -> str:
-    lines = [f"## {title}", "", intro, "", "| Code | What is the matter |", "|---|---|"]
-    lines += [f"| `{row.code}` | {row.meaning} |" for row in rows]
+    lines = [f"## {title}", "", intro, ""]
+    if all(row.status for row in rows):
+        lines += ["| Code | Status | What is the matter |", "|---|---|---|"]
+        lines += [f"| `{row.code}` | {row.status} | {row.meaning} |" for row in rows]
+    else:
+        lines += ["| Code | What is the matter |", "|---|---|"]
+        lines += [f"| `{row.code}` | {row.meaning} |" for row in rows]
     return "\n".join([*lines, ""])

@@ -16,8 +16,10 @@ from pydantic.fields import FieldInfo, PydanticUndefined
 from sphinx.pycode import ModuleAnalyzer
 
 from arcetri_hub.settings import Settings
-from arcetri_spawner.catalog.fields import PATTERNS, Name, show_duration
+from arcetri_spawner.catalog.fields import Name
 from arcetri_spawner.catalog.models import Catalog
+from arcetri_spawner.catalog.patterns import PATTERNS
+from arcetri_spawner.catalog.quantities import show_duration
 
 Undocumented = list[str]
 """Where names of undocumented things are collected."""
