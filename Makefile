@@ -11,7 +11,7 @@ BIN := .venv/bin
 SOURCES := hub spawner accounting
 
 .DEFAULT_GOAL := help
-.PHONY: help up setup test lint docs bench .hub .dev .python
+.PHONY: help up setup test soak lint docs bench .hub .dev .python
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1 /p' $(MAKEFILE_LIST) | while read -r name what; do \
@@ -21,10 +21,15 @@ up: .hub ## Run the platform on this machine until Ctrl-C; options in ARGS="..."
 	@exec $(BIN)/arcetri up $(ARGS)
 
 setup: .dev ## Make the environment for everything below
+	@echo "The environment in .venv is ready: make up, make test, make lint, make docs, make bench."
 
 test: .dev ## Run every tier of tests this machine can; options for pytest in ARGS="..."
 	@$(BIN)/python -m tests.support.tiers </dev/null
 	@$(BIN)/python -m pytest $(ARGS) </dev/null
+
+soak: .dev ## Kill accounting's processes for hundreds of rounds; how many in ROUNDS=300
+	@ARCETRI_SOAK=$(or $(ROUNDS),300) $(BIN)/python -m pytest tests/accounting \
+		-k "kill or die or crash" --timeout=7200 -s $(ARGS) </dev/null
 
 lint: .dev ## Check style, types and the direction of imports
 	@$(BIN)/ruff check .
