@@ -35,6 +35,8 @@ _BATCH_BYTES: Final = 1024 * 1024
 _TIMEOUT: Final = 20.0
 _PAUSE: Final = (1.0, 60.0)
 """Seconds before the first try again, and at most."""
+_GATHER: Final = 2.0
+"""Seconds for which news is gathered."""
 _MAX_PAGES: Final[int | None] = None
 """Of 4 KiB, that the spool may have; no limit but the disk."""
 _JOURNAL: Final = "journal"
@@ -104,6 +106,8 @@ class Witness:
                     if not items:
                         with contextlib.suppress(TimeoutError):
                             await asyncio.wait_for(self._news.wait(), longest)
+                            # When a course begins, its twenty starts are one delivery.
+                            await asyncio.sleep(_GATHER)
                         continue
                     await self._deliver(client, items)
                     pause = first

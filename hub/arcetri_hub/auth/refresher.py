@@ -109,6 +109,8 @@ class Refresher:
         self._clock = clock
         self._running: dict[str, asyncio.Task[Outcome]] = {}
         self._last: dict[str, tuple[float, Outcome]] = {}
+        self._opened: dict[str, tuple[bytes, LoginRecord]] = {}
+        """By name, what was stored last and what it says: unsealing it again takes a while."""
 
     async def fresh(self, user: HubUser, *, reuse: float = 0.0) -> Outcome:
         """Ask IAM, or share the answer of a question under way.
@@ -128,7 +130,7 @@ class Refresher:
 
     async def known(self, user: HubUser) -> Outcome:
         """Return what is known without asking; unknown when IAM was silent the last time."""
-        stored = _stored(await user.get_auth_state())
+        stored = _stored((await self._open(user))[0])
         last = self._last.get(user.name)
         if last is not None and last[1].standing is Standing.UNKNOWN and stored.record is not None:
             return Outcome(Standing.UNKNOWN, stored.record)
@@ -173,8 +175,7 @@ class Refresher:
         return outcome
 
     async def _ask(self, user: HubUser) -> Outcome:
-        record = LoginRecord.load(await user.get_auth_state())
-        before = user.encrypted_auth_state
+        record, before = await self._open(user)
         if record is None or record.issuer != issuer_key(self._client.settings.issuer):
             # Never send one issuer's token to another.
             return Outcome(Standing.NOT_ADMITTED, None)
@@ -190,7 +191,7 @@ class Refresher:
             self._log.info("IAM does not admit %s: %s", user.name, answer.code)
             record = replace(record, standing=Standing.NOT_ADMITTED, checked_at=datetime.now(UTC))
         if await self._save(user, record, before) is None:
-            return _stored(await user.get_auth_state())
+            return _stored((await self._open(user))[0])
         self._apply(user, record)
         return Outcome(record.standing, record)
 
@@ -252,7 +253,19 @@ class Refresher:
             return None
         user.encrypted_auth_state = sealed
         user.db.commit()
+        self._opened[user.name] = sealed, record
         return sealed
+
+    async def _open(self, user: HubUser) -> tuple[LoginRecord | None, bytes | None]:
+        """Read the stored login; return it with what is stored, which tells it from a later one."""
+        while True:
+            sealed = user.encrypted_auth_state
+            known = self._opened.get(user.name)
+            if known is not None and known[0] == sealed:
+                return known[1], sealed
+            record = LoginRecord.load(await user.get_auth_state())
+            if user.encrypted_auth_state == sealed:
+                return record, sealed
 
     def _apply(self, user: HubUser, record: LoginRecord) -> None:
         """Let JupyterHub's own tables say the same: groups, and who is an administrator."""
@@ -266,6 +279,5 @@ class Refresher:
             user.sync_groups(list(record.groups))
 
 
-def _stored(auth_state: object) -> Outcome:
-    record = LoginRecord.load(auth_state)
+def _stored(record: LoginRecord | None) -> Outcome:
     return Outcome(record.standing if record else Standing.NOT_ADMITTED, record)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, get_args
+from typing import Any, cast, get_args
 from uuid import UUID
 
-from sqlalchemy import delete, exists, select
+from sqlalchemy import ColumnElement, CursorResult, delete, exists, select, update
 from sqlalchemy.orm import Session
 
 from arcetri_spawner.errors import Conflict
@@ -19,6 +19,7 @@ from arcetri_spawner.store import grants
 from arcetri_spawner.store.records import Ended, RequestRow, RequestState, SessionRecord
 from arcetri_spawner.store.tables import (
     AccountTable,
+    Base,
     ChoiceTable,
     LeaseTable,
     RequestTable,
@@ -26,6 +27,7 @@ from arcetri_spawner.store.tables import (
 )
 
 _STATES: frozenset[str] = frozenset(get_args(RequestState))
+_LIVE = RequestTable.state != "ended"
 
 
 def open_request(db: Session, grant: Grant, now: datetime) -> None:
@@ -75,16 +77,14 @@ def mark(
     """Move a request on; False when it has ended already or does not exist."""
     if state not in _STATES:
         raise ValueError(f"no such state of a request: {state}")
-    row = db.get(RequestTable, request_id)
-    if row is None or row.state == "ended":
-        return False
-    row.state = state
-    row.reason = reason[:64] or row.reason
-    row.message = message or row.message
-    row.changed_at = now
+    values: dict[str, Any] = {"state": state, "changed_at": now}
+    if reason:
+        values["reason"] = reason[:64]
+    if message:
+        values["message"] = message
     if state == "ended":
-        row.ended_at = now
-    return True
+        values["ended_at"] = now
+    return _update(db, RequestTable, values, RequestTable.id == request_id, _LIVE) == 1
 
 
 def announce(db: Session, request_id: UUID, reason: str, message: str) -> None:
@@ -124,7 +124,7 @@ def live_requests(db: Session) -> list[RequestRow]:
     query = (
         select(RequestTable, SessionTable)
         .outerjoin(SessionTable, SessionTable.id == RequestTable.id)
-        .where(RequestTable.state != "ended")
+        .where(_LIVE)
         .order_by(RequestTable.asked_at, RequestTable.id)
     )
     return [
@@ -155,7 +155,7 @@ def live_sessions(db: Session, account_id: str | None = None) -> list[LiveSessio
             SessionTable.started_at,
         )
         .outerjoin(SessionTable, SessionTable.id == RequestTable.id)
-        .where(RequestTable.state != "ended")
+        .where(_LIVE)
         .order_by(RequestTable.asked_at, RequestTable.id)
     )
     if account_id is not None:
@@ -210,13 +210,25 @@ def prune_ended(db: Session, before: datetime, limit: int) -> int:
 
 def remember_choice(db: Session, account_id: str, choice: Mapping[str, Any], now: datetime) -> None:
     """Keep what a person chose, instead of what they chose before."""
-    db.merge(ChoiceTable(account_id=account_id, choice=dict(choice), chosen_at=now))
+    values = {"choice": dict(choice), "chosen_at": now}
+    if not _update(db, ChoiceTable, values, ChoiceTable.account_id == account_id):
+        db.add(ChoiceTable(account_id=account_id, **values))
 
 
 def last_choice(db: Session, account_id: str) -> dict[str, Any]:
     """Return what a person chose last; empty when nothing yet."""
     row = db.get(ChoiceTable, account_id)
     return dict(row.choice) if row else {}
+
+
+def _update(
+    db: Session, table: type[Base], values: Mapping[str, Any], *where: ColumnElement[bool]
+) -> int:
+    """Change rows without reading them; return how many there were."""
+    # Nothing of them is in the session's memory, which lives no longer than the transaction.
+    statement = update(table).where(*where).values(values)
+    result = db.execute(statement, execution_options={"synchronize_session": False})
+    return int(cast("CursorResult[Any]", result).rowcount)
 
 
 def _state(state: str) -> RequestState:

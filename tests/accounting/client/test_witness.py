@@ -81,6 +81,7 @@ def ledger() -> Iterator[Ledger]:
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_PAUSE", (0.02, 0.1))
+    monkeypatch.setattr(module, "_GATHER", 0.05)
 
 
 def _witness(tmp_path: Path, ledger: Ledger) -> Witness:

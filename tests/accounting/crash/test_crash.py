@@ -145,6 +145,7 @@ def test_nothing_is_lost_or_counted_twice(
     else:
         url, other = (f"sqlite:///{tmp_path}/{name}.sqlite" for name in ("ledger", "other"))
     monkeypatch.setattr(witness_module, "_PAUSE", (0.1, 0.5))
+    monkeypatch.setattr(witness_module, "_GATHER", 0.05)
     chance = random.Random(SEED)  # noqa: S311 - a test that fails is to be repeated as it was
     say(capsys, {"database": kind, "seed": SEED})
     Database.open(url).close()

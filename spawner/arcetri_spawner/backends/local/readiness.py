@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any
 
-_FIRST_PAUSE = 0.05
+_FIRST_PAUSE = 0.15
 _LONGEST_PAUSE = 0.5
 _PATIENCE_SHARE = 0.05
 """Pauses grow with the time waited: an answer is noticed at most this share of it too late."""
