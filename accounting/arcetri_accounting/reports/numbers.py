@@ -17,8 +17,8 @@ unobserved
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from datetime import date
 from fractions import Fraction
 from typing import Literal
@@ -80,6 +80,7 @@ class Sums:
 
 
 NOTHING = Sums()
+_FIELDS = tuple(each.name for each in fields(Sums))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,9 @@ class Amounts:
     @property
     def empty(self) -> bool:
         """True where there is nothing to show."""
-        return self.so_far == NOTHING and not self.fpga.alloc_u + self.running_fpga.alloc_u
+        devices = (self.gpu, self.running, self.fpga, self.running_fpga)
+        known = any(one is not NOTHING and one != NOTHING for one in devices)
+        return not (known or self.core_ms or self.running_core_ms or self.energy_mj)
 
     @property
     def so_far(self) -> Sums:
@@ -211,10 +214,28 @@ def _weight(row: Row) -> tuple[int, int, int, str, str]:
 
 def total(lines: Iterable[Row]) -> Amounts:
     """The sum of rows; the same whatever they are by."""
-    result = Amounts()
-    for line in lines:
-        result = result + line.amounts
-    return result
+    amounts = [line.amounts for line in lines]
+    parts: dict[str, int] = {}
+    for one in amounts:
+        for name, units in one.gpu_by_provenance.items():
+            parts[name] = parts.get(name, 0) + units
+    return Amounts(
+        _summed([one.gpu for one in amounts]),
+        _summed([one.fpga for one in amounts]),
+        sum(one.core_ms for one in amounts),
+        sum(one.energy_mj for one in amounts),
+        parts,
+        _summed([one.running for one in amounts]),
+        _summed([one.running_fpga for one in amounts]),
+        sum(one.running_core_ms for one in amounts),
+    )
+
+
+def _summed(many: Sequence[Sums]) -> Sums:
+    """As adding them one by one, without an object for each step."""
+    some = [one for one in many if one is not NOTHING]
+    columns = zip(*((getattr(one, name) for name in _FIELDS) for one in some), strict=True)
+    return Sums(*map(sum, columns)) if some else NOTHING
 
 
 def key_of_day(ordinal: int, by: By) -> str:

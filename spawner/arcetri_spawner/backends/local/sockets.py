@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import struct
 from collections.abc import Iterable
@@ -40,12 +39,12 @@ def listens_on(port: int, pids: Iterable[int]) -> bool:
         return False
     for pid in pids:
         try:
-            links = os.listdir(f"/proc/{pid}/fd")
+            links = list(Path(f"/proc/{pid}/fd").iterdir())
         except OSError:
             continue
         for link in links:
             try:
-                if os.readlink(f"/proc/{pid}/fd/{link}") in wanted:
+                if str(link.readlink()) in wanted:
                     return True
             except OSError:
                 continue
