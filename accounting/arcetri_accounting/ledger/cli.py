@@ -201,7 +201,7 @@ def serve(database_url: str, prefix: str, **options: Any) -> None:
     """Take in what agents and the spawner send, and show reports."""
     import uvicorn
 
-    from arcetri_accounting.ledger.app import build_app, settle_memory
+    from arcetri_accounting.ledger.app import build_app, tune_process
 
     try:
         settings = LedgerSettings.model_validate(
@@ -214,7 +214,7 @@ def serve(database_url: str, prefix: str, **options: Any) -> None:
             remedy="See arcetri-ledger serve --help.",
         ) from None
     app = build_app(settings)
-    settle_memory()
+    tune_process()
     uvicorn.run(
         app,
         host=settings.host,

@@ -10,11 +10,12 @@ transaction sees one state of the database from its first to its last statement,
 from __future__ import annotations
 
 import hashlib
+import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any, Final, Self, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
@@ -29,6 +30,8 @@ T = TypeVar("T")
 
 _BUSY_SECONDS: Final = 20
 _ATTEMPTS: Final = 5
+_COURTESY: Final = 0.25
+"""Seconds that a delivery waits for those who read."""
 _WRITERS_LOCK: Final = 0x41726365745573
 """Any number that nobody else uses as an advisory lock in this database."""
 _MODE: Final = "arcetri_ledger_mode"
@@ -51,6 +54,10 @@ class Database:
         self.url = _parse(url)
         self.engine = _engine(self.url, patient=patient)
         self._writing = threading.Lock() if self.is_sqlite else nullcontext()
+        self._reading = 0
+        self._read = threading.Condition()
+        # The other half of the processors is the readers', and the database's for them.
+        self._turns = threading.BoundedSemaphore(max(1, (os.cpu_count() or 1) // 2))
 
     @classmethod
     def open(cls, url: str, *, patient: bool = False) -> Self:
@@ -81,7 +88,26 @@ class Database:
         Raises:
             DatabaseError: The database could not be asked.
         """
-        return self._run(work, "read")
+        with self._read:
+            self._reading += 1
+        try:
+            return self._run(work, "read")
+        finally:
+            with self._read:
+                self._reading -= 1
+                self._read.notify_all()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Store a delivery within this: some wait for others, and all for those who read.
+
+        A backlog comes in thousands of deliveries, each of which may well wait. People wait for
+        reports, and nobody for a backlog.
+        """
+        with self._turns:
+            with self._read:
+                self._read.wait_for(lambda: not self._reading, _COURTESY)
+            yield
 
     def write(self, work: Callable[[Session], T], *, alone: bool = False, once: bool = False) -> T:
         """Run ``work`` in a transaction of its own, and return what it returns.

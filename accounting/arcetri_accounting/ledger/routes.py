@@ -142,6 +142,10 @@ class Service:
 
     def batch(self, credential: AgentCredential, body: bytes) -> Acknowledgement:
         """Store an agent's batch."""
+        with self.database.turn():
+            return self._store(credential, body)
+
+    def _store(self, credential: AgentCredential, body: bytes) -> Acknowledgement:
         delivered = delivery.read(body)
         if delivered.batch.node != credential.node:
             raise Forbidden(

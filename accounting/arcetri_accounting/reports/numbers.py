@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import date
 from fractions import Fraction
+from operator import attrgetter
 from typing import Literal
 
 from arcetri_accounting.reports.periods import month_key
@@ -80,7 +81,7 @@ class Sums:
 
 
 NOTHING = Sums()
-_FIELDS = tuple(each.name for each in fields(Sums))
+_values = attrgetter(*(each.name for each in fields(Sums)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +140,11 @@ class Amounts:
     @property
     def empty(self) -> bool:
         """True where there is nothing to show."""
+        if self.gpu.alloc_u or self.core_ms:
+            return False
         devices = (self.gpu, self.running, self.fpga, self.running_fpga)
-        known = any(one is not NOTHING and one != NOTHING for one in devices)
-        return not (known or self.core_ms or self.running_core_ms or self.energy_mj)
+        known = any(one != NOTHING for one in devices)
+        return not (known or self.running_core_ms or self.energy_mj)
 
     @property
     def so_far(self) -> Sums:
@@ -233,9 +236,8 @@ def total(lines: Iterable[Row]) -> Amounts:
 
 def _summed(many: Sequence[Sums]) -> Sums:
     """As adding them one by one, without an object for each step."""
-    some = [one for one in many if one is not NOTHING]
-    columns = zip(*((getattr(one, name) for name in _FIELDS) for one in some), strict=True)
-    return Sums(*map(sum, columns)) if some else NOTHING
+    some = [_values(one) for one in many if one is not NOTHING]
+    return Sums(*map(sum, zip(*some, strict=True))) if some else NOTHING
 
 
 def key_of_day(ordinal: int, by: By) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from typing import TypeVar
 from zoneinfo import ZoneInfo
@@ -172,21 +172,19 @@ def report(session: Session, found: Context, asked: Asked, quality: Known | None
     """
     wanted = asked.wanted
     view, sight = choose_view(found, wanted, asked.view)
-    entries = queries.entries(session, wanted, sight, found.known_groups, asked.by)
-    running = queries.running(session, wanted, sight, found.known_groups, asked.by)
-    folded = numbers.rows(entries, running, asked.by)
+    groups = found.known_groups
+    running = queries.running(session, wanted, sight, groups, asked.by)
     accounts: dict[str, str] = {}
     if asked.by == "user":
-        who = queries.people(session, (int(row.key) for row in folded))
-        named = []
-        for row in folded:
-            one = who[int(row.key)]
-            label = one.label(names=sight.names)
-            accounts[row.key] = one.account
-            named.append(Row(row.key, label, row.amounts))
-        folded = named
-    elif asked.by == "flavor":
-        folded = [replace(row, label=found.title(row.key)) for row in folded]
+        entries, who = queries.entries_by_person(session, wanted, sight, groups)
+        who |= queries.people(session, {int(entry.key) for entry in running} - who.keys())
+        labels = {str(id_): one.label(names=sight.names) for id_, one in who.items()}
+        folded = numbers.rows(entries, running, asked.by, labels.__getitem__)
+        accounts = {row.key: who[int(row.key)].account for row in folded}
+    else:
+        entries = queries.entries(session, wanted, sight, groups, asked.by)
+        label = found.title if asked.by == "flavor" else str
+        folded = numbers.rows(entries, running, asked.by, label)
     total = numbers.total(folded)
     quality = quality or known(session, wanted.period)
     judged = completeness.judge(quality, wanted.period, total, found.now)
@@ -220,25 +218,25 @@ def known(session: Session, period: Period) -> Known:
             .order_by(GapRow.t0)
         )
     )
-    quarantined = session.scalar(
-        select(func.count())
-        .select_from(QuarantineRow)
-        .where(QuarantineRow.received_at >= start, QuarantineRow.received_at < end)
-    )
     seen = [
         WitnessRow.started_at < end,
         or_(WitnessRow.ended_at.is_(None), WitnessRow.ended_at >= start),
     ]
-    told = exists().where(WitnessRow.session == DiscrepancyRow.session, *seen)
-    discrepancies = session.scalar(
-        select(func.count(DiscrepancyRow.session.distinct())).where(told)
+    quarantined = (
+        select(func.count())
+        .select_from(QuarantineRow)
+        .where(QuarantineRow.received_at >= start, QuarantineRow.received_at < end)
     )
-    awaiting = session.scalar(
+    told = exists().where(WitnessRow.session == DiscrepancyRow.session, *seen)
+    discrepancies = select(func.count(DiscrepancyRow.session.distinct())).where(told)
+    awaiting = (
         select(func.count())
         .select_from(WitnessRow)
         .where(*seen, WitnessRow.ended_at.is_not(None), WitnessRow.reconciled_at.is_(None))
     )
-    return Known(nodes, gaps, quarantined or 0, discrepancies or 0, awaiting or 0)
+    counts = (quarantined, discrepancies, awaiting)
+    found = session.execute(select(*(count.scalar_subquery() for count in counts))).one()
+    return Known(nodes, gaps, *found)
 
 
 @dataclass(frozen=True, slots=True)

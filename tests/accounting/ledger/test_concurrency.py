@@ -7,8 +7,10 @@ import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from sqlalchemy import func, select
 
+from arcetri_accounting.ledger import database as module
 from arcetri_accounting.ledger.database import Database
 from arcetri_accounting.ledger.tables import DayRow, QuarterRow
 from arcetri_accounting.ledger.verify import verify
@@ -97,3 +99,43 @@ def test_fifty_agents_at_once_while_totals_are_read(ledger: Ledger, url: str) ->
         assert by_session[f"sn{number}", "agent"] == RECORDS * STEP
         witnessed = number % 5 == 0
         assert by_session[f"sn{number}", "reconciled"] == (STEP if witnessed else 0)
+
+
+def test_a_delivery_comes_after_those_who_read_but_does_not_wait_for_ever(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    reading, read = threading.Event(), threading.Event()
+
+    def report(db: object) -> None:
+        del db
+        reading.set()
+        read.wait(60)
+        order.append("read")
+
+    def deliver() -> None:
+        with ledger.database.turn():
+            order.append("stored")
+
+    monkeypatch.setattr(module, "_COURTESY", 60)
+    with ThreadPoolExecutor(2) as pool:
+        reader = pool.submit(ledger.database.read, report)
+        reading.wait(60)
+        delivery = pool.submit(deliver)
+        with pytest.raises(TimeoutError):
+            delivery.result(0.2)
+        read.set()
+        reader.result(60)
+        delivery.result(60)
+    assert order == ["read", "stored"]
+
+    monkeypatch.setattr(module, "_COURTESY", 0.05)
+    reading.clear()
+    read.clear()
+    with ThreadPoolExecutor(1) as pool:
+        reader = pool.submit(ledger.database.read, report)
+        reading.wait(60)
+        deliver()
+        assert order[-1] == "stored"
+        read.set()
+        reader.result(60)
