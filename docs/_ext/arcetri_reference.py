@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from codes import codes_markdown
+from figures import figures_markdown
 from models import Undocumented, catalog_markdown, settings_markdown
 from sphinx.application import Sphinx
 from sphinx.util import logging
@@ -21,6 +22,7 @@ PARTS: dict[str, Callable[[Undocumented], str]] = {
     "catalog.md": catalog_markdown,
     "settings.md": settings_markdown,
     "codes.md": codes_markdown,
+    "figures.md": figures_markdown,
 }
 
 
