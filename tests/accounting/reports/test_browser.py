@@ -33,6 +33,7 @@ from tests.accounting.reports.world import (
     fill,
     full,
 )
+from tests.support.complaints import Complaints
 from tests.support.platform import until
 from tests.support.tiers import find_chromium
 
@@ -52,9 +53,6 @@ READERS = {
 OCTOBER = "from=2026-10-01&to=2026-10-31"
 
 Open = Callable[..., Page]
-
-muted: list[str] = []
-"""Not empty while axe runs, which tries styles that the pages rightly do not allow."""
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +111,7 @@ def chromium() -> Iterator[Browser]:
 def open_page(chromium: Browser, ledger_url: str) -> Iterator[Open]:
     """Opens a page as somebody; at the end the browser must not have complained."""
     contexts: list[BrowserContext] = []
-    complaints: list[str] = []
+    complaints = Complaints()
 
     def opened(name: str, *, width: int = 1280, **options: Any) -> Page:
         context = chromium.new_context(
@@ -123,15 +121,13 @@ def open_page(chromium: Browser, ledger_url: str) -> Iterator[Open]:
         context.set_default_timeout(PATIENCE)
         contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda message: muted or complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
+        complaints.watch(page)
         return page
 
     yield opened
     for context in contexts:
         context.close()
-    bad = ("Content Security Policy", "error: ", "Refused to")
-    assert [text for text in complaints if any(word in text for word in bad)] == []
+    assert complaints == []
 
 
 @pytest.fixture
@@ -150,10 +146,7 @@ def check(page: Page, picture: Path, width: int) -> None:
         "[...document.querySelectorAll('picture img')].map(one => one.currentSrc)"
     )
     assert all(("size=narrow" in one) == (width < 640) for one in drawn), drawn
-    muted.append(page.url)
     found = Axe().run(page).response["violations"]
-    page.wait_for_timeout(50)
-    muted.clear()
     wrong = [f"{rule['id']}: {[node['html'] for node in rule['nodes']][:3]}" for rule in found]
     page.screenshot(path=picture, full_page=True)
     assert wrong == [], page.url

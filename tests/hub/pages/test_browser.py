@@ -13,6 +13,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.hub.pages.web import untouched
+from tests.support.complaints import Complaints
 from tests.support.platform import Platform, until
 from tests.support.tiers import find_chromium
 
@@ -25,9 +26,6 @@ Scheme = Literal["light", "dark"]
 LOOKS: list[tuple[int, Scheme]] = [(1280, "light"), (1280, "dark"), (360, "light"), (360, "dark")]
 
 Open = Callable[..., Page]
-
-muted: list[str] = []
-"""Not empty while axe runs, which tries styles that the pages rightly do not allow."""
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +48,7 @@ def open_page(
 ) -> Iterator[Open]:
     """Opens a page as somebody; at the end the browser must not have complained."""
     contexts: list[BrowserContext] = []
-    complaints: list[str] = []
+    complaints = Complaints()
 
     def opened(name: str = "", *, width: int = 1280, **options: Any) -> Page:
         context = chromium.new_context(
@@ -62,8 +60,7 @@ def open_page(
         context.set_default_timeout(PATIENCE)
         contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda message: muted or complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
+        complaints.watch(page)
         if name and name not in logins:
             _log_in(page, name, shared_platform.password(name))
             logins[name] = context.storage_state()
@@ -72,8 +69,7 @@ def open_page(
     yield opened
     for context in contexts:
         context.close()
-    bad = ("Content Security Policy", "error: ", "Refused to")
-    assert [text for text in complaints if any(word in text for word in bad)] == []
+    assert complaints == []
 
 
 def _log_in(page: Page, name: str, password: str) -> None:
@@ -99,11 +95,7 @@ def pictures(tmp_path: Path) -> Path:
 
 def violations(page: Page) -> list[str]:
     """What axe finds."""
-    page.wait_for_timeout(50)
-    muted.append(page.url)
     found = Axe().run(page).response["violations"]
-    page.wait_for_timeout(50)
-    muted.clear()
     return [f"{rule['id']}: {[node['html'] for node in rule['nodes']]}" for rule in found]
 
 
