@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from arcetri_hub.pages import amounts
+from arcetri_spawner.errors import Busy
+from arcetri_spawner.policy.reasons import ALL_CODES
 
 ENDS = {
     "idle": "Your last session was ended because nothing ran in it.",
@@ -28,6 +31,11 @@ STATES = {
 }
 """Where a session is, in words."""
 
+_REFUSALS: Final = frozenset({*ALL_CODES, Busy.default_code})
+"""Codes of requests that never became a session."""
+_REFUSAL_IS_NEWS: Final = timedelta(minutes=1)
+"""For how long pages tell of a start that policy refused: what was in use is soon free."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ended:
@@ -44,10 +52,15 @@ def ended(last: tuple[str, str, datetime] | None, timezone: str, now: datetime) 
     Args:
         last: Reason, message and time, as the store has them; None when nothing ended yet.
         timezone: The site's.
-        now: To leave out today's date.
+        now: To leave out today's date, and to tell news from what may hold no longer.
     """
     if last is None:
         return None
     code, message, at = last
     sentence = message or ENDS.get(code, "")
+    if code in _REFUSALS:
+        # Nothing ran: the cards say what holds now, and would soon contradict the refusal.
+        if now - at > _REFUSAL_IS_NEWS:
+            return None
+        sentence = f"Your last start was refused. {message}"
     return Ended(code, sentence, amounts.moment(at, timezone, now)) if sentence else None

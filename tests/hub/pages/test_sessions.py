@@ -3,6 +3,8 @@ from __future__ import annotations
 from datetime import timedelta
 from fractions import Fraction
 
+import pytest
+
 from arcetri_hub.pages.sessions import session_cards
 from arcetri_hub.pages.wording import ENDS, ended
 from arcetri_spawner.backends.base import Session
@@ -76,3 +78,19 @@ def test_every_unwanted_end_has_a_sentence() -> None:
         told = ended((reason, "", NOW), "UTC", NOW)
         assert told is not None
         assert told.sentence == ENDS[reason]
+
+
+@pytest.mark.parametrize("code", ["busy_capacity", "busy_quota", "flavor_limit", "busy"])
+def test_a_refusal_is_told_as_past_and_only_while_it_is_news(code: str) -> None:
+    refused = (code, "All 2 NVIDIA T4 are in use.", NOW)
+    told = ended(refused, "UTC", NOW + timedelta(seconds=50))
+    assert told is not None
+    assert told.sentence == "Your last start was refused. All 2 NVIDIA T4 are in use."
+    assert (told.code, told.at) == (code, "10:00")
+    assert ended(refused, "UTC", NOW + timedelta(seconds=70)) is None
+
+
+def test_the_end_of_what_ran_stays_told() -> None:
+    later = NOW + timedelta(days=1)
+    assert ended(("killed", "", NOW), "UTC", later) is not None
+    assert ended(("start_failed", "It broke.", NOW), "UTC", later) is not None

@@ -117,3 +117,4 @@ def test_a_session_that_was_killed_is_told_of(
     for path in ("/hub/home", "/hub/spawn", "/hub/user/alice/lab"):
         page = alice.get(path).text
         assert "The node is &lt;b&gt;needed&lt;/b&gt;." in page
+        assert 'data-notice="last-ended" data-code="admin"' in page
