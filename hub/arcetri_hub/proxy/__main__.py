@@ -12,11 +12,10 @@ import signal
 from pathlib import Path
 
 import click
-from configurable_http_proxy.configproxy import PythonProxy
 from tornado.httpserver import HTTPServer
 from tornado.web import Application
 
-from arcetri_hub.proxy.targets import Targets
+from arcetri_hub.proxy.targets import Routes, Targets
 from arcetri_hub.proxy.traffic import MESSAGE_LIMIT, Traffic
 
 
@@ -46,7 +45,7 @@ def main(
         raise click.ClickException(
             "The routes' API needs a secret: set the environment variable CONFIGPROXY_AUTH_TOKEN."
         )
-    proxy = PythonProxy(
+    proxy = Routes(
         {
             "default_target": default_target,
             "error_target": error_target,
@@ -58,7 +57,7 @@ def main(
     asyncio.run(_serve(proxy, (ip, port), (api_ip, api_port)))
 
 
-async def _serve(proxy: PythonProxy, front: tuple[str, int], api: tuple[str, int]) -> None:
+async def _serve(proxy: Routes, front: tuple[str, int], api: tuple[str, int]) -> None:
     traffic = Application(
         [(r"/.*", Traffic, {"targets": Targets(proxy)})],
         websocket_max_message_size=MESSAGE_LIMIT,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import Final
+from datetime import UTC, datetime
+from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 from configurable_http_proxy.configproxy import PythonProxy
@@ -18,6 +19,7 @@ CONNECT_TIMEOUT: Final = 10.0
 """Seconds: targets are on this machine."""
 PAGE_TIMEOUT: Final = 5.0
 """Seconds in which the hub must make a page about an error."""
+_NEVER: Final = datetime.fromtimestamp(0, UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,25 @@ class Target:
         return f"ws://{host}:{self.port}{self.path}"
 
 
+class Routes(PythonProxy):
+    """The library's route table and API, with moments that JupyterHub reads as they are meant."""
+
+    def add_route(self, path: str, data: dict[str, Any]) -> None:
+        """Add a route, which nobody has used by that: a proxy that is back must not say so."""
+        super().add_route(path, data)
+        self._note(path, _NEVER)
+
+    def update_last_activity(self, prefix: str) -> None:
+        """Note that a route was used."""
+        # The library notes local time and does not say so, and JupyterHub takes it for UTC.
+        self._note(prefix, datetime.now(UTC))
+
+    def _note(self, prefix: str, moment: datetime) -> None:
+        prefix = self._routes.clean_path(prefix)
+        if self._routes.get(prefix):
+            self._routes.update(prefix, {"last_activity": moment})
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """What a browser is shown when nothing answers."""
@@ -49,7 +70,7 @@ class Page:
 class Targets:
     """The route table, and who connects to what it names; one serves all requests."""
 
-    def __init__(self, proxy: PythonProxy) -> None:
+    def __init__(self, proxy: Routes) -> None:
         self._proxy = proxy
         self._tcp = TCPClient()
         self._pages = SimpleAsyncHTTPClient(force_instance=True, max_clients=1000)

@@ -90,7 +90,7 @@ def proxy(plan: Plan) -> ChildSpec:
         ),
         returned=returned,
         # JupyterHub reads the proxy's stamps of last activity as UTC.
-        env={"CONFIGPROXY_AUTH_TOKEN": token, "TZ": "UTC"},
+        env={"CONFIGPROXY_AUTH_TOKEN": token},
         log=plan.folder.logs / "proxy.log",
         ready=ready,
     )

@@ -76,7 +76,7 @@ def running(folder: Path, *options: str) -> Iterator[Proxy]:
                 *(sys.executable, "-m", "arcetri_hub.proxy"),
                 *("--port", str(port), "--api-port", str(api_port), *options),
             ],
-            env={**os.environ, "CONFIGPROXY_AUTH_TOKEN": TOKEN, "TZ": "UTC"},
+            env={**os.environ, "CONFIGPROXY_AUTH_TOKEN": TOKEN, "TZ": "Europe/Rome"},
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=subprocess.STDOUT,
