@@ -10,13 +10,14 @@ from typing import Annotated, Any, Final, TypeVar
 
 import anyio.to_thread
 from anyio import CapacityLimiter
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, TypeAdapter
 from sqlalchemy import select
 
 from arcetri_accounting import killpoints
-from arcetri_accounting.contract.usage import Acknowledgement, Batch
+from arcetri_accounting.contract.usage import Acknowledgement, Batch, record_adapter
 from arcetri_accounting.contract.witness import WitnessBatch
 from arcetri_accounting.ledger import delivery, ingest, witness
 from arcetri_accounting.ledger.credentials import (
@@ -60,11 +61,45 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def _body(model: type[BaseModel]) -> dict[str, Any]:
-    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-    schema.pop("$defs", None)
-    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}
-    return {"requestBody": {"required": True, "content": content}, "security": [{"bearer": []}]}
+_TOKEN = HTTPBearer(
+    auto_error=False, scheme_name="Writer", description="The token of an agent or of the spawner."
+)
+_METRICS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
+    401: {"model": Problem},
+    403: {"model": Problem},
+    503: {"model": Problem},
+}
+
+
+def _body(model: type[BaseModel], **items: TypeAdapter[Any]) -> dict[str, Any]:
+    """Describe a body that the route reads by itself, whole where it stands.
+
+    Args:
+        model: The body.
+        items: What is in those of its lists that are read one by one.
+    """
+    schema = _inlined(model.model_json_schema())
+    for name, adapter in items.items():
+        schema["properties"][name]["items"] = _inlined(adapter.json_schema())
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
+    known = schema.pop("$defs", {})
+
+    def whole(part: Any) -> Any:
+        if isinstance(part, list):
+            return [whole(one) for one in part]
+        if not isinstance(part, dict):
+            return part
+        if "$ref" in part:
+            return whole(known[part["$ref"].rpartition("/")[2]])
+        # It could only name schemas that stand elsewhere.
+        return {name: whole(one) for name, one in part.items() if name != "discriminator"}
+
+    found: dict[str, Any] = whole(schema)
+    return found
 
 
 class Service:
@@ -178,7 +213,8 @@ def router(service: Service) -> APIRouter:
     @routes.post(
         "/api/v1/batches",
         responses=_PROBLEMS,
-        openapi_extra=_body(Batch),
+        openapi_extra=_body(Batch, records=record_adapter),
+        dependencies=[Depends(_TOKEN)],
         tags=["writers"],
         summary="Deliver what an agent recorded",
     )
@@ -189,6 +225,7 @@ def router(service: Service) -> APIRouter:
         "/api/v1/witness",
         responses=_PROBLEMS,
         openapi_extra=_body(WitnessBatch),
+        dependencies=[Depends(_TOKEN)],
         tags=["writers"],
         summary="Deliver what the spawner saw",
     )
@@ -209,7 +246,7 @@ def router(service: Service) -> APIRouter:
 
     @routes.get(
         "/metrics",
-        responses={401: {"model": Problem}, 403: {"model": Problem}},
+        responses=_METRICS,
         response_class=Response,
         tags=["monitoring"],
         summary="Metrics for Prometheus: to this machine, or with a token of the role metrics",

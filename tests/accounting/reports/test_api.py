@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
-from schemathesis.specs.openapi.checks import positive_data_acceptance
+from schemathesis import GenerationMode
+from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
+from arcetri_accounting.ledger.app import build_app
 from arcetri_accounting.ledger.database import Database
+from arcetri_accounting.ledger.settings import LedgerSettings
+from tests.accounting.ledger.builders import token_file
 from tests.accounting.reports.world import (
     ASTRO,
     CMS,
+    PEOPLE,
     PREFIX,
+    NamedReaders,
     Use,
     at,
     build,
@@ -23,11 +29,29 @@ from tests.accounting.reports.world import (
     full,
 )
 
+OPERATIONS = {
+    ("GET", "api/v1/report"): "alice",
+    ("GET", "api/v1/completeness"): "alice",
+    ("GET", "api/v1/sessions"): "alice",
+    ("GET", "api/v1/sessions/{session_id}"): "alice",
+    ("GET", "api/v1/hints"): "alice",
+    ("GET", "api/v1/quota"): "alice",
+    ("GET", "api/v1/catalog"): "alice",
+    ("GET", "api/v1/health"): "",
+    ("GET", "metrics"): "look-token",
+    ("POST", "api/v1/batches"): "agent-token",
+    ("POST", "api/v1/witness"): "hub-token",
+}
+"""Every operation that is served, and who asks for it."""
+ASKED_FOR_NOTHING = {("GET", "api/v1/health"), ("GET", "metrics")}
+
 
 @pytest.fixture(scope="module")
-def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def described(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The application as it is served, with usage in it; only who reads is told by a header."""
     folder = tmp_path_factory.mktemp("api")
-    database = Database.open(f"sqlite:///{folder}/ledger.sqlite")
+    url = f"sqlite:///{folder}/ledger.sqlite"
+    database = Database.open(url)
     fill(
         database,
         full("s1", "alice", at("2026-11-10T08:00"), 10, used=0.5, mem_peak=1 << 30),
@@ -35,36 +59,65 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         Use("s3", "carla", group=ASTRO, flavor="v70", start=at("2026-11-20T09:58")),
         Use("s4", "alice", start=at("2026-11-23T09:58"), dur_ms=100_000, open=True),
     )
-    app = build(database)
-    yield schemathesis.openapi.from_asgi(f"{PREFIX}api/v1/openapi.json", app)
     database.close()
+    return schemathesis.openapi.from_asgi(f"{PREFIX}api/v1/openapi.json", served(url, folder))
 
 
-PATHS = ["report", "completeness", "sessions", "sessions/{session_id}", "hints", "quota", "catalog"]
+def served(url: str, folder: Path) -> Any:
+    """The application that ``arcetri-ledger serve`` makes, with nobody told to ask later."""
+    credentials = token_file(
+        folder / "credentials.json",
+        {"token": "agent-token", "role": "agent", "node": "n1"},
+        {"token": "hub-token", "role": "witness", "writer": "hub"},
+        {"token": "look-token", "role": "metrics"},
+    )
+    told = LedgerSettings(database=url, credentials=credentials, rate=10**6, burst=10**6)
+    return build_app(told, NamedReaders(PEOPLE), tasks=False)
 
 
-@pytest.mark.parametrize("path", PATHS)
-def test_every_answer_is_as_described(described: Any, path: str) -> None:
-    operation = described[f"{PREFIX}api/v1/{path}"]["GET"]
+@pytest.mark.parametrize(
+    ("method", "path", "mode"),
+    [
+        (*operation, mode)
+        for operation in OPERATIONS
+        for mode in GenerationMode
+        if mode is GenerationMode.POSITIVE or operation not in ASKED_FOR_NOTHING
+    ],
+)
+def test_every_answer_is_as_described(
+    described: Any, method: str, path: str, mode: GenerationMode
+) -> None:
+    operation = described[f"{PREFIX}{path}"][method]
+    asking = OPERATIONS[method, path]
+    sender = "n1" if asking == "agent-token" else "hub"
 
     @settings(
-        max_examples=60,
+        max_examples=60 if method == "POST" else 30,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
     )
-    @given(case=operation.as_strategy())
+    @given(case=operation.as_strategy(mode))
     def ask(case: schemathesis.Case) -> None:
-        # That a period ends before it begins, or is too long, no schema can say.
+        if mode is GenerationMode.POSITIVE and isinstance(case.body, dict):
+            # Who may send it no schema can say.
+            case.body["node" if "node" in case.body else "writer"] = sender
+        # That a period ends before it begins no schema can say, and more is taken than it says: an
+        # empty field of a form is none, and a bad record is set aside while the others are stored.
         case.call_and_validate(
-            headers={"Authorization": "Bearer alice"}, excluded_checks=[positive_data_acceptance]
+            headers={"Authorization": f"Bearer {asking}"} if asking else None,
+            excluded_checks=[positive_data_acceptance, negative_data_rejection],
         )
 
     ask()
 
 
-def test_every_path_is_asked(described: Any) -> None:
-    paths = {path.removeprefix(f"{PREFIX}api/v1/") for path in described.raw_schema["paths"]}
-    assert paths == set(PATHS)
+def test_every_operation_is_asked(described: Any) -> None:
+    found = {
+        (method.upper(), path.removeprefix(PREFIX))
+        for path, methods in described.raw_schema["paths"].items()
+        for method in methods
+    }
+    assert found == set(OPERATIONS)
 
 
 def test_mistakes_are_answered_with_a_code_and_what_is_wrong(ledger: Database) -> None:
