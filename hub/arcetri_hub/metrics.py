@@ -20,6 +20,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from arcetri_hub.auth.answers import AnswerKind
+from arcetri_hub.pages.body import BodyTooLarge
 from arcetri_spawner import errors
 from arcetri_spawner.policy import startable_by_anybody
 from arcetri_spawner.policy.reasons import ALL_CODES
@@ -33,7 +34,11 @@ OUTCOMES: Final = ("started", "denied", "busy", "failed")
 OTHER: Final = "other"
 """The label of a code that is not known beforehand; none should ever be counted under it."""
 
-REFUSAL_CODES: Final = (*ALL_CODES, errors.Denied.default_code, errors.Busy.default_code, OTHER)
+REFUSAL_CODES: Final = (
+    *ALL_CODES,
+    *(kind.default_code for kind in (errors.Denied, errors.Busy, BodyTooLarge)),
+    OTHER,
+)
 INTERRUPTED: Final = "interrupted"
 """The label of a start that was cancelled."""
 RELOADS: Final = ("success", "failure")

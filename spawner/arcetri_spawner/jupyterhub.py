@@ -40,6 +40,8 @@ class PolicyRefusal(SpawnException):
             text = f"{text}<br>{html.escape(error.remedy)}"
         super().__init__(str(error), reason=error.code, message_html=text, status_code=error.status)
         self.error = error
+        # What JupyterHub tells people instead of the exception's own text.
+        self.jupyterhub_message = str(error)
 
 
 def _accept(_spawner: Spawner, _options: object) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyterhub.utils import url_path_join
 
-from arcetri_hub.pages.api import ServerApi
+from arcetri_hub.pages.api import ServerApi, StartProgress
 from arcetri_hub.pages.csp import ContentSecurity, NonceExtension
 from arcetri_hub.pages.home import HomePage, NewSession
 from arcetri_hub.pages.live import OffersNow
@@ -35,7 +35,7 @@ TEMPLATES = Path(__file__).parent.parent / "templates"
 __all__ = ["TEMPLATES", "configure", "handlers"]
 
 
-def handlers(platform: PagesPlatform) -> list[tuple[str, type, dict[str, Any]]]:
+def handlers(platform: PagesPlatform) -> list[tuple[str, type] | tuple[str, type, dict[str, Any]]]:
     """The routes, below ``/hub``, to be registered before JupyterHub's own."""
     known = {"platform": platform}
     return [
@@ -52,6 +52,8 @@ def handlers(platform: PagesPlatform) -> list[tuple[str, type, dict[str, Any]]]:
         (r"/arcetri/remove/([^/]+)/([^/]+)", RemoveServer, known),
         (r"/api/users/([^/]+)/server", ServerApi, known),
         (r"/api/users/([^/]+)/servers/([^/]*)", ServerApi, known),
+        (r"/api/users/([^/]+)/server/progress", StartProgress),
+        (r"/api/users/([^/]+)/servers/([^/]*)/progress", StartProgress),
         (r"/arcetri/offers", OffersNow, known),
         (r"/arcetri/notices", NoticesNow, known),
         (r"/arcetri/static/(.*)", Static, {"path": str(STATIC)}),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jupyterhub.apihandlers.users import UserServerAPIHandler
+from jupyterhub.apihandlers.users import SpawnProgressAPIHandler, UserServerAPIHandler
 from jupyterhub.scopes import needs_scope
 from tornado.web import HTTPError
 
@@ -15,10 +15,10 @@ from arcetri_hub.pages.body import (
     json_object,
     refuse_choice_in_address,
 )
-from arcetri_hub.pages.refusals import Refused
+from arcetri_hub.pages.refusals import Refused, refusal_of
 from arcetri_hub.pages.servers import forget_failed, is_active
 from arcetri_spawner.errors import ArcetriError
-from arcetri_spawner.policy import parse_options
+from arcetri_spawner.policy import parse_options, reasons
 from arcetri_spawner.policy.names import shown
 
 
@@ -81,11 +81,24 @@ class ServerApi(
 
     def _chosen(self) -> dict[str, Any]:
         try:
-            refuse_choice_in_address(self.request.query_arguments)
-        except ArcetriError as error:
-            raise Refused(error) from error
-        options: dict[str, Any] = self.get_server_json_body()["user_options"]
+            try:
+                refuse_choice_in_address(self.request.query_arguments)
+            except ArcetriError as error:
+                raise Refused(error) from error
+            options: dict[str, Any] = self.get_server_json_body()["user_options"]
+        except Refused as refused:
+            # The service counts what reaches it.
+            self.platform.metrics.request_decided("denied", refused.error.code)
+            raise
         return options
+
+    async def _refuse_second(self, user: Any, server_name: str) -> None:
+        """Refuse to start what runs, in the words of policy; one that starts is JupyterHub's."""
+        spawner = user.spawners[server_name]
+        if spawner.ready and await spawner.poll_and_notify() is None:
+            error = reasons.denied(reasons.already_running(server_name))
+            self.platform.metrics.request_decided("denied", error.code)
+            raise Refused(error)
 
     @needs_scope("start:servers")  # type: ignore[untyped-decorator]  # JupyterHub's
     async def post(self, user_name: str, server_name: str = "") -> None:
@@ -96,6 +109,7 @@ class ServerApi(
         options = self._chosen()
         new = server_name not in user.orm_spawners
         if is_active(user, server_name):
+            await self._refuse_second(user, server_name)
             await super().post(user_name, server_name)
             return
         try:
@@ -107,3 +121,30 @@ class ServerApi(
         finally:
             if new:
                 await forget_failed(self.db, user, server_name)
+
+
+class StartProgress(SpawnProgressAPIHandler):
+    """``.../progress`` of a start: JupyterHub's, and a failure says its code and its remedy."""
+
+    async def send_event(self, event: dict[str, Any]) -> None:
+        """Send an event to who follows the start."""
+        if event.get("failed") and (error := self._error()) is not None:
+            refusal = refusal_of(error)
+            event = {
+                **event,
+                "message": refusal.message,
+                "code": refusal.code,
+                "remedy": refusal.remedy,
+            }
+        await super().send_event(event)
+
+    def _error(self) -> BaseException | None:
+        name, *rest = self.path_args
+        user = self.find_user(name)
+        server_name = rest[0] if rest else ""
+        spawner = user.spawners.get(server_name) if user is not None else None
+        future = spawner._spawn_future if spawner is not None else None
+        if future is None or not future.done() or future.cancelled():
+            return None
+        error: BaseException | None = future.exception()
+        return error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -49,6 +50,7 @@ def test_a_failed_start_says_why_and_asks_again_in_one_click(broken: Platform) -
         assert len(refusals(page)) == 1
         assert "Traceback" not in page.text
         assert "&lt;b&gt;no such module&lt;/b&gt;" in page.text
+        assert "badge-simulated" not in page.text
         untouched(broken)
 
         hidden = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', page.text))
@@ -57,6 +59,13 @@ def test_a_failed_start_says_why_and_asks_again_in_one_click(broken: Platform) -
             action(page), data={key: html.unescape(value) for key, value in hidden.items()}
         )
         assert refusals(_failed(client, again)) == refusals(page)
+        untouched(broken)
+
+
+def test_a_failed_start_on_a_simulated_device_is_marked_so(broken: Platform) -> None:
+    with broken.login("alice") as client:
+        page = _failed(client, ask(client, {"flavor": "t4", "environment": "broken"}))
+        assert "badge-simulated" in page.text
         untouched(broken)
 
 
@@ -88,3 +97,21 @@ def _failed(client: httpx.Client, answer: httpx.Response) -> httpx.Response:
 
     until(over, "the start has failed")
     return pages[-1]
+
+
+def test_who_follows_a_start_reads_its_failure_as_every_refusal(broken: Platform) -> None:
+    with broken.login("alice") as client:
+        choice = {"flavor": "cpu", "environment": "broken"}
+        asked = client.post("/hub/api/users/alice/server", json=choice, headers=xsrf(client))
+        assert asked.is_success
+        events = []
+        with client.stream("GET", "/hub/api/users/alice/server/progress") as stream:
+            for line in stream.iter_lines():
+                if line.startswith("data:"):
+                    events.append(json.loads(line.removeprefix("data:")))
+        [failed] = [event for event in events if event.get("failed")]
+    assert failed["code"] == "start_failed"
+    assert failed["message"].startswith("The notebook server ended before it was ready")
+    assert "Start again" in failed["remedy"]
+    assert not any("PolicyRefusal" in json.dumps(event) for event in events)
+    untouched(broken)

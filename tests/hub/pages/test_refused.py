@@ -210,15 +210,28 @@ def test_another_persons_pages_are_closed(bruno: httpx.Client) -> None:
     assert set(answer.json()) == {"status", "code", "message", "remedy"}
 
 
-def test_refusals_are_counted(shared_platform: Platform, bruno: httpx.Client) -> None:
+COUNTED: list[tuple[str, dict[str, Any]]] = [
+    ("flavor_not_granted", {"json": {"flavor": "h100"}}),
+    ("invalid_options", {"json": {"flavor": ["cpu"]}}),
+    ("invalid_options", {"content": "no JSON"}),
+    ("invalid_options", {"json": {"flavor": "cpu"}, "params": {"flavor": "t4"}}),
+    ("body_too_large", {"json": {"flavor": "x" * BODY_LIMIT}}),
+]
+
+
+@pytest.mark.parametrize(("code", "request_"), COUNTED)
+def test_refusals_are_counted(
+    shared_platform: Platform, bruno: httpx.Client, code: str, request_: dict[str, Any]
+) -> None:
     def counted() -> float:
         with shared_platform.login("dario") as admin:
             text = admin.get("/hub/metrics").text
-        wanted = 'arcetri_request_refuse_total{code="flavor_not_granted"} '
+        wanted = f'arcetri_request_refuse_total{{code="{code}"}} '
         return next(float(line.split()[1]) for line in text.splitlines() if wanted in line)
 
     before = counted()
-    bruno.post("/hub/api/users/bruno/server", json={"flavor": "h100"}, headers=xsrf(bruno))
+    answer = bruno.post("/hub/api/users/bruno/server", headers=xsrf(bruno), **request_)
+    assert answer.json()["code"] == code
     assert counted() == before + 1
 
 

@@ -52,7 +52,8 @@ def test_a_session_by_forms_alone(shared_platform: Platform, alice: httpx.Client
     # Asking again for what runs leads there; by REST it says so.
     assert alice.get("/hub/spawn").headers["Location"] == "/user/alice/"
     again = alice.post("/hub/api/users/alice/server", json=CHOICE, headers=xsrf(alice))
-    assert again.status_code == 400
+    assert (again.status_code, again.json()["code"]) == (403, "already_running")
+    assert again.json()["remedy"].startswith("Open it, or stop it first")
 
     # The last choice is remembered, for another session that limits still allow.
     second = alice.get("/hub/spawn/alice/second")
