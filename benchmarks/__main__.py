@@ -11,12 +11,13 @@ from typing import Any
 import click
 import psutil
 
-from benchmarks import agent, catalog, install, ledger, offers, start
+from benchmarks import agent, catalog, install, ledger, memory, offers, start
 
 BENCHMARKS = {
     "catalog": catalog.run,
     "offers": offers.run,
     "start": start.run,
+    "memory": memory.run,
     "install": install.run,
     "agent": agent.run,
     "ledger": ledger.run,

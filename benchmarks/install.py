@@ -15,7 +15,6 @@ from typing import Any
 from arcetri_hub.up import ports
 
 ROOT = Path(__file__).parent.parent
-LARGEST = 15
 PATIENCE = 600.0
 
 
@@ -33,8 +32,8 @@ def run() -> dict[str, Any]:
         "installed_mb": round(sum(sizes.values()), 1),
         "packages": len(sizes),
         "kubernetes_client": any("kubernetes" in name for name in sizes),
-        "largest_mb": dict(
-            sorted(((k, round(v, 1)) for k, v in sizes.items()), key=lambda i: -i[1])[:LARGEST]
+        "packages_mb": dict(
+            sorted(((k, round(v, 2)) for k, v in sizes.items()), key=lambda i: -i[1])
         ),
     }
 

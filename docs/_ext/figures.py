@@ -36,6 +36,22 @@ PARTS: Final[Mapping[str, tuple[str, list[Line]]]] = {
             Line("The last of them", "crowd/last_seconds", unit="s"),
         ],
     ),
+    "memory": (
+        "Memory of every process, its share of what they share, with one session",
+        [
+            Line(name.replace("_", " "), name, "≤ 50" if name == "agent" else "", "MB")
+            for name in (
+                "hub",
+                "proxy",
+                "ledger",
+                "agent",
+                "supervisor",
+                "development_iam",
+                "keeper_of_a_session",
+                "notebook_server",
+            )
+        ],
+    ),
     "catalog": (
         "The catalog: 1,000 groups and 60 flavours, against `yaml.CSafeLoader`",
         [Line("Processor time to load and check it", "", "≤ 4", "s")],

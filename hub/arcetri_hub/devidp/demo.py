@@ -41,7 +41,7 @@ DEMO_USERS: Final = (
         "muon",
         "Alice Rossi",
         (CMS,),
-        "Works in one group, /arcetri/cms, which is charged for all she starts.",
+        "Works in one group, /arcetri/cms, which is charged for the GPUs she uses.",
     ),
     DemoUser(
         "bruno",
