@@ -102,14 +102,14 @@ class Witness:
             while True:
                 try:
                     self._news.clear()
-                    items = await asyncio.to_thread(self._next)
+                    outbox, items = await asyncio.to_thread(self._next)
                     if not items:
                         with contextlib.suppress(TimeoutError):
                             await asyncio.wait_for(self._news.wait(), longest)
                             # When a course begins, its twenty starts are one delivery.
                             await asyncio.sleep(_GATHER)
                         continue
-                    await self._deliver(client, items)
+                    await self._deliver(client, outbox, items)
                     pause = first
                 except _Undelivered as error:
                     log.warning("the ledger was not told yet", why=str(error), next_s=round(pause))
@@ -172,17 +172,18 @@ class Witness:
         except (SpoolError, OSError) as again:
             log.warning("no spool for the witness yet", why=str(again))
 
-    def _next(self) -> list[Item]:
+    def _next(self) -> tuple[Outbox, list[Item]]:
+        """What is to be delivered, and the spool that it is from: another may begin meanwhile."""
         with self._lock:
             try:
                 if self._waiting:
                     self._keep()
-                return self._outbox.batch(_BATCH, _BATCH_BYTES)
+                return self._outbox, self._outbox.batch(_BATCH, _BATCH_BYTES)
             except SpoolError as error:
                 raise _Undelivered(str(error)) from error
 
-    async def _deliver(self, client: httpx.AsyncClient, items: list[Item]) -> None:
-        epoch = self._outbox.epoch.id
+    async def _deliver(self, client: httpx.AsyncClient, outbox: Outbox, items: list[Item]) -> None:
+        epoch = outbox.epoch.id
         events = ",".join(item.numbered() for item in items)
         body = f'{{"v":1,"writer":"{self._writer}","epoch":"{epoch}","events":[{events}]}}'
         try:
@@ -202,7 +203,7 @@ class Witness:
         if said.epoch != epoch or said.acknowledged < items[0].seq:
             raise _Undelivered("the ledger acknowledges nothing of what it was sent")
         try:
-            await asyncio.to_thread(self._outbox.acknowledge, said.acknowledged)
+            await asyncio.to_thread(outbox.acknowledge, said.acknowledged)
         except (SpoolError, ValueError) as error:
             raise _Undelivered(str(error)) from error
 

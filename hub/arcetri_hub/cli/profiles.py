@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from arcetri_hub.cli.person import find_person, settings_of
+from arcetri_hub.settings import Settings
 from arcetri_spawner.catalog import CheckResult, LoadedCatalog, check, json_schema
 from arcetri_spawner.catalog import diff as differences
 from arcetri_spawner.errors import ArcetriError
@@ -52,12 +53,15 @@ def profiles() -> None:
 def check_command(file: Path | None, state: Path, form: str) -> None:
     """Print everything that is wrong with a catalog, one finding a line.
 
-    Errors keep a catalog from being used; warnings are legal but surely mistakes.
+    Errors keep a catalog from being used; warnings are legal but surely mistakes. What nobody could
+    start without Kubernetes is such a mistake in the catalog of the state folder's platform, and in
+    any that has a section "local".
 
     Exit status: 1 with errors, 0 otherwise.
     """
-    path = _catalog_path(file, state)
-    result = check(path)
+    settings = _settings(state, needed=file is None)
+    path = _catalog_path(file, state, settings)
+    result = check(path, here=settings is not None and _same(path, settings.profiles))
     if form == "json":
         click.echo(json.dumps(_check_json(path, result), indent=2))
     else:
@@ -84,18 +88,29 @@ def schema_command() -> None:
     "--user", help="Somebody who has logged in to this platform, or a demonstration user."
 )
 @click.option("--groups", help="Full group paths, with commas between them.")
-def explain_command(file: Path | None, state: Path, user: str | None, groups: str | None) -> None:
+@click.option(
+    "--where",
+    type=click.Choice(["here", "anywhere"]),
+    help="here: what a platform on this machine would offer, with its devices and environments. "
+    "anywhere: what the catalog grants, and what each environment lacks. Without it: here if the "
+    "state folder is that of a platform, anywhere otherwise.",
+)
+def explain_command(
+    file: Path | None, state: Path, user: str | None, groups: str | None, where: str | None
+) -> None:
     """Print what a person would be offered, and why not the rest.
 
-    Looks at what is granted, not at what is busy at this moment.
+    Looks at what is granted and what can run, not at what is busy at this moment.
     """
     # Imported late, as all that only one command needs.
+    from arcetri_hub.cli.here import inventory_here
     from arcetri_spawner.policy.explain import explain, render
     from arcetri_spawner.policy.model import Identity
 
     if (user is None) == (groups is None):
         raise click.UsageError("Give either --user NAME or --groups A,B.")
-    catalog = _load(_catalog_path(file, state))
+    settings = _settings(state, needed=file is None)
+    catalog = _load(_catalog_path(file, state, settings))
     try:
         if user is not None:
             person = find_person(user, state)
@@ -109,8 +124,14 @@ def explain_command(file: Path | None, state: Path, user: str | None, groups: st
     except ArcetriError as error:
         click.echo(f"arcetri: {error}", err=True)
         sys.exit(1)
-    click.echo(f"Catalog: {catalog.path}. As if nothing were running and every device free.\n")
-    click.echo(render(explain(catalog.catalog, who, now=datetime.now(UTC))), nl=False)
+    inventory = None
+    scope = "Whatever runs the sessions, as if every device were there and free."
+    if where == "here" or (where is None and settings is not None):
+        inventory = inventory_here(catalog.catalog, simulate=settings is None or settings.loopback)
+        scope = "On this machine, as if nothing were running."
+    click.echo(f"Catalog: {catalog.path}. {scope}\n")
+    found = explain(catalog.catalog, who, now=datetime.now(UTC), inventory=inventory)
+    click.echo(render(found, catalog.catalog, inventory), nl=False)
 
 
 @profiles.command("diff")
@@ -126,14 +147,30 @@ def diff_command(old: Path, new: Path, form: str) -> None:
         click.echo(differences.render(changes), nl=False)
 
 
-def _catalog_path(file: Path | None, state: Path) -> Path:
-    if file is not None:
-        return file
+def _settings(state: Path, *, needed: bool) -> Settings | None:
+    """Return the settings of the state folder's platform; end the command if one cannot be read.
+
+    Another account's platform keeps nobody from looking at a catalog that was named.
+    """
     try:
-        settings = settings_of(state)
+        return settings_of(state)
     except ArcetriError as error:
+        if not needed:
+            return None
         click.echo(f"arcetri: {error}", err=True)
         sys.exit(1)
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
+
+
+def _catalog_path(file: Path | None, state: Path, settings: Settings | None) -> Path:
+    if file is not None:
+        return file
     if settings is not None:
         return settings.profiles
     here = Path("profiles.yaml")

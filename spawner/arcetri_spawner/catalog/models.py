@@ -255,6 +255,10 @@ class Catalog(_Model):
         """Groups whose members may log in."""
         return frozenset(self.groups) | frozenset(self.site.members) | frozenset(self.site.admins)
 
+    def local_environments(self) -> frozenset[str]:
+        """Environments that can be started on one machine, without Kubernetes."""
+        return frozenset(name for name, entry in self.environments.items() if entry.local)
+
     def group_flavor(self, group: GroupPath, flavor: str) -> GroupFlavor | None:
         """What ``group`` is entitled to of ``flavor``, or None when it grants it not."""
         entry = self.groups.get(group)

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from arcetri_spawner.catalog.models import Catalog
 from arcetri_spawner.groups import GroupPath
-from arcetri_spawner.policy.index import index_of, is_maintained
+from arcetri_spawner.policy.index import index_of, installed, is_maintained
 from arcetri_spawner.policy.model import Inventory
 
 
@@ -36,7 +36,7 @@ def startable_by_anybody(
     found = {}
     for name, flavor in catalog.flavors.items():
         have = inventory.flavors.get(name)
-        can_run = index.environments[name] and index.sizes[name]
+        can_run = installed(index.environments[name], inventory) and index.sizes[name]
         if (
             have is None
             or inventory.stale

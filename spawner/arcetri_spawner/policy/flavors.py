@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from arcetri_spawner.catalog.models import GroupFlavor
 from arcetri_spawner.groups import GroupPath
 from arcetri_spawner.policy import reasons
-from arcetri_spawner.policy.index import is_maintained, maintenance_end
+from arcetri_spawner.policy.index import installed, is_maintained, maintenance_end
 from arcetri_spawner.policy.model import FlavorInventory, LiveSession, Reason
 
 if TYPE_CHECKING:
@@ -38,10 +38,11 @@ class FlavorCase:
     @cached_property
     def environments(self) -> tuple[str, ...]:
         """Environments that can be started on it."""
-        inventory = self._situation.inventory
-        fitting = self._situation.index.environments[self.flavor]
-        here = inventory.environments if inventory else None
-        return fitting if here is None else tuple(name for name in fitting if name in here)
+        return installed(self._fitting, self._situation.inventory)
+
+    @property
+    def _fitting(self) -> tuple[str, ...]:
+        return self._situation.index.environments[self.flavor]
 
     @property
     def sizes(self) -> tuple[str, ...]:
@@ -110,9 +111,13 @@ class FlavorCase:
                 )
             )
         if not self.environments:
-            found.append(reasons.no_environment(self.flavor, self.title))
+            found.append(
+                reasons.no_environment(
+                    self.flavor, self.title, self._fitting, self._alternative_title
+                )
+            )
         if not self.sizes:
-            found.append(reasons.no_size(self.flavor, self.title))
+            found.append(reasons.no_size(self.flavor, self.title, self._alternative_title))
         return tuple(found)
 
     def limit_refusal(self, group: GroupPath) -> Reason | None:

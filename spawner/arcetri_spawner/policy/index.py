@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from arcetri_spawner.catalog.models import Catalog, Maintenance
 from arcetri_spawner.groups import GroupPath
+from arcetri_spawner.policy.model import Inventory
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,12 @@ def _build(catalog: Catalog) -> CatalogIndex:
         },
         group_order={group: place for place, group in enumerate(catalog.groups)},
     )
+
+
+def installed(environments: tuple[str, ...], inventory: Inventory | None) -> tuple[str, ...]:
+    """Those of the environments that can be started; all of them where nothing is known."""
+    here = inventory.environments if inventory else None
+    return environments if here is None else tuple(name for name in environments if name in here)
 
 
 def is_maintained(catalog: Catalog, maintenance: Maintenance | None, now: datetime) -> bool:

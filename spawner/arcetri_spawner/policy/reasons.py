@@ -273,24 +273,54 @@ def maintenance(
     )
 
 
-def no_environment(flavor: str, title: str) -> Reason:
-    """No environment goes with the flavour."""
+def no_environment(
+    flavor: str, title: str, lacking: Sequence[str], alternative: str | None
+) -> Reason:
+    """No environment that goes with the flavour is installed where sessions run.
+
+    Args:
+        flavor: The flavour's name in profiles.yaml.
+        title: Its title.
+        lacking: Environments that go with it, none of which is installed; may be empty.
+        alternative: Title of a flavour that would start now.
+    """
+    if lacking:
+        later = "Try again when one is installed"
+        return _refuse(
+            "no_environment",
+            f"No environment that goes with {shown(title)} is installed here.",
+            or_alternative(
+                f"{later}; for that, an admin gives {listed(lacking)}, under environments in"
+                " profiles.yaml, a local: default, or an interpreter of this machine",
+                alternative,
+            ),
+            f"{later}.",
+        )
+    later = "Try again when one does"
     return _refuse(
         "no_environment",
-        f"No environment here runs on {shown(title)}.",
-        f"In profiles.yaml list {shown(flavor)} in the flavors of an environment that is installed"
-        " here.",
-        "",
+        f"No environment goes with {shown(title)}.",
+        or_alternative(
+            f"{later}; for that, an admin lists {shown(flavor)} in the flavors of an environment"
+            " in profiles.yaml",
+            alternative,
+        ),
+        f"{later}.",
     )
 
 
-def no_size(flavor: str, title: str) -> Reason:
+def no_size(flavor: str, title: str, alternative: str | None) -> Reason:
     """No size goes with the flavour."""
+    later = "Try again when one does"
     return _refuse(
         "no_size",
         f"No size goes with {shown(title)}.",
-        f"In profiles.yaml list {shown(flavor)} in the flavors of a size.",
-        "",
+        or_alternative(
+            f"{later}; for that, an admin lists {shown(flavor)} in the flavors of a size in"
+            " profiles.yaml",
+            alternative,
+        ),
+        f"{later}.",
     )
 
 

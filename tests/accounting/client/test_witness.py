@@ -232,6 +232,29 @@ async def test_a_spool_that_is_taken_away_is_begun_anew(tmp_path: Path, ledger: 
     witness.close()
 
 
+async def test_an_answer_to_a_spool_that_is_gone_takes_nothing_from_the_new_one(
+    tmp_path: Path, ledger: Ledger
+) -> None:
+    witness = _witness(tmp_path, ledger)
+    witness.tell(_start(1, "a"))
+    witness.tell(_start(2, "b"))
+
+    def meanwhile(batch: WitnessBatch) -> tuple[int, bytes]:
+        ledger.answer = ledger.right
+        _take_away(tmp_path)
+        # They get the numbers in the new spool that are being acknowledged of the old one.
+        witness.tell(_start(3, "c"))
+        witness.tell(_start(4, "d"))
+        return ledger.right(batch)
+
+    ledger.answer = meanwhile
+    async with _delivering(witness):
+        await _until(lambda: len(ledger.told) >= 2 and witness.depth == 0)
+    witness.close()
+    assert [session for _, session in ledger.told] == ["a", "b", "c", "d"]
+    assert len({batch.epoch for batch in ledger.batches}) == 2
+
+
 async def test_a_full_disk_keeps_the_order(
     tmp_path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:

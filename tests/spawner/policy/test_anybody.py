@@ -67,3 +67,10 @@ def test_what_is_not_known_to_be_free_does_not_start() -> None:
     have = inventory({"t4": 4})
     assert startable_by_anybody(catalog(), replace(have, stale=True), {}, NOW)["t4"] == 0
     assert startable_by_anybody(catalog(), have, {}, NOW)["rtx"] == 0
+
+
+def test_what_no_installed_environment_runs_does_not_start() -> None:
+    have = inventory(environments=["torch"])
+    found = startable_by_anybody(catalog(), have, {}, NOW)
+    assert found["cpu"] == 0
+    assert found["t4"] > 0

@@ -3,7 +3,9 @@ from __future__ import annotations
 import gc
 from datetime import date
 from fractions import Fraction
+from typing import Any
 
+from arcetri_spawner.catalog.models import Catalog
 from arcetri_spawner.groups import EVERYONE
 from arcetri_spawner.policy import explain, offers
 from arcetri_spawner.policy import index as index_module
@@ -123,29 +125,31 @@ def test_the_rendering_is_for_people() -> None:
     base = section("flavors")
     maintained = {**base["rtx"], "maintenance": {"until": date(2026, 12, 1)}}
     of = catalog(flavors={**base, "rtx": maintained})
-    assert render(explain(of, ["/lab/cms"], now=NOW)) == (
+    assert render(explain(of, ["/lab/cms"], now=NOW), of) == (
         "Offered:\n"
         "  t4: NVIDIA T4\n"
         "    charged to /lab/cms: quota 2, 0 in use\n"
         "    environments: python, torch\n"
         "    sizes: small, large\n"
-        "  rtx: NVIDIA RTX 5000\n"
-        "    charged to /lab/cms: no quota, at most 1 a user\n"
-        "    environments: python, torch\n"
-        "    sizes: small, large\n"
-        "    not now: [maintenance] NVIDIA RTX 5000 is under maintenance until 1 December 2026."
-        ' Choose "NVIDIA T4" instead: it would start now. Start it after 1 December 2026.\n'
         "  cpu: No accelerator\n"
         "    charged to everyone: no quota\n"
         "    environments: python\n"
         "    sizes: small\n"
+        "\n"
+        "Granted, but refused:\n"
+        "  rtx: NVIDIA RTX 5000\n"
+        "    charged to /lab/cms: no quota, at most 1 a user\n"
+        "    environments: python, torch\n"
+        "    sizes: small, large\n"
+        "    refused: [maintenance] NVIDIA RTX 5000 is under maintenance until 1 December 2026."
+        ' Choose "NVIDIA T4" instead: it would start now. Start it after 1 December 2026.\n'
         "\n"
         "Not offered:\n"
         '  a100-1g: [flavor_not_granted] None of your groups grants a flavour "a100-1g".'
         " Granted by /lab/astro: make them a member of one, or in profiles.yaml list a100-1g in"
         " the flavors of one of their groups.\n"
     )
-    assert render(explain(of, [], now=NOW)).startswith("Every start is refused: [not_allowed]")
+    assert render(explain(of, [], now=NOW), of).startswith("Every start is refused: [not_allowed]")
 
 
 def test_an_index_lives_as_long_as_its_catalog() -> None:
@@ -157,3 +161,31 @@ def test_an_index_lives_as_long_as_its_catalog() -> None:
     del one
     gc.collect()
     assert len(index_module._indexes) == before - 1
+
+
+def _only(**environments: dict[str, Any]) -> Catalog:
+    return catalog(
+        environments={
+            name: {"title": name.title(), **entry} for name, entry in environments.items()
+        }
+    )
+
+
+def test_what_no_environment_here_runs_is_no_offer() -> None:
+    of = _only(python={"local": "default", "flavors": ("cpu",)}, torch={"image": "a/b:1"})
+    have = inventory(environments=["python"])
+    text = render(explain(of, [CMS], now=NOW, inventory=have), of, have)
+    offered, refused = text.split("Granted, but refused:")
+    assert "  cpu: " in offered
+    assert "    environments: python; not installed here: torch\n" in offered
+    assert "  t4: " not in offered
+    assert "    environments: none; not installed here: torch\n" in refused
+    assert "refused: [no_environment] No environment that goes with NVIDIA T4 is" in refused
+    assert "gives torch, under environments in profiles.yaml, a local: default, or" in refused
+
+
+def test_a_catalog_alone_says_what_each_environment_lacks() -> None:
+    of = _only(python={"local": "default"}, torch={"image": "a/b:1"})
+    text = render(explain(of, [CMS], now=NOW), of)
+    lacking = "python (not on Kubernetes: no image), torch (not on one machine: no local)"
+    assert f"    environments: {lacking}\n" in text

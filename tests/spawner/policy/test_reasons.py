@@ -35,6 +35,7 @@ _VALUES: dict[str, Any] = {
     "until": datetime(2026, 12, 1, tzinfo=UTC),
     "message": _HOSTILE,
     "alternative": "CPU only",
+    "lacking": (_HOSTILE, "torch"),
     "group": GroupPath("/" + _HOSTILE),
     "environment": _HOSTILE,
     "size": _HOSTILE,
@@ -122,6 +123,21 @@ def test_what_one_does_oneself_is_no_edit_and_no_other_flavour(builder: Any) -> 
     assert "profiles.yaml" not in reason.own
     assert " instead" not in reason.own
     assert not reason.own or reason.own.endswith(".")
+
+
+def test_what_is_missing_is_told_from_what_is_not_listed() -> None:
+    missing = reasons.no_environment("t4", "NVIDIA T4", ("python", "torch"), "No accelerator")
+    assert missing.sentence == "No environment that goes with NVIDIA T4 is installed here."
+    assert 'Choose "No accelerator" instead' in missing.remedy
+    assert "gives python or torch, under environments in profiles.yaml, a local" in missing.remedy
+    assert missing.own == "Try again when one is installed."
+
+    unlisted = reasons.no_environment("t4", "NVIDIA T4", (), None)
+    assert unlisted.sentence == "No environment goes with NVIDIA T4."
+    assert "lists t4 in the flavors of an environment" in unlisted.remedy
+    assert "local" not in unlisted.remedy
+    assert unlisted.own
+    assert reasons.no_size("t4", "NVIDIA T4", None).own
 
 
 @pytest.mark.parametrize("builder", [reasons.never_logged_in, reasons.not_admitted])
