@@ -214,6 +214,14 @@ def _platform(old: Catalog, new: Catalog) -> Iterator[str]:
                 yield f"{kind} {name} is gone"
             else:
                 yield from _model(f"{kind} {name}", before[name], after[name])
+    for name in sorted(old.local.simulate.keys() | new.local.simulate.keys()):
+        counts = old.local.simulate.get(name, 0), new.local.simulate.get(name, 0)
+        yield from _field(f"simulated devices of {name}", *counts)
+    yield from _field(
+        "sessions without accelerator on one machine",
+        old.local.cpu_sessions,
+        new.local.cpu_sessions,
+    )
 
 
 def _model(what: str, old: BaseModel, new: BaseModel) -> Iterator[str]:

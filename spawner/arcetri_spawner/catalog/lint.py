@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from datetime import datetime, time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, time, timedelta
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from arcetri_spawner.catalog.document import Document
+from arcetri_spawner.catalog.doubt import GRANTS, QUOTAS
 from arcetri_spawner.catalog.findings import Finding, Path
 from arcetri_spawner.catalog.models import Catalog, Maintenance
 from arcetri_spawner.catalog.problems import nearest
 from arcetri_spawner.groups import GroupPath
+
+_SHORTEST_GRACE: Final = timedelta(minutes=1)
+"""Twice as long as notebooks wait between two questions for warnings."""
 
 
 def lint(
@@ -19,14 +24,21 @@ def lint(
     document: Document,
     now: datetime,
     *,
-    whole: bool = True,
+    doubted: frozenset[str] = frozenset(),
     exists: Callable[[str], bool] | None = None,
+    here: bool = False,
 ) -> Iterator[Finding]:
     """Yield a warning for each thing that is legal but surely a mistake.
 
-    ``exists`` says whether an interpreter is on this machine; without it nobody asks.
-    Without ``whole`` the catalog lacks what was wrong in the document, or names things that are not
-    there: nothing is then said about what seems to be missing.
+    The catalog may lack what was wrong in the document.
+
+    Args:
+        catalog: What is looked at.
+        document: What it was read from.
+        now: When maintenance is over.
+        doubted: What errors leave in doubt, of which nothing is said that they may explain.
+        exists: Says whether an interpreter is on this machine; without it nobody asks.
+        here: Whether a platform without Kubernetes uses it, whatever its sections.
     """
     yield from _groups(document)
     yield from _flavors(catalog, document, now)
@@ -35,13 +47,19 @@ def lint(
     yield from _listed_twice(catalog, document)
     yield from _shared_homes(catalog, document)
     yield from _interpreters(catalog, document, exists)
-    if whole:
+    yield from _patterns(catalog, document)
+    yield from _simulated(catalog, document)
+    yield from _goes_with_none(catalog, document, doubted)
+    if doubted.isdisjoint({"groups", "site"}):
         yield from _nobody(catalog, document)
         yield from _leads(catalog, document)
+    if doubted.isdisjoint({"groups", GRANTS, "everyone"}):
         yield from _unused(catalog, document)
         yield from _no_flavor(catalog, document)
+    if doubted.isdisjoint({"groups", GRANTS, QUOTAS}):
         yield from _borrowing(catalog, document)
-        yield from _simulated(catalog, document)
+    if "environments" not in doubted and (here or "local" in document.data):
+        yield from _not_here(catalog, document)
 
 
 def _nobody(catalog: Catalog, document: Document) -> Iterator[Finding]:
@@ -65,6 +83,26 @@ def _groups(document: Document) -> Iterator[Finding]:
                 ("groups", group),
                 "grants nothing",
                 "flavours or volumes; a group that only lets people in is listed in site.members",
+                at_key=True,
+            )
+
+
+def _patterns(catalog: Catalog, document: Document) -> Iterator[Finding]:
+    """Yield group paths that were meant to stand for several groups."""
+    places: list[tuple[Path, GroupPath]] = [(("groups", group), group) for group in catalog.groups]
+    for field in ("admins", "members"):
+        for position, group in enumerate(getattr(catalog.site, field)):
+            places.append((("site", field, position), group))
+    for group, entry in catalog.groups.items():
+        for position, lead in enumerate(entry.leads):
+            places.append((("groups", group, "leads", position), lead))
+    for path, group in places:
+        if "*" in group or "?" in group:
+            yield document.find(
+                "warning",
+                path,
+                "is compared exactly, so it stands for no other group",
+                "one full path, with an entry for each group",
                 at_key=True,
             )
 
@@ -137,26 +175,23 @@ def _flavors(catalog: Catalog, document: Document, now: datetime) -> Iterator[Fi
             )
 
 
-def _granted_flavors(catalog: Catalog) -> set[str]:
-    granted = set(catalog.everyone.flavors)
-    for entry in catalog.groups.values():
-        granted.update(entry.flavors)
+def _granted(section: str, document: Document) -> set[str]:
+    """Return what is granted, as written: a quota that is wrong grants its flavour all the same."""
+    granted: set[str] = set()
+    entries = [document.data.get("everyone"), *_mapping(document.data.get("groups")).values()]
+    for entry in entries:
+        granted.update(_mapping(entry).get(section) or ())
     return granted
 
 
-def _granted_volumes(catalog: Catalog) -> set[str]:
-    granted = set(catalog.everyone.volumes)
-    for entry in catalog.groups.values():
-        granted.update(entry.volumes)
-    return granted
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _unused(catalog: Catalog, document: Document) -> Iterator[Finding]:
     """Yield what somebody defined and nobody gets."""
-    for section, defined, granted in (
-        ("flavors", catalog.flavors, _granted_flavors(catalog)),
-        ("volumes", catalog.volumes, _granted_volumes(catalog)),
-    ):
+    for section, defined in (("flavors", catalog.flavors), ("volumes", catalog.volumes)):
+        granted = _granted(section, document)
         for name in defined:
             if name not in granted:
                 yield document.find(
@@ -166,7 +201,14 @@ def _unused(catalog: Catalog, document: Document) -> Iterator[Finding]:
                     f"a group that lists it, or everyone.{section}",
                     at_key=True,
                 )
+
+
+def _goes_with_none(
+    catalog: Catalog, document: Document, doubted: frozenset[str]
+) -> Iterator[Finding]:
     for section, what in (("sizes", "size"), ("environments", "environment")):
+        if section in doubted:
+            continue
         lists = [one.flavors for one in getattr(catalog, section).values()]
         for name in catalog.flavors:
             if not any(listed is None or name in listed for listed in lists):
@@ -179,6 +221,27 @@ def _unused(catalog: Catalog, document: Document) -> Iterator[Finding]:
                 )
 
 
+def _not_here(catalog: Catalog, document: Document) -> Iterator[Finding]:
+    """Yield flavours that one machine may have, and that no environment there can use."""
+    local = catalog.local_environments()
+    for name, flavor in catalog.flavors.items():
+        if flavor.type == "fpga" and not catalog.local.simulate.get(name):
+            continue
+        fitting = {
+            one
+            for one, entry in catalog.environments.items()
+            if entry.flavors is None or name in entry.flavors
+        }
+        if fitting and fitting.isdisjoint(local):
+            yield document.find(
+                "warning",
+                ("flavors", name),
+                "goes with no environment that has local, so nobody can start it on one machine",
+                f"local, such as default, on one of {', '.join(sorted(fitting)[:8])}",
+                at_key=True,
+            )
+
+
 def _is_over(maintenance: Maintenance, zone: str, now: datetime) -> bool:
     until = maintenance.until
     if until is None:
@@ -189,10 +252,16 @@ def _is_over(maintenance: Maintenance, zone: str, now: datetime) -> bool:
 
 
 def _no_flavor(catalog: Catalog, document: Document) -> Iterator[Finding]:
-    granted = _granted_flavors(catalog)
+    granted = _granted("flavors", document)
+    defined = _mapping(document.data.get("flavors")).keys()
     for section, verb in (("environments", "run"), ("sizes", "have")):
         for name, entry in getattr(catalog, section).items():
-            if entry.flavors is not None and granted.isdisjoint(entry.flavors):
+            # A name that nothing defines is an error already.
+            if (
+                entry.flavors is not None
+                and granted.isdisjoint(entry.flavors)
+                and defined >= set(entry.flavors)
+            ):
                 why = "lists no flavour" if not entry.flavors else "lists only flavours nobody has"
                 yield document.find(
                     "warning",
@@ -245,6 +314,14 @@ def _limits(catalog: Catalog, document: Document) -> Iterator[Finding]:
             ("defaults", "idle"),
             "is longer than the lifetime, so no session ever ends for being idle",
             "at most defaults.lifetime",
+        )
+    if catalog.defaults.grace < _SHORTEST_GRACE:
+        yield document.find(
+            "warning",
+            ("defaults", "grace"),
+            "is so short that a notebook may show the warning only seconds before its end: it asks"
+            " for warnings twice a minute",
+            "at least 1m",
         )
     for group, entry in catalog.groups.items():
         for name, terms in entry.flavors.items():

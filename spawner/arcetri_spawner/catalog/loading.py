@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from arcetri_spawner.catalog.document import Document
+from arcetri_spawner.catalog.doubt import in_doubt
 from arcetri_spawner.catalog.findings import MAX_FINDINGS, Finding, in_order
 from arcetri_spawner.catalog.lint import lint
 from arcetri_spawner.catalog.models import Catalog, LoadedCatalog
@@ -50,18 +51,21 @@ def parse(
     *,
     now: datetime | None = None,
     exists: Callable[[str], bool] | None = None,
+    here: bool = False,
 ) -> CheckResult:
     """Check the bytes of a catalog; ``path`` is what findings call the file.
 
     ``now`` (default: the clock) is only compared with the ends of maintenance, and ``exists`` says
-    whether an interpreter is on this machine. Whatever the bytes are, this returns: in time and
-    memory bounded by the limits of `reader`.
+    whether an interpreter is on this machine. ``here`` says that a platform without Kubernetes uses
+    the catalog, even if it has no section for that. Whatever the bytes are, this returns: in time
+    and memory bounded by the limits of `reader`.
     """
     now = now or datetime.now(UTC)
     document = read(data, path)
     if document.data is None:
         return CheckResult(in_order(document.findings), None)
     findings = list(document.findings)
+    problems: list[ErrorDetails] = []
     catalog: Catalog | None
     try:
         catalog = Catalog.model_validate(document.data)
@@ -71,10 +75,14 @@ def parse(
         catalog = salvage(document.data, (problem["loc"] for problem in problems))
     if catalog is None:
         return CheckResult(in_order(findings), None)
-    findings.extend(islice(check_names(catalog, document), MAX_FINDINGS))
-    whole = not _has_errors(findings)
+    dangling = [*islice(check_names(catalog, document), MAX_FINDINGS)]
+    doubted = in_doubt(
+        (problem["loc"] for problem in problems), dangling, document.findings, document.data
+    )
+    findings += dangling
     findings.extend(islice(check_references(catalog, document), MAX_FINDINGS))
-    findings.extend(islice(lint(catalog, document, now, whole=whole, exists=exists), MAX_FINDINGS))
+    mistakes = lint(catalog, document, now, doubted=doubted, exists=exists, here=here)
+    findings.extend(islice(mistakes, MAX_FINDINGS))
     in_use = None
     if not _has_errors(findings):
         in_use = LoadedCatalog.model_construct(
@@ -96,13 +104,16 @@ def _wrong_fields(problems: list[ErrorDetails], document: Document) -> Iterator[
             yield one
 
 
-def check(path: Path, *, now: datetime | None = None) -> CheckResult:
-    """Read and check a catalog; a file that cannot be read is a finding too."""
+def check(path: Path, *, now: datetime | None = None, here: bool = False) -> CheckResult:
+    """Read and check a catalog; a file that cannot be read is a finding too.
+
+    ``here`` says that a platform on this machine, without Kubernetes, uses the catalog.
+    """
     try:
         data = read_bounded(path)
     except OSError as error:
         return CheckResult((unreadable(path, error),), None)
-    return parse(data, str(path), now=now, exists=_is_interpreter)
+    return parse(data, str(path), now=now, exists=_is_interpreter, here=here)
 
 
 def _is_interpreter(local: str) -> bool:

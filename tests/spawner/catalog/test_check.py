@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from arcetri_spawner.backends.local.devices import inventory
 from arcetri_spawner.catalog import check, load, parse
 from arcetri_spawner.errors import CatalogError
-from tests.support.catalogs import DEMO, SHIPPED, checked, edited, line_of, lines
+from tests.support.catalogs import DEMO, NOW, SHIPPED, checked, edited, line_of, lines
 
 ERRORS = [
     ("version: 1", "version: 2", "version: 2 is no version"),
@@ -105,6 +106,10 @@ WARNINGS = [
     ("volumes: [cms]", "volumes: [cms, cms]", "volumes[1]: cms is listed twice"),
     ("volumes: [cms]", "volumes: []", "volumes.cms: is granted to nobody"),
     ("      v70: {quota: 1}\n", "", "flavors.v70: is granted to nobody"),
+    ("grace: 5m", "grace: 59s", "defaults.grace: is so short that a notebook may show the warn"),
+    ("/arcetri/cms:", "/arcetri/*:", "groups./arcetri/*: is compared exactly, so it stands for"),
+    ("[/arcetri/cms/leads]", "[/arcetri/cms/*]", "leads[0]: is compared exactly"),
+    ("[/arcetri/admins]", "[/arcetri/adm?ns]", "site.admins[0]: is compared exactly"),
     ("requests: 3", "requests: 1", "limits.requests: is below limits.sessions"),
     ("idle: 1h", "idle: 2d", "defaults.idle: is longer than the lifetime"),
     ("quota: 2, limit: 2", "quota: 2, limit: 3", "a100-1g.limit: is more than the whole group"),
@@ -147,6 +152,110 @@ def test_all_that_is_wrong_is_said_at_once_and_at_its_place() -> None:
         (line_of(text, "title: on"), "groups./arcetri/students.title"),
     }
     assert [one.field for one in result.warnings] == ["groups./nothing"]
+
+
+IDLE = ("idle: 1h ", "idle: 1 hour")
+TITLE = ("title: Students", "title: 5")
+COUNT = ("t4: {quota: 2, ", "t4: {quota: -1, ")
+TYPO = ("volumes: [virgo]", "volumes: [vigro]")
+UNMEANT = {
+    "environments.ml": ("flavors: [t4, a100-1g]", "flavors: []"),
+    "groups./arcetri/cms.leads[0]": ("[/arcetri/cms/leads]", "[/cms/leads]"),
+    "flavors.v70": ("      v70: {quota: 1}\n", ""),
+    "groups./arcetri/students.flavors.a100-1g.borrow": (
+        "a100-1g: {quota: 2, limit: 1}",
+        "a100-1g: {quota: 2, limit: 1, borrow: 9}",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("error", "explained"),
+    [
+        (IDLE, set()),
+        (TITLE, set()),
+        # A quota that is not known may be what another group could borrow.
+        (COUNT, {"groups./arcetri/students.flavors.a100-1g.borrow"}),
+        # Which names were meant to be granted is not known.
+        (TYPO, UNMEANT.keys() - {"groups./arcetri/cms.leads[0]"}),
+    ],
+)
+def test_an_error_hides_only_what_it_may_explain(
+    error: tuple[str, str], explained: set[str]
+) -> None:
+    result = checked(edited(error, *UNMEANT.values()))
+
+    assert len(result.errors) == 1
+    assert {one.field for one in result.warnings} == UNMEANT.keys() - explained
+
+
+@pytest.mark.parametrize(
+    ("edits", "errors", "warnings"),
+    [
+        # Who is granted what was there, but under another name.
+        ([("everyone: ", "everybody: ")], {"everybody"}, set()),
+        ([("groups:\n", "group:\n")], {"group"}, set()),
+        ([("site:\n", "sites:\n"), ("[/arcetri/cms/leads]", "[/x/leads]")], {"sites"}, set()),
+        ([("    volumes: [cms]", "    volume: [cms]")], {"groups./arcetri/cms.volume"}, set()),
+        ([("[t4, a100-1g]", "[t5, a100-1g]")], {"environments.ml.flavors[0]"}, set()),
+        ([("[t4, a100-1g]", "[t5]")], {"environments.ml.flavors[0]"}, set()),
+        ([("sizes:\n", "sizes:\n  on: {cpu: 1}\n")], {"sizes"}, set()),
+        (
+            [("  /arcetri/cms:", "  /arcetri//cms:"), ("[/arcetri/cms/leads]", "[/x/leads]")],
+            {"groups./arcetri//cms"},
+            set(),
+        ),
+        (
+            [("quota: 2, limit: 1}\n", "quota: on, limit: 1}\n"), ("[cms]", "[]")],
+            {"groups./arcetri/cms.flavors.t4.quota"},
+            {"volumes.cms"},
+        ),
+    ],
+)
+def test_what_may_have_been_meant_is_not_missing(
+    edits: list[tuple[str, str]], errors: set[str], warnings: set[str]
+) -> None:
+    text = edited(*edits)
+    result = checked(text)
+
+    assert {one.field for one in result.errors} == errors, lines(text)
+    assert {one.field for one in result.warnings} == warnings, lines(text)
+
+
+def _not_here(text: str, **options: bool) -> set[str]:
+    found = parse(text.encode(), "p.yaml", now=NOW, **options).warnings
+    return {one.field for one in found if "on one machine" in one.message}
+
+
+def test_flavours_that_no_environment_of_one_machine_runs() -> None:
+    images = DEMO.replace("local: default", "image: a/b:1")
+    flavors = {"flavors.t4", "flavors.a100-1g", "flavors.v70", "flavors.cpu"}
+
+    assert _not_here(images) == flavors
+    # Kept to accelerators, with an FPGA that one machine never has.
+    some = edited(("    local: default\n  ml", "    image: a/b:1\n  ml"), ("    v70: 1\n", ""))
+    assert _not_here(some) == {"flavors.cpu"}
+    assert _not_here(DEMO) == set()
+
+
+def test_a_catalog_for_kubernetes_alone_needs_nothing_local() -> None:
+    images = DEMO.replace("local: default", "image: a/b:1")
+    kubernetes = images[: images.index("local:  ")]
+
+    assert "\nlocal:" not in kubernetes
+    assert _not_here(kubernetes) == set()
+    # The platform of one machine uses it all the same.
+    assert _not_here(kubernetes, here=True) == {"flavors.t4", "flavors.a100-1g", "flavors.cpu"}
+    assert _not_here(images.replace("image: a/b:1", "image: 5"), here=True) == set()
+
+
+def test_what_is_local_is_what_one_machine_starts() -> None:
+    images = edited(("    local: default\n    flavors", "    image: a/b:1\n    flavors"))
+    loaded = checked(images).catalog
+    assert loaded is not None
+
+    found = inventory(loaded.catalog, {}, (), as_of=NOW, stale=False)
+    assert loaded.catalog.local_environments() == found.environments == {"python"}
 
 
 def test_nothing_is_said_of_what_an_error_explains() -> None:

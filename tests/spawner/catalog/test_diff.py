@@ -75,6 +75,16 @@ def test_what_a_flavour_is_belongs_to_no_group() -> None:
     assert render(found) == "platform:\n  flavour a100-1g: memory: 5Gi -> 10Gi\n"
 
 
+def test_what_one_machine_has_belongs_to_no_group() -> None:
+    edits = ("    t4: 2\n", ""), ("cpu_sessions: 16", "cpu_sessions: 8")
+
+    assert render(diff(catalog(DEMO), catalog(edited(*edits)))) == (
+        "platform:\n"
+        "  simulated devices of t4: 2 -> 0\n"
+        "  sessions without accelerator on one machine: 16 -> 8\n"
+    )
+
+
 MEDIUM = "  medium: {title: Medium, cpu: 2, memory: 4Gi}\n"
 
 
