@@ -15,6 +15,7 @@ from cryptography.fernet import Fernet
 from arcetri_hub.auth.record import LoginRecord
 from arcetri_hub.cli import main
 from arcetri_hub.settings import IamSettings, ProxySettings, Settings
+from arcetri_spawner.backends.local.nvml import Driver, Look
 from arcetri_spawner.groups import GroupPath
 from arcetri_spawner.policy.model import Standing
 from tests.support.catalogs import DEMO, SHIPPED, edited
@@ -195,6 +196,78 @@ def test_explain_knows_who_has_logged_in_and_the_catalog_in_use(state: Path) -> 
     )
     assert "v70: AMD Alveo V70" in done.stdout
     assert "very-secret" not in done.output
+
+
+IMAGES = DEMO.replace("local: default", "image: a/b:1")
+
+
+def test_explain_and_check_see_what_the_platform_would_refuse(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Driver, "look", lambda _: Look((), complete=True))
+    (state / "profiles.yaml").write_text(IMAGES)
+
+    done = run("explain", "--state", state, "--groups", "/arcetri/cms")
+
+    assert done.exit_code == 0
+    assert "Offered: nothing." in done.stdout
+    offered, refused = done.stdout.split("Granted, but refused:")
+    assert "t4: NVIDIA T4" in refused
+    assert "environments: none; not installed here: python, ml" in refused
+    assert "refused: [no_environment]" in refused
+    assert "On this machine" in offered
+    assert (
+        "flavors.t4: goes with no environment that has local"
+        in run("check", "--state", state).stdout
+    )
+
+
+def test_explain_asks_for_the_devices_that_the_platform_has(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Driver, "look", lambda _: Look((), complete=True))
+    (state / "profiles.yaml").write_text(edited(("    v70: 1\n", "")))
+
+    done = run("explain", "--state", state, "--user", "marie")
+    assert "not now: [capacity_none] There is no AMD Alveo V70 here now." in done.stdout
+    assert (
+        "capacity"
+        not in run("explain", "--state", state, "--user", "marie", "--where", "anywhere").stdout
+    )
+
+
+def test_a_new_catalog_is_explained_as_the_platform_would_take_it(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Driver, "look", lambda _: Look((), complete=True))
+    new = tmp_path / "new.yaml"
+    new.write_text(IMAGES)
+    args = ("explain", "--profiles", new, "--groups", "/arcetri/cms")
+
+    assert "[no_environment]" in run(*args, "--state", state).stdout
+    assert "[no_environment]" in run(*args, "--state", tmp_path, "--where", "here").stdout
+    alone = run(*args, "--state", tmp_path).stdout
+    assert "[no_environment]" not in alone
+    assert "environments: python (not on one machine: no local)" in alone
+
+
+def test_only_the_platforms_own_catalog_is_checked_as_its(state: Path, tmp_path: Path) -> None:
+    text = IMAGES[: IMAGES.index("local:  ")]
+    (state / "profiles.yaml").write_text(text)
+    other = tmp_path / "kubernetes.yaml"
+    other.write_text(text)
+
+    assert "on one machine" in run("check", "--state", state).stdout
+    own = run("check", "--state", state, "--profiles", state / "profiles.yaml")
+    assert "on one machine" in own.stdout
+    assert run("check", "--state", state, "--profiles", other).stdout == ""
+
+
+def test_settings_that_cannot_be_read_matter_only_where_they_are_needed(state: Path) -> None:
+    (state / "settings.json").write_text("{")
+
+    assert run("check", "--state", state).exit_code == 1
+    assert run("check", "--state", state, "--profiles", DEMO_FILE).exit_code == 0
 
 
 def test_a_real_iam_has_no_demonstration_users(state: Path) -> None:
