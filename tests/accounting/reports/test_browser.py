@@ -34,7 +34,6 @@ from tests.accounting.reports.world import (
     full,
 )
 from tests.support.complaints import Complaints
-from tests.support.platform import until
 from tests.support.tiers import find_chromium
 
 pytestmark = pytest.mark.browser
@@ -73,6 +72,7 @@ def ledger_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             occupied_ms=15_000_000, unobserved_ms=2_000_000, mem_peak=4 << 30),
         Use("lost", "fabio", start=at("2026-11-16T08:00"), dur_ms=9_000_000,
             provenance="reconciled"),
+        Use("wide", "w" * 120, group="/lab/" + "g" * 120, start=at("2026-11-12T08:00")),
         Use("fpga", "carla", group=ASTRO, flavor="v70", start=at("2026-11-19T08:00")),
         full("now", "alice", at("2026-11-23T08:00"), 1.75, used=0.6, mem_peak=5 << 30),
         Use("now", "alice", start=at("2026-11-23T09:45"), dur_ms=890_000, util_ms=890_000,
@@ -213,26 +213,70 @@ def test_a_month_is_found_by_links_and_the_form_without_scripts(open_page: Open)
 def test_every_number_of_a_row_leads_to_what_it_sums(open_page: Open) -> None:
     page = open_page("alice")
     page.goto(f"{PREFIX}group?group={CMS}&{OCTOBER}&simulated=only")
-    links = page.locator('tbody td[data-label="GPU-hours"] a').evaluate_all(
-        "all => all.map(one => [one.textContent, one.href])"
-    )
-    assert len(links) > 10
-    for shown, address in links[:: max(1, len(links) // 10)]:
+    table = page.get_by_role("table", name="By user")
+    said = {
+        "GPU-hours": "Together {} GPU-hours",
+        "Used": "used {}",
+        "Occupied": "occupied {}",
+        "Unobserved": "unobserved {}",
+        "Core-hours": "{} core-hours",
+    }
+    found = [
+        (sentence.format(one.inner_text()), one.get_attribute("href"))
+        for column, sentence in said.items()
+        for one in table.locator(f'td[data-label="{column}"] a').all()
+    ]
+    assert len(found) == len(said) * 4, "three people and the total, with a link each"
+    cards = ("GPU-hours", "Used", "Occupied", "Unobserved", "Core-hours", "Energy, kWh")
+    for card in cards:
+        item = page.locator(".cards li").filter(
+            has=page.get_by_text(card, exact=True).and_(page.locator(".card-title"))
+        )
+        sentence = said.get(card, "{} kWh")
+        link = item.get_by_role("link")
+        found.append((sentence.format(link.inner_text()), link.get_attribute("href")))
+    by_address: dict[str, list[str]] = {}
+    for sentence, address in found:
+        by_address.setdefault(str(address), []).append(sentence)
+    assert len(by_address) == 4
+    for address, sentences in by_address.items():
         page.goto(address)
-        expect(page.locator(".adds-up")).to_contain_text(f"Together {shown} GPU-hours")
+        for sentence in sentences:
+            expect(page.locator(".adds-up")).to_contain_text(sentence)
+
+
+def test_a_short_name_is_not_broken_and_a_long_one_stays_on_the_page(open_page: Open) -> None:
+    page = open_page("dario")
+    page.goto(f"{PREFIX}sessions?view=all&{OCTOBER}&simulated=only")
+    heights = "all => all.map(one => one.getClientRects().length)"
+    names = page.locator(".whole")
+    assert names.count() > 30
+    assert set(names.evaluate_all(heights)) == {1}
+    page.goto(f"{PREFIX}sessions?view=all&from=2026-11-01&to=2026-11-30&simulated=exclude")
+    assert page.locator(".long").count() > 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+    page.set_viewport_size({"width": 1100, "height": 900})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1100
 
 
 def test_it_prints(open_page: Open, pictures: Path) -> None:
     page = open_page("alice", color_scheme="dark")
     page.goto(f"{PREFIX}group?group={CMS}&{OCTOBER}&simulated=only")
     page.pdf(path=pictures / "usage-printed.pdf", format="A4")
-    text = PdfReader(pictures / "usage-printed.pdf").pages[0].extract_text()
-    assert re.search(r"GPU-hours by day\s+0\s+5\s+10", text), "the chart is on the paper"
+    pages = [one.extract_text() for one in PdfReader(pictures / "usage-printed.pdf").pages]
+    assert len(pages) <= 5, "a report, and not a phone's page on and on"
+    assert re.search(r"GPU-hours by day\s+0\s+5\s+10", pages[0]), "the chart is on the paper"
+    assert re.search(r"User\s+GPU-hours allocated\s+Used\s+Occupied", pages[0]), "a table's head"
     page.emulate_media(media="print")
     expect(page.get_by_role("button", name="Show")).to_be_hidden()
     expect(page.get_by_role("table", name="By day")).to_be_visible()
     # Ink on white paper, whatever the screen is set to.
-    until(lambda: "=light" in page.locator("picture img").evaluate("one => one.currentSrc"), "ink")
+    drawn = page.locator(".printed-chart")
+    expect(drawn).to_be_visible()
+    assert "=light" in drawn.evaluate("one => one.currentSrc")
+    assert drawn.evaluate("one => one.naturalWidth"), "it was there before it was printed"
+    for table in page.get_by_role("table").all():
+        assert table.evaluate("one => getComputedStyle(one).display") == "table"
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     page.wait_for_load_state("networkidle")
     page.screenshot(path=pictures / "usage-printed.png", full_page=True)

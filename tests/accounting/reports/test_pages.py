@@ -54,6 +54,30 @@ def test_a_running_session_shows_and_is_in_no_total(database: Database) -> None:
     assert report["completeness"]["final"] is False
 
 
+def test_where_nothing_was_measured_no_number_is_claimed(ledger: Database) -> None:
+    fill(
+        ledger,
+        Use("f", "carla", group=ASTRO, flavor="v70", start=at("2026-11-20T09:00")),
+        Use("i", "bruno", start=at("2026-11-19T09:00"), provenance="imported"),
+        full("z", "bruno", at("2026-11-18T09:00"), 1, used=0.0, flavor="a100-1g"),
+    )
+    page = client(build(ledger), "dario").get("all").text
+
+    def cells(flavor: str) -> dict[str, str]:
+        row = re.search(rf'<tr role="row" data-key="{flavor}">.*?</tr>', page, re.S)
+        assert row
+        found = re.findall(r'data-label="([^"]+)">(.*?)</td>', row[0], re.S)
+        return {name: " ".join(re.sub(r"<[^>]+>", " ", text).split()) for name, text in found}
+
+    fpga, imported, idle = cells("v70"), cells("t4"), cells("a100-1g")
+    for name in ("Used", "Occupied", "Unobserved"):
+        assert fpga[name].endswith(" nothing is claimed about use")
+    assert (imported["Used"], imported["Occupied"]) == ("not measurable", "unknown")
+    assert imported["Unobserved"] == "1.00"
+    assert idle["Used"].startswith("0.00"), "measured, and not used, is a number"
+    assert (idle["Occupied"], idle["Unobserved"]) == ("0.00", "0.00")
+
+
 def test_what_was_withdrawn_is_in_no_total_and_no_list(database: Database) -> None:
     closed = Use("gone", "bruno", start=at("2026-11-10T08:00"), provenance="reconciled")
     fill(database, closed, replace(closed, sign=-1), full("s", "bruno", closed.start, 1, used=0.5))
