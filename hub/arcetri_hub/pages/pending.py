@@ -31,12 +31,15 @@ class _Explains(PlatformHandler):
         server_name = known.get("server_name") or (spawner.name if spawner else "")
         catalog = self.platform.catalogs.current.catalog
         choice = _choice(spawner or spawner_of(user, server_name))
-        flavor = catalog.flavors.get(choice.get("flavor", ""))
+        chosen = choice.get("flavor", "")
+        flavor = catalog.flavors.get(chosen)
+        have = self.platform.backend.current_inventory().flavors.get(chosen)
         more: dict[str, Any] = {
             "for_user": user,
             "server_name": server_name,
             "choice": choice,
             "title": flavor.title if flavor else "",
+            "simulated": bool(have and have.simulated),
             "ask_url": self._with_token("spawn", user.name, server_name),
             "stop_url": self._with_token("arcetri", "stop", user.name, server_name),
             "choose_url": self.hub_url("spawn", user.name, server_name),
