@@ -155,6 +155,43 @@ def spawn_page(
     )
 
 
+def unmet(page: SpawnPage, link: Choice) -> tuple[str, ...]:
+    """What a link asks for and the page does not preselect, in sentences.
+
+    Of what is not on offer no word is repeated: anybody can write a link.
+    """
+    cards = [card for section in page.sections for card in section.cards]
+    chosen = next((card for card in cards if card.checked), None)
+    if chosen is None:
+        return ()
+    said: list[str] = []
+    if link.flavor and link.flavor != chosen.flavor:
+        said.append(
+            "The link asks for an accelerator that you are not offered. "
+            f"{chosen.title} is chosen instead."
+        )
+    elif link.flavor and not chosen.available:
+        said.append(f"The link asks for {chosen.title}, which would not start for you now.")
+    if link.group and link.group not in chosen.grantors:
+        said.append(f"The link names a group that does not grant you {chosen.title}.")
+    for noun, wish, tiles in (
+        ("an environment", link.environment, page.environments),
+        ("a size", link.size, page.sizes),
+    ):
+        instead = next((tile for tile in tiles if tile.checked), None)
+        if not wish or instead is None or instead.name == wish:
+            continue
+        title = next((tile.title for tile in tiles if tile.name == wish), "")
+        said.append(
+            f"The link asks for {title}, which does not go with {chosen.title}. "
+            f"{instead.title} is chosen instead."
+            if title
+            else f"The link asks for {noun} that you are not offered. "
+            f"{instead.title} is chosen instead."
+        )
+    return tuple(said)
+
+
 def _flavor(offers: Offers, wishes: tuple[Choice, ...]) -> Offer | None:
     by_name = {offer.flavor: offer for offer in offers.offers}
     for wish in wishes:

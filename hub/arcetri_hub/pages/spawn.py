@@ -14,7 +14,7 @@ from tornado.web import HTTPError, authenticated
 from arcetri_hub.pages import amounts
 from arcetri_hub.pages.base import PlatformHandler
 from arcetri_hub.pages.body import LimitedBody, options_from_form, refuse_choice_in_address
-from arcetri_hub.pages.choices import Choice, spawn_page
+from arcetri_hub.pages.choices import Choice, spawn_page, unmet
 from arcetri_hub.pages.refusals import Refusal, refusal_of
 from arcetri_hub.pages.servers import forget_failed, is_active, is_ready
 from arcetri_hub.pages.wording import ended
@@ -129,6 +129,7 @@ class SpawnPage(LimitedBody, PlatformHandler, SpawnHandler):
                 for_user=user,
                 server_name=server_name,
                 page=page,
+                unmet=() if refusal else unmet(page, self._linked()),
                 folders=folders,
                 refusal=refusal,
                 last_ended=ended(last, catalog.site.timezone, now),

@@ -9,11 +9,13 @@
   }
   const start = document.getElementById("start");
   const status = document.getElementById("start-status");
+  const unmet = document.querySelector("[data-unmet]");
   const INTERVAL = 5000;
 
   const radios = (name) => [...form.querySelectorAll(`input[name="${name}"]`)];
   const cardOf = (flavor) =>
     [...form.querySelectorAll("[data-flavor]")].find((card) => card.dataset.flavor === flavor);
+  const titleOf = (radio) => radio.closest(".tile").querySelector(".tile-title").textContent;
   const chosen = (name) => radios(name).find((radio) => radio.checked && !radio.disabled);
 
   // Only what goes with the chosen flavour can be chosen; the first that fits takes over.
@@ -39,7 +41,10 @@
     if (!flavor) {
       return;
     }
-    const card = cardOf(flavor.value);
+    fitTo(cardOf(flavor.value));
+  }
+
+  function fitTo(card) {
     fit("environment", JSON.parse(card.dataset.environments));
     fit("size", JSON.parse(card.dataset.sizes));
     const grantors = JSON.parse(card.dataset.grantors);
@@ -63,11 +68,58 @@
 
   function fromHash() {
     const wish = new URLSearchParams(window.location.hash.slice(1));
+    const flavor = radios("flavor").find((one) => one.value === wish.get("flavor"));
+    if (flavor?.disabled) {
+      // A wish for what is busy stands, as on the server: another flavour must not start instead.
+      for (const radio of radios("flavor")) {
+        radio.checked = false;
+      }
+      update();
+      fitTo(cardOf(flavor.value));
+    }
     for (const name of ["flavor", "group", "environment", "size"]) {
       if (wish.has(name)) {
         choose(name, wish.get(name));
       }
     }
+    const card = cardOf((flavor ?? chosen("flavor"))?.value);
+    if (card && window.location.hash) {
+      unmet.replaceChildren(...notMet(wish, card).map(notice));
+    }
+  }
+
+  // The sentences that the server has for the same wish in a query.
+  function notMet(wish, card) {
+    const said = [];
+    const flavor = card.querySelector("label").textContent;
+    if (wish.get("flavor") && wish.get("flavor") !== card.dataset.flavor) {
+      said.push(`The link asks for an accelerator that you are not offered. ${flavor} is chosen instead.`);
+    } else if (wish.get("flavor") && !chosen("flavor")) {
+      said.push(`The link asks for ${flavor}, which would not start for you now.`);
+    }
+    if (wish.get("group") && !JSON.parse(card.dataset.grantors).includes(wish.get("group"))) {
+      said.push(`The link names a group that does not grant you ${flavor}.`);
+    }
+    for (const [name, noun] of [["environment", "an environment"], ["size", "a size"]]) {
+      const wanted = wish.get(name);
+      const instead = chosen(name);
+      if (!wanted || !instead || instead.value === wanted) {
+        continue;
+      }
+      const known = radios(name).find((one) => one.value === wanted);
+      const why = known
+        ? `The link asks for ${titleOf(known)}, which does not go with ${flavor}.`
+        : `The link asks for ${noun} that you are not offered.`;
+      said.push(`${why} ${titleOf(instead)} is chosen instead.`);
+    }
+    return said;
+  }
+
+  function notice(sentence) {
+    const line = document.createElement("p");
+    line.className = "notice";
+    line.textContent = sentence;
+    return line;
   }
 
   function sentences(target, reasons) {
@@ -173,7 +225,10 @@
     form.dataset.lookedAt = new Date().toISOString();
   }
 
-  form.addEventListener("change", update);
+  form.addEventListener("change", () => {
+    unmet.replaceChildren(); // what is chosen now is not the link's any more
+    update();
+  });
   form.addEventListener("click", (event) => {
     const link = event.target.closest("[data-choose]");
     if (link) {

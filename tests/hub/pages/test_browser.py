@@ -72,8 +72,8 @@ def open_page(
     assert complaints == []
 
 
-def _log_in(page: Page, name: str, password: str) -> None:
-    page.goto("/hub/login")
+def _log_in(page: Page, name: str, password: str, path: str = "/hub/login") -> None:
+    page.goto(path)
     page.get_by_role("button", name="Sign in").click()
     page.locator("input[name=username]").fill(name)
     page.locator("input[name=password]").fill(password)
@@ -176,9 +176,11 @@ def test_axe_finds_nothing_while_a_session_lives(
     page.goto("/hub/spawn#flavor=a100-1g&environment=ml")
     start(page)
     page.wait_for_url("**/hub/spawn-pending/**")
+    expect(page.locator(".status .badge-simulated")).to_be_visible()
     for width, scheme in LOOKS:
         page.set_viewport_size({"width": width, "height": 900})
-        page.emulate_media(color_scheme=scheme)
+        # Colours change at once: axe must not meet a button half way between two schemes.
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         page.screenshot(path=pictures / f"pending-{width}-{scheme}.png", caret="initial")
         assert violations(page) == []
     page.unroute("**/progress?*")
@@ -373,6 +375,102 @@ def test_a_links_hash_preselects_also_through_the_page_in_between(open_page: Ope
     page.goto("/hub/user/bruno/lab#flavor=v70")
     page.get_by_role("link", name="Choose and start").click()
     expect(page.locator("#flavor-v70")).to_be_checked()
+
+
+def test_a_links_hash_survives_the_login(
+    shared_platform: Platform, chromium: Browser, pictures: Path
+) -> None:
+    def logged_in(path: str) -> Page:
+        context = chromium.new_context(base_url=shared_platform.url)
+        context.set_default_timeout(PATIENCE)
+        page = context.new_page()
+        _log_in(page, "alice", shared_platform.password("alice"), path)
+        return page
+
+    page = logged_in("/hub/spawn#flavor=a100-1g&environment=ml&size=medium")
+    expect(page.locator("#flavor-a100-1g")).to_be_checked()
+    expect(page.get_by_label("Machine learning")).to_be_checked()
+    expect(page.get_by_label("Medium")).to_be_checked()
+    page.screenshot(path=pictures / "hash-after-login.png", full_page=True)
+    page.context.close()
+    page = logged_in("/hub/user/alice/lab#flavor=cpu")
+    page.get_by_role("link", name="Choose and start").click()
+    expect(page.locator("#flavor-cpu")).to_be_checked()
+    untouched(shared_platform)
+    page.context.close()
+
+
+IN_VAIN = [
+    "flavor=v70&environment=ml&size=medium",
+    "flavor=v70&environment=no&size=no",
+    "flavor=cpu&group=/arcetri/virgo",
+    "flavor=h100",
+]
+
+
+@pytest.mark.parametrize("wish", IN_VAIN)
+def test_what_a_link_asks_for_in_vain_is_said_alike_for_hash_and_query(
+    open_page: Open, pictures: Path, wish: str
+) -> None:
+    page = open_page("bruno")
+    page.goto(f"/hub/spawn?{wish}")
+    said = page.locator("[data-unmet] .notice")
+    expect(said.first).to_contain_text("The link")
+    by_query = said.all_text_contents()
+    page.goto(f"/hub/spawn#{wish}")
+    expect(said.first).to_contain_text("The link")
+    assert said.all_text_contents() == by_query
+    check(page, pictures / f"in-vain-{IN_VAIN.index(wish)}.png", 1280)
+    page.locator("#flavor-a100-1g").check()
+    expect(said).to_have_count(0)
+
+
+def test_a_hash_for_what_is_busy_leaves_nothing_else_chosen(
+    shared_platform: Platform, open_page: Open, pictures: Path
+) -> None:
+    shared_platform.start_session("bruno", flavor="v70")
+    page = open_page("bruno", width=360)
+    for mark in "?#":
+        page.goto(f"/hub/spawn/bruno/second{mark}flavor=v70&environment=python")
+        expect(page.locator("[data-unmet]")).to_contain_text(
+            "The link asks for AMD Alveo V70, which would not start for you now."
+        )
+        expect(page.locator("input[name=flavor]:checked")).to_have_count(0)
+    check(page, pictures / "busy-link-360.png", 360)
+    stop_all(shared_platform, page)
+
+
+def test_start_stays_in_reach_on_a_phone_and_covers_nothing_that_has_the_focus(
+    open_page: Open, pictures: Path
+) -> None:
+    page = open_page("bruno", width=360)
+    page.goto("/hub/spawn?flavor=t4")
+    button = page.locator("#start")
+    expect(button).to_be_in_viewport(ratio=1)
+    page.screenshot(path=pictures / "spawn-phone-top.png", caret="initial")
+    for key in ("Tab", "Shift+Tab"):
+        for _ in range(60):
+            page.keyboard.press(key)
+            assert not page.evaluate(COVERED), page.evaluate("document.activeElement.outerHTML")
+            if page.evaluate("document.activeElement === document.body"):
+                break
+    page.evaluate("window.scrollTo(0, document.documentElement.scrollHeight)")
+    page.screenshot(path=pictures / "spawn-phone-end.png", caret="initial")
+    bar, footer = page.locator(".start").bounding_box(), page.locator("footer").bounding_box()
+    assert bar is not None
+    assert footer is not None
+    assert bar["y"] + bar["height"] <= footer["y"]
+    page.set_viewport_size({"width": 360, "height": 300})
+    page.evaluate("window.scrollTo(0, 0)")
+    expect(button).not_to_be_in_viewport()
+
+
+COVERED = """() => {
+  const bar = document.querySelector(".start");
+  const [above, below] = [document.activeElement, bar].map((one) => one.getBoundingClientRect());
+  const outside = document.activeElement !== document.body && !bar.contains(document.activeElement);
+  return outside && above.bottom > below.top && above.top < below.bottom;
+}"""
 
 
 def test_only_what_fits_can_be_chosen(open_page: Open) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from arcetri_hub.pages.choices import Card, Choice, SpawnPage, spawn_page
+from arcetri_hub.pages.choices import Card, Choice, SpawnPage, spawn_page, unmet
 from arcetri_spawner.catalog.models import Catalog
 from arcetri_spawner.policy import offers
 from tests.support.builders import (
@@ -146,6 +146,51 @@ def test_environment_and_size_fit_the_chosen_flavour() -> None:
     shown = page(CMS, wishes=[Choice(flavor="cpu", environment="torch", size="large")])
     assert checked(shown.environments) == ["python"]
     assert checked(shown.sizes) == ["small"]
+
+
+PYTHON_INSTEAD = "Python is chosen instead."
+
+
+@pytest.mark.parametrize(
+    ("link", "said"),
+    [
+        (Choice(), ()),
+        (Choice(flavor="t4", group=CMS, environment="torch", size="large"), ()),
+        (
+            Choice(flavor="cpu", environment="torch"),
+            (
+                "The link asks for PyTorch, which does not go with No accelerator. "
+                f"{PYTHON_INSTEAD}",
+            ),
+        ),
+        (
+            Choice(flavor="t4", environment="<b>"),
+            (f"The link asks for an environment that you are not offered. {PYTHON_INSTEAD}",),
+        ),
+        (
+            Choice(flavor="t4", size="huge"),
+            ("The link asks for a size that you are not offered. Small is chosen instead.",),
+        ),
+        (
+            Choice(flavor="h100"),
+            (
+                "The link asks for an accelerator that you are not offered. "
+                "NVIDIA T4 is chosen instead.",
+            ),
+        ),
+        (
+            Choice(flavor="t4", group=ASTRO),
+            ("The link names a group that does not grant you NVIDIA T4.",),
+        ),
+        (
+            Choice(flavor="rtx", environment="torch"),
+            ("The link asks for NVIDIA RTX 5000, which would not start for you now.",),
+        ),
+    ],
+)
+def test_what_a_link_asks_for_in_vain_is_said(link: Choice, said: tuple[str, ...]) -> None:
+    have = {"t4": (2, 2), "rtx": (0, 1), "cpu": 4}
+    assert unmet(page(CMS, wishes=[link], have=have), link) == said
 
 
 def test_tiles_say_what_they_go_with() -> None:
