@@ -62,6 +62,11 @@ def _groups(catalog: Catalog) -> dict[str, GroupTerms]:
                 for flavor, terms in group.flavors.items()
                 if terms.quota is not None
             },
+            granted=tuple(
+                name
+                for name, terms in group.flavors.items()
+                if terms.quota is None or terms.quota + terms.borrow > 0
+            ),
         )
         for path, group in catalog.groups.items()
     }

@@ -26,6 +26,7 @@ def test_the_extract_says_what_a_report_is_read_against() -> None:
         terms = extract.groups[path]
         assert terms.leads == tuple(group.leads)
         assert terms.subgroups == group.subgroups
+        assert terms.startable == set(group.flavors), "all that it grants, with a quota or without"
         assert all(
             terms.quotas.get(name) == granted.quota for name, granted in group.flavors.items()
         )

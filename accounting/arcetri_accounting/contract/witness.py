@@ -38,6 +38,15 @@ class GroupTerms(_Record):
     """True lets them read that of the groups below it too."""
     quotas: dict[str, int] = Field(default_factory=dict)
     """Devices at the same time by flavour; a flavour without quota is absent."""
+    granted: tuple[str, ...] | None = None
+    """Flavours that the group may start, with or without quota; None where it was not said."""
+
+    @property
+    def startable(self) -> frozenset[str]:
+        """Flavours that the group may start, as far as they are known."""
+        if self.granted is not None:
+            return frozenset(self.granted)
+        return frozenset(name for name, devices in self.quotas.items() if devices > 0)
 
 
 class CatalogSnapshot(_Record):

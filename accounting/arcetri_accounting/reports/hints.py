@@ -7,7 +7,7 @@ session whose memory was never read never speaks for a smaller device.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final, Literal
@@ -98,15 +98,14 @@ class Hint:
 def hints(
     sessions: Iterable[Observed],
     flavors: Mapping[str, FlavorTerms],
-    quotas: Mapping[str, Mapping[str, int]],
+    granted: Mapping[str, Collection[str]],
 ) -> list[Hint]:
     """What a person could do with less of, by flavour and charged group; the largest first.
 
     Args:
         sessions: What was observed.
         flavors: The catalog's, to find smaller ones in.
-        quotas: Devices by flavour, by group: a flavour that a group has none of is never
-            suggested.
+        granted: Flavours that each group may start: no other is ever suggested.
     """
     by_use: dict[tuple[str, str, str], list[Observed]] = defaultdict(list)
     for one in sessions:
@@ -115,7 +114,7 @@ def hints(
     for seen in by_use.values():
         hint = (
             _no_process(seen)
-            or _smaller(seen, flavors, quotas.get(seen[0].group, {}))
+            or _smaller(seen, flavors, granted.get(seen[0].group, ()))
             or _low(seen)
         )
         if hint is not None:
@@ -173,7 +172,7 @@ def _no_process(seen: list[Observed]) -> Hint | None:
 
 
 def _smaller(
-    seen: list[Observed], flavors: Mapping[str, FlavorTerms], quotas: Mapping[str, int]
+    seen: list[Observed], flavors: Mapping[str, FlavorTerms], granted: Collection[str]
 ) -> Hint | None:
     peaks = [one.mem_peak for one in seen if one.mem_peak is not None]
     terms = flavors.get(seen[0].flavor)
@@ -188,7 +187,7 @@ def _smaller(
         if other.type == "gpu"
         and other.share < terms.share
         and peak <= HEADROOM * other.memory
-        and quotas.get(name, 0) > 0
+        and name in granted
     ]
     if not fits:
         return None

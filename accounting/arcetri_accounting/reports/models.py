@@ -54,7 +54,7 @@ class AmountsAnswer(_Answer):
 
     allocated_gpu_hours: DecimalText = Field(description="Share times time a GPU was held.")
     used_gpu_hours: DecimalText = Field(
-        description="Share times utilisation, out of measured_gpu_hours."
+        description="Share times utilisation, out of measured_gpu_hours; unknown where that is 0."
     )
     measured_gpu_hours: DecimalText = Field(
         description="The part of allocated in which utilisation could be measured."
@@ -63,7 +63,8 @@ class AmountsAnswer(_Answer):
         description="used of measured; null where nothing could be measured."
     )
     occupied_gpu_hours: DecimalText = Field(
-        description="Share times time with a compute process on the device."
+        description="Share times time with a compute process on the device; unknown where"
+        " unobserved_gpu_hours is all of allocated_gpu_hours."
     )
     unobserved_gpu_hours: DecimalText = Field(
         description="Share times time in which nothing was observed: unknown, never idle."

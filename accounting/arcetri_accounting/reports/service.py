@@ -16,9 +16,11 @@ from arcetri_accounting.contract.witness import CatalogSnapshot, FlavorTerms, Gr
 from arcetri_accounting.ledger.database import Database
 from arcetri_accounting.ledger.rollups import site_zone
 from arcetri_accounting.ledger.tables import (
+    AllocationRow,
     DiscrepancyRow,
     GapRow,
     NodeState,
+    OpenRow,
     QuarantineRow,
     Stream,
     WitnessRow,
@@ -34,6 +36,8 @@ from arcetri_accounting.reports.sessions import SessionLine, lines, observed
 T = TypeVar("T")
 
 UNNAMED_SITE = "This site"
+_PATIENCE_MS = 60_000
+"""How far an agent's word may lie behind without anything being amiss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +190,7 @@ def report(session: Session, found: Context, asked: Asked, quality: Known | None
         label = found.title if asked.by == "flavor" else str
         folded = numbers.rows(entries, running, asked.by, label)
     total = numbers.total(folded)
-    quality = quality or known(session, wanted.period)
+    quality = quality or known(session, wanted.period, found.now)
     judged = completeness.judge(quality, wanted.period, total, found.now)
     return Report(
         context=found,
@@ -202,11 +206,16 @@ def report(session: Session, found: Context, asked: Asked, quality: Known | None
     )
 
 
-def known(session: Session, period: Period) -> Known:
-    """What the ledger knows about the quality of a period's data."""
+def known(session: Session, period: Period, now: int) -> Known:
+    """What the ledger knows at ``now`` about the quality of a period's data."""
     start, end = period.start_ms, period.end_ms
+    seen = [
+        WitnessRow.started_at < end,
+        or_(WitnessRow.ended_at.is_(None), WitnessRow.ended_at >= start),
+    ]
+    busy = set(session.scalars(select(WitnessRow.node).where(*seen).distinct()))
     nodes = tuple(
-        Node(one.node, one.received_at, one.interval_ms, one.pending)
+        Node(one.node, one.received_at, one.interval_ms, one.pending, one.node in busy)
         for one in session.scalars(select(NodeState).order_by(NodeState.node))
     )
     gaps = tuple(
@@ -218,10 +227,6 @@ def known(session: Session, period: Period) -> Known:
             .order_by(GapRow.t0)
         )
     )
-    seen = [
-        WitnessRow.started_at < end,
-        or_(WitnessRow.ended_at.is_(None), WitnessRow.ended_at >= start),
-    ]
     quarantined = (
         select(func.count())
         .select_from(QuarantineRow)
@@ -236,7 +241,26 @@ def known(session: Session, period: Period) -> Known:
     )
     counts = (quarantined, discrepancies, awaiting)
     found = session.execute(select(*(count.scalar_subquery() for count in counts))).one()
-    return Known(nodes, gaps, *found)
+    return Known(nodes, gaps, *found, untold=_untold(session, min(end, now - _PATIENCE_MS)))
+
+
+def _untold(session: Session, until: int) -> tuple[tuple[str, int], ...]:
+    """Sessions that run by the witness's word and are not told of up to a moment, by node."""
+    tail = select(func.max(OpenRow.t0 + OpenRow.dur_ms)).where(
+        OpenRow.allocation_id == AllocationRow.id
+    )
+    told = exists().where(
+        AllocationRow.session == WitnessRow.session,
+        AllocationRow.node == WitnessRow.node,
+        or_(AllocationRow.last >= until, tail.correlate(AllocationRow).scalar_subquery() >= until),
+    )
+    rows = session.execute(
+        select(WitnessRow.node, func.count())
+        .where(WitnessRow.ended_at.is_(None), WitnessRow.started_at < until, ~told)
+        .group_by(WitnessRow.node)
+        .order_by(WitnessRow.node)
+    )
+    return tuple((node or "", count) for node, count in rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +309,7 @@ def advice(session: Session, found: Context, asked: Asked) -> Advice:
     view, sight = choose_view(found, asked.wanted, asked.view)
     held = queries.held(session, asked.wanted, sight, found.known_groups, devices_only=True)
     seen = observed(lines(held, asked.wanted.period), names=sight.names)
-    terms = {path: term.quotas for path, term in found.groups.items()}
+    terms = {path: term.startable for path, term in found.groups.items()}
     return Advice(hints.idle(seen), hints.hints(seen, found.flavors, terms), view)
 
 

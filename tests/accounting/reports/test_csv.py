@@ -77,6 +77,21 @@ def test_numbers_are_numbers(ledger: Database) -> None:
         assert Decimal(row[name]) >= 0
 
 
+def test_what_was_measured_stands_beside_what_was_used(ledger: Database) -> None:
+    fill(
+        ledger,
+        full("idle", "alice", at("2026-11-10T08:00"), 1, used=0.0),
+        Use("past", "bruno", start=at("2026-11-11T08:00"), provenance="imported"),
+    )
+    text = client(build(ledger), "dario").get("report.csv", by="user").content.decode("utf-8-sig")
+    rows = {row["key"]: row for row in _rows(text)}
+    assert {row["used_gpu_hours"] for row in rows.values()} == {"0.000000"}
+    idle, past = rows["alice"], rows["bruno"]
+    assert (idle["measured_gpu_hours"], idle["used_fraction"]) == ("1.000000", "0.000000")
+    assert (past["measured_gpu_hours"], past["used_fraction"]) == ("0.000000", "")
+    assert past["unobserved_gpu_hours"] == past["allocated_gpu_hours"]
+
+
 def test_an_empty_period_has_only_its_header(ledger: Database) -> None:
     fill(ledger)
     text = client(build(ledger), "alice").get("report.csv").content.decode("utf-8-sig")

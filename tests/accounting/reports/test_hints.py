@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arcetri_accounting.contract.witness import GroupTerms
 from arcetri_accounting.reports.hints import Observed, hints, idle, size
 from arcetri_accounting.reports.numbers import Sums
 from tests.accounting.reports.world import CATALOG, CMS, GIB
 
 HOUR = 10_080 * 3_600_000
-QUOTAS = {CMS: {"t4": 2, "a100-1g": 4}}
+GRANTED = {CMS: CATALOG.groups[CMS].startable}
 FLAVORS = CATALOG.flavors
 
 
@@ -42,7 +43,7 @@ def unseen(one: Observed) -> Observed:
 
 
 def test_a_smaller_device_is_suggested_with_its_evidence() -> None:
-    [hint] = hints([seen(f"s{n}") for n in range(14)], FLAVORS, QUOTAS)
+    [hint] = hints([seen(f"s{n}") for n in range(14)], FLAVORS, GRANTED)
     assert (hint.code, hint.suggested, hint.sessions, hint.peak) == (
         "smaller_device", "a100-1g", 14, 3 * GIB,
     )  # fmt: skip
@@ -57,30 +58,44 @@ def test_a_smaller_device_is_suggested_with_its_evidence() -> None:
     [
         ({"mem_peak": 4.6 * GIB}, "it would leave no room"),
         ({"mem_peak": None}, "memory was never read"),
-        ({"group": "/lab/astro"}, "the group has no quota of the smaller one"),
+        ({"group": "/lab/astro"}, "the group is not granted the smaller one"),
         ({"used": 0.8}, "the device is busy"),
         ({"flavor": "a100-1g", "share_u": 1440}, "there is none smaller"),
     ],
 )
 def test_no_smaller_device_is_suggested(change: dict[str, Any], why: str) -> None:
-    found = hints([seen(f"s{n}", **change) for n in range(9)], FLAVORS, QUOTAS)
+    found = hints([seen(f"s{n}", **change) for n in range(9)], FLAVORS, GRANTED)
     assert [hint.code for hint in found] == [], why
 
 
+def test_a_flavour_granted_without_a_quota_is_suggested() -> None:
+    terms = GroupTerms(quotas={"t4": 2}, granted=("t4", "a100-1g"))
+    some = [seen(f"s{n}") for n in range(3)]
+    [hint] = hints(some, FLAVORS, {CMS: terms.startable})
+    assert hint.suggested == "a100-1g"
+    only = GroupTerms(quotas={"t4": 2, "a100-1g": 0}, granted=("t4",))
+    assert hints(some, FLAVORS, {CMS: only.startable}) == []
+
+
+def test_what_older_catalogs_say_of_a_group_is_still_read() -> None:
+    terms = GroupTerms.model_validate({"quotas": {"t4": 2, "a100-1g": 0}})
+    assert terms.startable == {"t4"}
+
+
 def test_two_sessions_are_no_evidence() -> None:
-    assert hints([seen("a"), seen("b")], FLAVORS, QUOTAS) == []
+    assert hints([seen("a"), seen("b")], FLAVORS, GRANTED) == []
 
 
 def test_sessions_whose_memory_was_not_read_are_said() -> None:
     some = [seen(f"s{n}") for n in range(5)] + [seen("x", mem_peak=None)]
-    [hint] = hints(some, FLAVORS, QUOTAS)
+    [hint] = hints(some, FLAVORS, GRANTED)
     assert "in 5 sessions on NVIDIA T4; in 1 more it could not be read" in hint.sentence
 
 
 def test_sessions_without_any_process_are_told() -> None:
     nothing = Sums(alloc_u=5 * HOUR, util_u=5 * HOUR)
     some = [seen(f"s{n}", sums=nothing) for n in range(4)] + [seen("busy")]
-    [hint] = hints(some, FLAVORS, QUOTAS)
+    [hint] = hints(some, FLAVORS, GRANTED)
     assert (hint.code, hint.sessions, hint.gpu_u) == ("no_process", 4, 20 * HOUR)
     assert hint.sentence.startswith(
         "In 4 of 5 sessions no process used the device (20.0 GPU-hours)"
@@ -88,7 +103,9 @@ def test_sessions_without_any_process_are_told() -> None:
 
 
 def test_a_device_that_waits_is_told() -> None:
-    [hint] = hints([seen(f"s{n}", used=0.02, mem_peak=15 * GIB) for n in range(3)], FLAVORS, QUOTAS)
+    [hint] = hints(
+        [seen(f"s{n}", used=0.02, mem_peak=15 * GIB) for n in range(3)], FLAVORS, GRANTED
+    )
     assert hint.code == "low_utilisation"
     assert "Mean utilisation 2.0% over 12.0 GPU-hours measured in 3 sessions" in hint.sentence
 
@@ -117,7 +134,7 @@ def test_a_short_pause_is_not_held_against_anybody() -> None:
 def test_what_was_not_observed_is_never_called_idle(hours: list[float]) -> None:
     some = [unseen(seen(f"s{n}", hours=one)) for n, one in enumerate(hours)]
     assert idle(some) == []
-    assert hints(some, FLAVORS, QUOTAS) == []
+    assert hints(some, FLAVORS, GRANTED) == []
 
 
 def test_sizes() -> None:
