@@ -31,7 +31,8 @@ from arcetri_accounting.ledger.settings import (
 )
 
 VARIABLE: Final = "ARCETRI_LEDGER_DATABASE"
-_REPORTS: Final = ("history", "report")
+_REPORTS: Final = ("capacity", "history", "report")
+_RECORDS: Final = ("corrections",)
 
 
 def default_database() -> str:
@@ -56,13 +57,13 @@ class Command(click.Command):
 
 
 class Group(click.Group):
-    """The commands; those of reports are loaded when one of them is asked for."""
+    """The commands; those of other modules are loaded when one of them is asked for."""
 
     command_class = Command
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Name all."""
-        return sorted({*super().list_commands(ctx), *_REPORTS})
+        return sorted({*super().list_commands(ctx), *_REPORTS, *_RECORDS})
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """Find one."""
@@ -70,6 +71,10 @@ class Group(click.Group):
             from arcetri_accounting.reports.cli import add_commands
 
             add_commands(self, with_database)
+        if name in _RECORDS and name not in self.commands:
+            from arcetri_accounting.ledger import records_cli
+
+            records_cli.add_commands(self, with_database)
         return super().get_command(ctx, name)
 
 
@@ -478,6 +483,11 @@ def correct(
     wanted = Correction(session, device, t0, t1, sign, author, reason)
     made = make(database, wanted, times.now_ms())
     click.echo(f"Correction {made.id}: {hours(made.alloc_u)} device-hours.")
+    if made.by_quarters:
+        click.echo(
+            "The records of a part of the span are no longer kept: there it was held against the"
+            " sums of quarter hours only."
+        )
 
 
 @main.command()

@@ -11,13 +11,18 @@ from sqlalchemy.orm import Session
 
 from arcetri_accounting import killpoints
 from arcetri_accounting.contract.units import QUARTER_MS, quarters
-from arcetri_accounting.ledger import rollups
+from arcetri_accounting.ledger import counted, rollups
+from arcetri_accounting.ledger.counted import WITHDRAWER, WITHDRAWN
 from arcetri_accounting.ledger.database import Database, hold
 from arcetri_accounting.ledger.errors import Refused
+from arcetri_accounting.ledger.intervals import Ranges, intersect, size, subtract
 from arcetri_accounting.ledger.rollups import Piece
 from arcetri_accounting.ledger.tables import AllocationRow, CorrectionRow, QuarterRow
+from arcetri_accounting.ledger.times import said
 
-_WITHDRAWER: Final = "arcetri-ledger"
+_SHOWN: Final = 3
+_SLIVER_MS: Final = 1000
+"""Between records that follow each other, by two clocks: nobody means such a hole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,25 @@ class Made:
     allocation_id: int
     alloc_u: int
     """Signed, in 1/10080 device-milliseconds."""
+    by_quarters: bool = False
+    """The records of a part of the span are gone: it was held against quarter hours only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A correction as it was made."""
+
+    id: int
+    made_at: int
+    author: str
+    reason: str
+    session: str
+    device: str
+    t0: int
+    t1: int
+    sign: int
+    alloc_u: int
+    """Signed, in 1/10080 device-milliseconds."""
 
 
 def correct(database: Database, wanted: Correction, now: int) -> Made:
@@ -61,18 +85,43 @@ def correct(database: Database, wanted: Correction, now: int) -> Made:
     def work(session: Session) -> Made:
         allocation = _find(session, wanted)
         hold(session, f"node:{allocation.node}")
+        held = counted.of(session, allocation, wanted.t0, wanted.t1, siblings=wanted.sign > 0)
         pieces = (
-            _added(session, allocation, wanted)
+            _added(session, allocation, wanted, held.known)
             if wanted.sign > 0
-            else _taken(session, allocation, wanted)
+            else _taken(session, allocation, wanted, held)
         )
         made = _append(session, allocation.id, wanted, pieces, now)
         killpoints.reach("correct.appended")
         rollups.apply(session, as_pieces(allocation.id, wanted.sign, pieces))
-        held = sum(piece[1] for piece in pieces)
-        return Made(made, allocation.id, wanted.sign * held * allocation.share_u)
+        changed = wanted.sign * sum(piece[1] for piece in pieces) * allocation.share_u
+        return Made(made, allocation.id, changed, by_quarters=bool(held.unknown))
 
     return database.write(work, once=True)
+
+
+def listed(database: Database, t0: int | None = None, t1: int | None = None) -> list[Listed]:
+    """All corrections of usage between two moments, in the order in which they were made."""
+    wanted = select(CorrectionRow, AllocationRow).join(
+        AllocationRow, AllocationRow.id == CorrectionRow.allocation_id
+    )
+    if t0 is not None:
+        wanted = wanted.where(CorrectionRow.t0 + CorrectionRow.dur_ms > t0)
+    if t1 is not None:
+        wanted = wanted.where(CorrectionRow.t0 < t1)
+
+    def work(session: Session) -> list[Listed]:
+        return [
+            Listed(
+                *(row.id, row.made_at, row.author, row.reason),
+                *(allocation.session, allocation.device),
+                *(row.t0, row.t0 + row.dur_ms, row.sign),
+                row.sign * sum(piece[1] for piece in row.pieces) * allocation.share_u,
+            )
+            for row, allocation in session.execute(wanted.order_by(CorrectionRow.id))
+        ]
+
+    return database.read(work)
 
 
 def withdraw(session: Session, allocation_id: int, now: int) -> list[Piece]:
@@ -101,8 +150,8 @@ def withdraw(session: Session, allocation_id: int, now: int) -> list[Piece]:
                 t0=undone[0][0] * QUARTER_MS,
                 t1=(undone[-1][0] + 1) * QUARTER_MS,
                 sign=sign,
-                author=_WITHDRAWER,
-                reason="the span it corrected was withdrawn, because its agent's record came",
+                author=WITHDRAWER,
+                reason=WITHDRAWN,
             )
             _append(session, allocation_id, wanted, undone, now)
             pieces += as_pieces(allocation_id, sign, undone)
@@ -161,7 +210,15 @@ def _row(session: Session, allocation: AllocationRow, quarter: int) -> QuarterRo
     )
 
 
-def _added(session: Session, allocation: AllocationRow, wanted: Correction) -> list[list[int]]:
+def _added(
+    session: Session, allocation: AllocationRow, wanted: Correction, known: Ranges
+) -> list[list[int]]:
+    if known:
+        raise Refused(
+            f"Of that span, {_shown(known)} is counted already.",
+            code="correction_impossible",
+            remedy="Add only time in which it is not counted yet.",
+        )
     pieces = []
     for quarter, begin, end in quarters(wanted.t0, wanted.t1):
         row = _row(session, allocation, quarter)
@@ -176,14 +233,28 @@ def _added(session: Session, allocation: AllocationRow, wanted: Correction) -> l
     return pieces
 
 
-def _taken(session: Session, allocation: AllocationRow, wanted: Correction) -> list[list[int]]:
+def _taken(
+    session: Session, allocation: AllocationRow, wanted: Correction, held: counted.Counted
+) -> list[list[int]]:
+    absent = tuple(
+        (begin, end)
+        for begin, end in subtract(((wanted.t0, wanted.t1),), held.perhaps)
+        if end - begin > _SLIVER_MS or begin == wanted.t0 or end == wanted.t1
+    )
+    if absent:
+        raise Refused(
+            f"Of that span, {_shown(absent)} is not counted.",
+            code="correction_impossible",
+            remedy="Take away only time that is counted.",
+        )
     pieces = []
     for quarter, begin, end in quarters(wanted.t0, wanted.t1):
+        part_ms = size(intersect(((begin, end),), held.perhaps))
         row = _row(session, allocation, quarter)
-        if row is None or row.dur_ms < end - begin:
+        if row is None or row.dur_ms < part_ms:
             raise Refused(
                 f"The allocation has only {row.dur_ms if row else 0} ms in the quarter hour that"
-                f" begins at {quarter * QUARTER_MS} ms: {end - begin} cannot be taken from it.",
+                f" begins at {quarter * QUARTER_MS} ms: {part_ms} cannot be taken from it.",
                 code="correction_impossible",
                 remedy="Take away only time that is counted.",
             )
@@ -198,9 +269,15 @@ def _taken(session: Session, allocation: AllocationRow, wanted: Correction) -> l
             unobserved_ms=row.unobserved_u // share,
             energy_mj=row.energy_mj,
         )
-        part, _ = rollups.cut(whole, end - begin)
+        part, _ = rollups.cut(whole, part_ms)
         pieces.append([quarter, *part[2:8]])
     return pieces
+
+
+def _shown(ranges: Ranges) -> str:
+    text = ", ".join(f"{said(begin)} to {said(end)}" for begin, end in ranges[:_SHOWN])
+    more = f", and {len(ranges) - _SHOWN} more" if len(ranges) > _SHOWN else ""
+    return text + more
 
 
 def _append(

@@ -72,6 +72,31 @@ def test_upkeep(ledger: Ledger, url: str, tmp_path: Path) -> None:
     assert run(other, "verify").exit_code == 0
 
 
+def test_corrections_are_listed_with_author_and_reason(ledger: Ledger, url: str) -> None:
+    assert "no corrections" in run(url, "corrections").stdout
+    one = allocation()
+    ledger.take(batch([segment(1, one, T0)], one))
+    span = ("--from", "2026-03-20T09:45:00Z", "--to", "2026-03-20T09:45:36Z")
+    who = ("--author", "op", "--reason", "power cut")
+    assert run(url, "correct", "--session", "s1", *span, "--remove", *who).exit_code == 0
+    (row,) = json.loads(run(url, "corrections", *span, "--format", "json").stdout)
+    made_at = row.pop("made_at")
+    assert row == {
+        "id": 1,
+        "author": "op",
+        "session": "s1",
+        "device": "GPU-1",
+        "from": "2026-03-20T09:45:00.000Z",
+        "to": "2026-03-20T09:45:36.000Z",
+        "device_hours": "-0.010000",
+        "reason": "power cut",
+    }
+    assert made_at.endswith("Z")
+    assert "op      s1       GPU-1" in run(url, "corrections").stdout
+    assert "no corrections" in run(url, "corrections", "--from", "2026-03-21T00:00:00Z").stdout
+    assert run(url, "corrections", "--to", "noon").exit_code == 2
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

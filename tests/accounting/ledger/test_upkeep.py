@@ -91,6 +91,59 @@ def test_what_is_added_is_unobserved_and_has_to_fit(ledger: Ledger) -> None:
     assert ledger.count(CorrectionRow) == 1
 
 
+@pytest.mark.parametrize("raw", ["keep", "compact"])
+def test_a_span_counts_once_and_is_taken_away_once(ledger: Ledger, raw: str) -> None:
+    ledger.take(batch([segment(1, A, T0), segment(2, A, T0 + 2 * FIVE, FIVE // 2)], A))
+    prune(ledger.database, Retention.model_validate({"raw": raw, "raw_days": 1}), LATER)
+    hole = (T0 + FIVE, T0 + 2 * FIVE)
+    steps = [
+        (1, T0, T0 + FIVE, "is counted already"),
+        (1, T0 + FIVE - 1, hole[1], "is counted already"),
+        (-1, *hole, "is not counted"),
+        (-1, T0, hole[0] + 1, "is not counted"),
+        (1, *hole, ""),
+        (1, *hole, "is counted already"),
+        (-1, *hole, ""),
+        (-1, *hole, "is not counted"),
+    ]
+    before = ledger.quarters()
+    for sign, t0, t1, refused in steps:
+        wanted = _correction(sign, t0, t1)
+        if refused:
+            with pytest.raises(Refused, match=refused):
+                correct(ledger.database, wanted, 1)
+        else:
+            assert not correct(ledger.database, wanted, 1).by_quarters
+    assert ledger.count(CorrectionRow) == 2
+    assert ledger.quarters() == before
+    assert verify(ledger.database).findings == []
+
+
+def test_where_only_quarter_hours_are_kept_a_correction_says_so(ledger: Ledger) -> None:
+    ledger.take(batch([segment(1, A, T0)], A))
+    prune(ledger.database, Retention(raw="drop", raw_days=1), LATER)
+    assert correct(ledger.database, _correction(-1, T0, T0 + 1000), 1).by_quarters
+    with pytest.raises(Refused, match="is not counted"):
+        correct(ledger.database, _correction(-1, T0, T0 + 1000), 1)
+
+
+def test_a_correction_passes_over_a_step_between_two_records(ledger: Ledger) -> None:
+    ledger.take(batch([segment(1, A, T0, 1000), segment(2, A, T0 + 1003, 1000)], A))
+    made = correct(ledger.database, _correction(-1, T0, T0 + 2003), 1)
+    assert made.alloc_u == -10_080 * 2000
+    assert ledger.quarters() == {}
+
+
+def test_what_the_witness_closed_is_not_added_to_the_agents(ledger: Ledger) -> None:
+    ledger.take(batch([segment(1, A, T0)], A))
+    ledger.see(seen(started(1), ended(2, at=T0 + 2 * FIVE)))
+    ledger.reconcile(LATER)
+    with pytest.raises(Refused, match="is counted already"):
+        correct(ledger.database, _correction(1, T0, T0 + FIVE), 1)
+    with pytest.raises(Refused, match="is counted already"):
+        correct(ledger.database, _correction(1, T0 + FIVE, T0 + 2 * FIVE), 1)
+
+
 @pytest.mark.parametrize(
     ("wanted", "code"),
     [
