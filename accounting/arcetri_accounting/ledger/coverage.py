@@ -7,7 +7,7 @@ What happened in another boot is placed by the wall clock.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final
 
 from arcetri_accounting.ledger.intervals import Range, Ranges, subtract, union
@@ -52,6 +52,38 @@ class Verdict:
     """By device, on the clock of the start."""
     discrepancies: dict[str, tuple[str, str]]
     """By code: what the agent says, and what the witness says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """What a session was granted, as one source tells it; every part is compared by itself."""
+
+    account: str
+    group: str
+    flavor: str
+    share: str
+    """Of a device, such as 1/7."""
+    kind: str
+
+
+def differences(told: Iterable[Granted], witnessed: Granted) -> dict[str, tuple[str, str]]:
+    """Where agents and the witness were told of another grant.
+
+    Args:
+        told: What the agent says of each of the session's devices.
+        witnessed: What the witness says of the session.
+
+    Returns:
+        By code, what the agent says (several where its devices differ) and what the witness says.
+    """
+    known = list(told)
+    found = {}
+    for code in (field.name for field in fields(Granted)):
+        agent = sorted({getattr(one, code) for one in known})
+        witness = getattr(witnessed, code)
+        if agent not in ([], [witness]):
+            found[code] = (", ".join(agent), witness)
+    return found
 
 
 def compare(

@@ -20,7 +20,7 @@ from arcetri_accounting.contract.usage import (
     Segment,
     Usage,
 )
-from arcetri_accounting.ledger import reconcile, registry, rollups, watermarks
+from arcetri_accounting.ledger import reconcile, registry, rollups, tails, watermarks
 from arcetri_accounting.ledger.bulk import append, update_by_id
 from arcetri_accounting.ledger.database import hold
 from arcetri_accounting.ledger.delivery import Delivery, Refusal, refusal
@@ -330,6 +330,9 @@ def _heartbeat(session: Session, delivery: Delivery, known: dict[str, Known], no
                 *(usage.energy_mj or 0, usage.mem_peak),
             )
     append(session, _table(OpenRow), _OPEN, list(rows.values()))
+    if rows:
+        # An agent that was away may still tell of what has been closed without it.
+        tails.take(session, OpenRow.node == batch.node)
 
 
 def _newer(batch: Batch, state: NodeState, now: int) -> bool:

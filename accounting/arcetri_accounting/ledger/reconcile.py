@@ -7,19 +7,27 @@ so that no total ever has the same time twice.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Final
 
 from sqlalchemy import delete, exists, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from arcetri_accounting import killpoints
-from arcetri_accounting.contract.share import parse_share
+from arcetri_accounting.contract.share import SHARE_UNITS, parse_share
 from arcetri_accounting.contract.units import share_units
-from arcetri_accounting.ledger import corrections, registry, rollups
+from arcetri_accounting.ledger import corrections, registry, rollups, tails
 from arcetri_accounting.ledger.bulk import upsert
-from arcetri_accounting.ledger.coverage import Seen, Verdict, compare
+from arcetri_accounting.ledger.coverage import (
+    TOLERANCE_MS,
+    Granted,
+    Seen,
+    Verdict,
+    compare,
+    differences,
+)
 from arcetri_accounting.ledger.database import Database, hold
 from arcetri_accounting.ledger.intervals import Range
 from arcetri_accounting.ledger.registry import Held, Owner
@@ -30,6 +38,8 @@ from arcetri_accounting.ledger.tables import (
     Dimensions,
     DiscrepancyRow,
     NodeState,
+    OpenRow,
+    Person,
     PresenceRow,
     ReconciledRow,
     SegmentRow,
@@ -76,30 +86,64 @@ def run(database: Database, now: int, after_ms: int) -> Outcome:
 
             spans += database.write(work)
             sessions += len(some)
+    for node in database.read(tails.left_over):
+
+        def clear(session: Session, node: str = node) -> None:
+            hold(session, f"node:{node}")
+            tails.take(session, OpenRow.node == node)
+
+        database.write(clear)
     return Outcome(sessions, spans)
 
 
 def due(session: Session, now: int, after_ms: int) -> dict[str, list[str]]:
     """Sessions to reconcile by node: ended, and their agent has said all it knows, or nothing."""
     rows = session.execute(
-        select(WitnessRow.session, WitnessRow.node, WitnessRow.ended_at, NodeState)
+        select(
+            WitnessRow.session, WitnessRow.node, WitnessRow.ended_at, NodeState, WitnessRow.start
+        )
         .outerjoin(NodeState, NodeState.node == WitnessRow.node)
         .where(WitnessRow.reconciled_at.is_(None))
         .where(WitnessRow.ended_at.is_not(None), WitnessRow.started_at.is_not(None))
         .order_by(WitnessRow.node, WitnessRow.ended_at, WitnessRow.session)
     )
     found: dict[str, list[str]] = {}
-    for name, node, ended, state in rows:
+    waiting: dict[str, tuple[str, int, int]] = {}
+    for name, node, ended, state, start in rows:
         ended_at = ended or 0
         silent_since = ended_at if state is None else max(ended_at, state.received_at)
-        told_all = (
-            state is not None
-            and not state.pending
-            and min(state.sent_at, state.received_at) > ended_at + 2 * state.interval_ms
-        )
-        if told_all or now - silent_since > after_ms or now - ended_at > ANYWAY_AFTER_MS:
+        # Heard of since the end, by both clocks, and with nothing left to send.
+        since = min(state.sent_at, state.received_at) - ended_at if state else 0
+        settled = state is not None and not state.pending and since > 2 * state.interval_ms
+        if settled or now - silent_since > after_ms or now - ended_at > ANYWAY_AFTER_MS:
             found.setdefault(node or "", []).append(name)
+        elif state is not None and not state.pending and since > 0:
+            waiting[name] = (node or "", ended_at, len(start["devices"]) or 1)
+    for name in _counted_to_the_end(session, waiting):
+        found.setdefault(waiting[name][0], []).append(name)
     return found
+
+
+def _counted_to_the_end(session: Session, waiting: Mapping[str, tuple[str, int, int]]) -> list[str]:
+    """Those of which every device is counted up to the end: nothing more will be told of them.
+
+    Others may be known to their agent and not told yet; to compare them now could show a
+    disagreement that there is none.
+    """
+    names = sorted(waiting)
+    reached = dict.fromkeys(names, 0)
+    running = exists().where(OpenRow.allocation_id == AllocationRow.id)
+    for begin in range(0, len(names), _CHUNK):
+        counted = (
+            select(AllocationRow.session, AllocationRow.node, AllocationRow.last)
+            .join(Dimensions, Dimensions.id == AllocationRow.dimensions_id)
+            .where(AllocationRow.session.in_(names[begin : begin + _CHUNK]))
+            .where(Dimensions.provenance == "agent", ~running)
+        )
+        for name, on, last in session.execute(counted):
+            node, ended_at, _ = waiting[name]
+            reached[name] += on == node and last >= ended_at - TOLERANCE_MS
+    return [name for name in names if reached[name] >= waiting[name][2]]
 
 
 def lock(session: Session, names: Collection[str]) -> list[str]:
@@ -149,6 +193,8 @@ def settle(session: Session, names: Iterable[str], now: int) -> list[Piece]:
         session.execute(
             update(WitnessRow).where(WitnessRow.session == name).values(reconciled_at=now)
         )
+        ours = select(AllocationRow.id).where(AllocationRow.session == name)
+        tails.take(session, OpenRow.allocation_id.in_(ours))
     return pieces
 
 
@@ -168,15 +214,18 @@ def _seen(row: WitnessRow) -> Seen:
 
 def _judge(session: Session, row: WitnessRow, seen: Seen) -> Verdict:
     agents = (
-        select(AllocationRow)
+        select(AllocationRow, Dimensions, Person.account)
         .join(Dimensions, Dimensions.id == AllocationRow.dimensions_id)
+        .join(Person, Person.id == Dimensions.person_id)
         .where(AllocationRow.session == row.session, Dimensions.provenance == "agent")
     )
+    told: list[Granted] = []
     covered: dict[str, list[Range]] = {}
     elsewhere: set[str] = set()
     last: tuple[int, int, int] | None = None
     boots = {seen.started_boot, seen.ended_boot}
-    for allocation in session.scalars(agents):
+    for allocation, terms, account in session.execute(agents):
+        told.append(_granted(account, terms, allocation.share_u))
         if allocation.node != row.node:
             # Only the node it ran on can have counted it.
             elsewhere.add(allocation.node)
@@ -198,9 +247,28 @@ def _judge(session: Session, row: WitnessRow, seen: Seen) -> Verdict:
                 last = (begin + dur_ms, stream, seq)
     watched = last is not None and _watched(session, seen, *last)
     verdict = compare(seen, covered, watched=watched, one_clock=len(boots) == 1)
+    verdict.discrepancies.update(differences(told, _witnessed(row)))
     if elsewhere:
         verdict.discrepancies["node"] = (f"ran on {', '.join(sorted(elsewhere))}", f"{row.node}")
     return verdict
+
+
+def _granted(account: str, terms: Dimensions, share_u: int) -> Granted:
+    return Granted(account, terms.group, terms.flavor, _share(share_u), terms.kind)
+
+
+def _witnessed(row: WitnessRow) -> Granted:
+    start: dict[str, Any] = row.start or {}
+    share = _share(_weight(start))
+    return Granted(start["account"], start["group"], start["flavor"], share, start["kind"])
+
+
+def _share(share_u: int) -> str:
+    return str(Fraction(share_u, SHARE_UNITS)) if share_u else "no device"
+
+
+def _weight(start: Mapping[str, Any]) -> int:
+    return 0 if start["flavor_type"] == "cpu" else share_units(parse_share(start["share"]))
 
 
 def _pruned(
@@ -283,7 +351,6 @@ def _held(row: WitnessRow, seen: Seen, device: str, spans: set[tuple[int, int]])
     start: dict[str, Any] = row.start or {}
     given = {one["uuid"]: one for one in start["devices"]}.get(device, {})
     flavor_type = start["flavor_type"]
-    share = share_units(parse_share(start["share"]))
     simulated = any(one["simulated"] for one in start["devices"])
     first = device == seen.devices[0]
     return Held(
@@ -302,7 +369,7 @@ def _held(row: WitnessRow, seen: Seen, device: str, spans: set[tuple[int, int]])
         device=device,
         generation=1,
         model=given.get("model", ""),
-        share_u=0 if flavor_type == "cpu" else share,
+        share_u=_weight(start),
         shared=False,
         millicores=round(start["cpu"] * 1000) if first else 0,
         memory=start["memory"] if first else 0,

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from arcetri_accounting.ledger.coverage import Seen, compare
 from arcetri_accounting.ledger.tables import (
     DiscrepancyRow,
+    OpenRow,
     Person,
     QuarantineRow,
     ReconciledRow,
@@ -215,6 +217,92 @@ def test_a_bad_event_is_set_aside_alone(ledger: Ledger, broken: dict[str, Any]) 
         answer = ledger.see(seen(started(1), broken, ended(3, at=T0 + 1)))
         assert (answer.acknowledged, answer.quarantined) == (3, [2])
     assert ledger.count(QuarantineRow) == 1
+
+
+def _tail(t0: int, dur_ms: int) -> dict[str, Any]:
+    usage = segment(0, A, t0, dur_ms)
+    return {name: usage[name] for name in usage if name not in ("type", "seq")}
+
+
+def test_a_lost_agents_tail_goes_with_the_reconciliation_that_replaces_it(ledger: Ledger) -> None:
+    first = batch([segment(1, A, T0)], A, open=[_tail(T0 + FIVE, MINUTE)])
+    ledger.take(first, T0 + 6 * MINUTE)
+    assert ledger.count(OpenRow) == 1
+    ledger.see(seen(started(1), ended(2, at=T0 + 2 * HOUR)))
+    assert ledger.count(OpenRow) == 1
+    ledger.reconcile(T0 + 3 * HOUR)
+    assert ledger.count(OpenRow) == 0
+    assert _closed(ledger) == [(FIVE, 2 * HOUR - FIVE)]
+    # It was only cut off: first it tells its tail again, then what it counted.
+    late = batch([], A, heartbeat=2, sent_at=T0 + 4 * HOUR, pending=1, open=first["open"])
+    ledger.take(late, T0 + 4 * HOUR)
+    assert ledger.count(OpenRow) == 0
+    rest = [segment(n, A, T0 + (n - 1) * FIVE) for n in range(2, 25)]
+    ledger.take(batch(rest, A, heartbeat=3, sent_at=T0 + 4 * HOUR), T0 + 4 * HOUR)
+    assert _closed(ledger) == []
+    agent = sum(sums[0] for key, sums in ledger.quarters().items() if key[2] == "agent")
+    assert agent == _total(ledger) == 2 * HOUR
+    assert ledger.count(DiscrepancyRow) == 0
+    assert verify(ledger.database).findings == []
+
+
+def test_a_tail_that_goes_on_after_the_witnesss_end_is_the_agents_to_tell(ledger: Ledger) -> None:
+    ledger.see(seen(started(1), ended(2, at=T0 + FIVE)))
+    ledger.take(batch([segment(1, A, T0)], A))
+    ledger.reconcile(T0 + HOUR)
+    ledger.take(batch([], A, heartbeat=2, open=[_tail(T0 + FIVE, MINUTE)]))
+    assert ledger.count(OpenRow) == 1
+
+
+def test_a_tail_left_from_before_is_taken_by_the_next_run(ledger: Ledger) -> None:
+    ledger.take(batch([segment(1, A, T0)], A, open=[_tail(T0 + FIVE, MINUTE)]), T0 + FIVE)
+    ledger.see(seen(started(1), ended(2, at=T0 + HOUR)))
+    done = update(WitnessRow).values(reconciled_at=T0 + HOUR)
+    ledger.database.write(lambda db: db.execute(done))
+    ledger.reconcile(T0 + HOUR)
+    assert ledger.count(OpenRow) == 0
+
+
+def test_a_session_counted_to_its_end_is_compared_at_the_next_heartbeat(ledger: Ledger) -> None:
+    end = T0 + FIVE
+    ledger.take(batch([], A, sent_at=end - 2000, open=[_tail(T0, FIVE - 2000)]), end - 2000)
+    ledger.see(seen(started(1), ended(2, at=end)))
+    assert ledger.reconcile(end).sessions == 0
+    # The end is known, and what was counted up to it is still to come.
+    ledger.take(batch([], A, heartbeat=2, sent_at=end + 100, open=[_tail(T0, FIVE)]), end + 100)
+    assert ledger.reconcile(end + 200).sessions == 0
+    ledger.take(batch([], A, heartbeat=3, sent_at=end + 300, pending=1), end + 300)
+    assert ledger.reconcile(end + 400).sessions == 0
+    ledger.take(batch([segment(1, A, T0)], A, heartbeat=4, sent_at=end + 8000), end + 8000)
+    assert ledger.reconcile(end + 8100).sessions == 1
+    assert _closed(ledger) == []
+    assert ledger.count(DiscrepancyRow) == 0
+
+
+def test_a_session_of_two_devices_waits_for_both(ledger: Ledger) -> None:
+    end, other = T0 + FIVE, allocation(device="GPU-2")
+    ledger.see(seen(started(1, devices=("GPU-1", "GPU-2")), ended(2, at=end)))
+    ledger.take(batch([segment(1, A, T0)], A, sent_at=end + 5000), end + 5000)
+    assert ledger.reconcile(end + 6000).sessions == 0
+    more = batch([segment(2, other, T0)], other, heartbeat=2, sent_at=end + 9000)
+    ledger.take(more, end + 9000)
+    assert ledger.reconcile(end + 9000).sessions == 1
+
+
+def test_another_grant_is_shown_part_by_part(ledger: Ledger) -> None:
+    told = {"account": "a-bob", "username": "bob", "group": "/ga", "flavor": "a100-1g"}
+    start = started(1, **told, share="1/7", kind="batch")
+    ledger.see(seen(start, ended(2, at=T0 + FIVE)))
+    ledger.take(batch([segment(1, A, T0)], A))
+    ledger.reconcile(T0 + HOUR)
+    rows = ledger.all(DiscrepancyRow)
+    assert {row.code: (row.agent_says, row.witness_says) for row in rows} == {
+        "account": ("a-alice", "a-bob"),
+        "group": ("/g/cms", "/ga"),
+        "flavor": ("t4", "a100-1g"),
+        "share": ("1", "1/7"),
+        "kind": ("notebook", "batch"),
+    }
 
 
 def test_several_devices_are_compared_one_by_one() -> None:
