@@ -112,10 +112,10 @@ def invalid(error: RequestValidationError) -> Refused:
     )
 
 
-_TOKEN = HTTPBearer(
+TOKEN = HTTPBearer(
     auto_error=False, scheme_name="JupyterHub", description=f"A token with the scope {READ}."
 )
-_PROBLEMS: dict[int | str, dict[str, Any]] = {
+PROBLEMS: dict[int | str, dict[str, Any]] = {
     401: {"model": models.Problem, "description": "No token, or none that is valid."},
     403: {"model": models.Problem, "description": "Not the reader's to see."},
     422: {"model": models.Problem, "description": "A parameter that cannot be."},
@@ -134,10 +134,10 @@ def router(
     routes = APIRouter(
         prefix=f"{prefix}api/v1",
         route_class=ProblemRoute,
-        responses=_PROBLEMS,
+        responses=PROBLEMS,
         tags=["reports"],
         # Only described here: the readers look at it, and at cookies, which need no description.
-        dependencies=[Depends(_TOKEN)],
+        dependencies=[Depends(TOKEN)],
     )
 
     def read(reader: Reader, work: Callable[[Session, Context], T]) -> T:

@@ -1,4 +1,4 @@
-"""The commands of reports: ``report`` and ``history``, added to ``arcetri-ledger``."""
+"""The commands of reports, added to ``arcetri-ledger``: ``report``, ``capacity``, ``history``."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from arcetri_accounting.ledger.database import Database
 from arcetri_accounting.ledger.errors import Refused
 from arcetri_accounting.reports import access, csvfile, history, present, queries, service
 from arcetri_accounting.reports.api import wall_clock
+from arcetri_accounting.reports.capacitycli import capacity_options, show_capacity
 from arcetri_accounting.reports.history import Somebody
 from arcetri_accounting.reports.models import rows_answer
 from arcetri_accounting.reports.numbers import BY, Amounts, By
@@ -245,8 +246,9 @@ def _people(path: Path) -> dict[str, list[Somebody]]:
 
 
 def add_commands(group: click.Group, with_database: Callable[[Any], Any]) -> None:
-    """Add both to a group of commands; ``with_database`` gives a command its database."""
+    """Add them to a group of commands; ``with_database`` gives a command its database."""
     group.command("report")(with_database(report_options(_fresh(report))))
+    group.command("capacity")(with_database(capacity_options(_fresh(show_capacity))))
     group.command("history")(with_database(history_options(_fresh(make_history))))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from arcetri_accounting.ledger.database import Database
-from arcetri_accounting.reports import api, files, web
+from arcetri_accounting.reports import api, capacityapi, files, web
 from arcetri_accounting.reports.api import Clock, wall_clock
 from arcetri_accounting.reports.auth import Readers
 
@@ -33,4 +33,6 @@ def include(
     app.include_router(readers.routes())
     app.include_router(api.router(database, readers, prefix, clock))
     app.include_router(files.router(database, readers, prefix, clock))
+    app.include_router(capacityapi.router(database, readers, prefix, clock))
+    app.include_router(capacityapi.page_router(database, readers, prefix, clock, hub_prefix))
     app.include_router(web.router(database, readers, prefix, clock, hub_prefix))

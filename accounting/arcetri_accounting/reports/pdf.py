@@ -8,9 +8,10 @@ from typing import Any, Final
 
 import typst
 
-from arcetri_accounting.contract.units import from_ms
+from arcetri_accounting.contract.units import UNITS_PER_HOUR, from_ms
 from arcetri_accounting.reports import charts, present
 from arcetri_accounting.reports.numbers import Amounts, Sums
+from arcetri_accounting.reports.sessions import SessionLine
 from arcetri_accounting.reports.views import ReportPage, Table
 
 TEMPLATE: Final = Path(__file__).parent / "templates" / "report.typ"
@@ -58,6 +59,7 @@ def _data(page: ReportPage) -> dict[str, Any]:
             {"label": bar.label, "parts": [part / 3_600_000 / 10_080 for part in bar.parts]}
             for bar in page.bars
         ],
+        "ticks": _ticks(page),
         "tables": [_table(table) for table in page.tables],
         "quotas": [
             {
@@ -72,7 +74,41 @@ def _data(page: ReportPage) -> dict[str, Any]:
         "hints": _hints(page),
         "idle": _idle(page),
         "idle_more": max(0, len(page.advice.idle) - _IDLE) if page.advice else 0,
+        "sessions": [_session(page, line) for line in page.sessions.lines],
+        "sessions_more": page.sessions.count - len(page.sessions.lines),
         "own": page.view == "own",
+    }
+
+
+def _ticks(page: ReportPage) -> list[dict[str, Any]]:
+    """Where the chart's lines are: the same as on the page."""
+    most = max((bar.whole for bar in page.bars), default=0) / UNITS_PER_HOUR
+    return [{"at": one, "label": f"{one:g}"} for one in charts.steps(most or 1)]
+
+
+def _session(page: ReportPage, line: SessionLine) -> dict[str, str]:
+    sums = line.observed
+    about = ["running"] if line.running else []
+    about.append(present.duration(line.until - line.started))
+    about += ["simulated"] if line.simulated else []
+    about += [one for one in line.provenances if one != "agent"]
+    amounts = line.amounts
+    hours = {
+        "gpu": f"{present.gpu(sums.alloc_u)} GPU",
+        "fpga": f"{present.gpu(amounts.fpga.alloc_u + amounts.running_fpga.alloc_u)} FPGA",
+        "cpu": f"{present.cores(sums.core_ms)} core",
+    }
+    return {
+        "started": page.context.moment(line.started),
+        "about": ", ".join(about),
+        "person": line.who.label(names=page.names),
+        "group": line.group,
+        "flavor": ", ".join(map(page.context.title, line.flavors)),
+        "hours": hours[line.flavor_type],
+        "used": _used(sums),
+        "occupied": present.occupied(sums),
+        "unobserved": present.unobserved(sums),
+        "peak": present.NONE if line.mem_peak is None else present.size(line.mem_peak),
     }
 
 
@@ -96,7 +132,7 @@ def _filters(page: ReportPage) -> str:
 
 def _used(sums: Sums) -> str:
     if not sums.util_u:
-        return "not measurable" if sums.alloc_u else "0.00"
+        return "not measurable" if sums.alloc_u else present.NONE
     return f"{present.gpu(sums.used_u)} of {present.gpu(sums.util_u)}"
 
 
@@ -108,8 +144,8 @@ def _line(label: str, amounts: Amounts) -> dict[str, Any]:
         "used": _used(gpu),
         "fraction": present.percent(gpu.used_fraction),
         "measured": bool(gpu.util_u),
-        "occupied": present.gpu(gpu.occupied_u),
-        "unobserved": present.gpu(gpu.unobserved_u),
+        "occupied": present.occupied(gpu),
+        "unobserved": present.unobserved(gpu),
         "fpga": present.gpu(amounts.fpga.alloc_u),
         "cores": present.cores(amounts.core_ms),
         "running": present.gpu(amounts.running.alloc_u) if amounts.running.alloc_u else None,

@@ -14,9 +14,12 @@ from arcetri_accounting.contract.units import (
 )
 from arcetri_accounting.reports.hints import size
 from arcetri_accounting.reports.models import energy_kwh
+from arcetri_accounting.reports.numbers import Sums
 
 NARROW = "\u202f"
 """Groups of three digits are set apart by a narrow space, which no country reads as a point."""
+NONE = "\u2013"
+"""Instead of a zero where there is nothing that a number could be about."""
 
 __all__ = ["amount", "bar", "cores", "duration", "energy", "gpu", "percent", "size"]
 
@@ -40,6 +43,18 @@ def amount(value: Decimal) -> str:
 def gpu(units: int) -> str:
     """1/10080 device-milliseconds as device-hours."""
     return amount(hours(units)) if abs(units) > _TINY_U else _tiny(units)
+
+
+def occupied(sums: Sums) -> str:
+    """GPU-hours occupied, where there is a number that is not a guess."""
+    if sums.alloc_u > sums.unobserved_u:
+        return gpu(sums.occupied_u)
+    return "unknown" if sums.alloc_u else NONE
+
+
+def unobserved(sums: Sums) -> str:
+    """GPU-hours unobserved, of those there are."""
+    return gpu(sums.unobserved_u) if sums.alloc_u else NONE
 
 
 def cores(millicore_ms: int) -> str:

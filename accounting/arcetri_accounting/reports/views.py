@@ -189,7 +189,7 @@ def report_page(
     if wanted.simulated == "both":
         wanted = replace(wanted, simulated=default)
         asked = replace(asked, wanted=wanted)
-    quality = service.known(session, wanted.period)
+    quality = service.known(session, wanted.period, found.now)
     bars_by = charts.by(wanted.period)
     by_time = service.report(session, found, replace(asked, by=bars_by), quality)
     tables = []
@@ -307,6 +307,7 @@ def navigation(found: Context, prefix: str) -> list[tuple[str, str]]:
         result.append(("Groups", f"{prefix}group"))
     if reader.everything:
         result.append(("All", f"{prefix}all"))
+        result.append(("Capacity", f"{prefix}capacity"))
     return result
 
 

@@ -58,6 +58,27 @@ def test_it_says_what_the_page_says(ledger: Database) -> None:
     assert "Simulated devices" not in text
 
 
+def test_the_axis_has_round_numbers_that_are_what_they_say(ledger: Database) -> None:
+    _filled(ledger)
+    params = {"view": "group", "group": CMS, "month": "2026-10"}
+    text = _text(client(build(ledger), "alice").get("report.pdf", **params).content)
+    assert re.search(r"\b0 5 10 15 20\b", text), text
+
+
+def test_it_lists_the_sessions_of_the_page_and_says_how_many_more(ledger: Database) -> None:
+    fill(
+        ledger,
+        *(full(f"s{n}", "alice", at("2026-10-02T08:00") + n * HOUR, 1, used=0.5)
+          for n in range(18)),
+        Use("f", "bruno", flavor="v70", start=at("2026-10-09T08:00")),
+    )  # fmt: skip
+    params = {"view": "group", "group": CMS, "month": "2026-10"}
+    text = _text(client(build(ledger), "alice").get("report.pdf", **params).content)
+    assert "2026-10-09 10:00" in text, "local time, the newest first"
+    assert "1.00 FPGA \u2013 \u2013 \u2013" in text, "nothing is claimed about its use"
+    assert "And 4 older ones" in text
+
+
 def test_simulated_devices_are_a_document_of_their_own(ledger: Database) -> None:
     _filled(ledger)
     answer = client(build(ledger), "alice").get("report.pdf", month="2026-10", simulated="only")
