@@ -2,10 +2,16 @@
 
 ``dumps/NNNN.backup`` is what ``arcetri-ledger backup`` of that release wrote. A release adds its
 own with ``python -m tests.accounting.ledger.test_upgrades FILE``, and none is ever changed.
+
+So far there is one revision, whose dump has the schema of today: no step from one released schema
+to the next has been run yet, because there is none. The next revision cannot be added without a
+dump of each one before it.
 """
 
 from __future__ import annotations
 
+import gzip
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +45,12 @@ def test_every_revision_has_a_dump() -> None:
     folder = Path(migrate.__file__).parent / "migrations"
     revisions = {script.revision for script in ScriptDirectory(str(folder)).walk_revisions()}
     assert {dump.stem for dump in DUMPS} == revisions
+
+
+@pytest.mark.parametrize("dump", DUMPS, ids=lambda dump: dump.stem)
+def test_a_dump_is_of_the_revision_it_is_named_after(dump: Path) -> None:
+    with gzip.open(dump, "rt", encoding="utf-8") as file:
+        assert json.loads(file.readline())["schema"] == dump.stem
 
 
 @pytest.mark.parametrize("dump", DUMPS, ids=lambda dump: dump.stem)
