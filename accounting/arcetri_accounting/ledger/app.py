@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from arcetri_accounting.ledger import background, routes
 from arcetri_accounting.ledger.database import Database
 from arcetri_accounting.ledger.http import SecurityHeaders, answer_errors
+from arcetri_accounting.ledger.limits import Limits
 from arcetri_accounting.ledger.metrics import Metrics
 from arcetri_accounting.ledger.settings import LedgerSettings
 from arcetri_accounting.reports import factory as reports
@@ -85,7 +86,12 @@ def _build(
         readers = _hub_readers(settings.prefix)
     if readers is not None:
         hub_prefix = os.environ.get("JUPYTERHUB_BASE_URL", "/") + "hub/"
-        reports.include(app, database, readers, settings.prefix, hub_prefix=hub_prefix)
+        limited = reports.Limited(
+            readers,
+            Limits(settings.read_rate, settings.read_burst),
+            Limits(settings.pdf_rate, settings.pdf_burst),
+        )
+        reports.include(app, database, limited, settings.prefix, hub_prefix=hub_prefix)
     return app
 
 

@@ -7,7 +7,7 @@
     │   ├── Unauthorized    no token, or none that is known
     │   ├── Forbidden       a known token that may not do this
     │   ├── TooLarge        more than is taken in one go
-    │   └── TooMany         too many requests of one writer
+    │   └── TooMany         too many requests of one writer or reader
     └── DatabaseError       the database cannot be read or written
         ├── Busy            another process holds it for longer than we wait
         └── StorageFull     its disk is full
@@ -72,10 +72,12 @@ class TooLarge(Refused):
 
 
 class TooMany(Refused):
-    """Too many requests of one writer."""
+    """Too many requests of one writer or reader."""
 
     default_code = "too_many_requests"
     status = 429
+    wait: int = 5
+    """Seconds after which to ask again."""
 
 
 class DatabaseError(LedgerError):

@@ -52,7 +52,9 @@ def problem(error: LedgerError) -> JSONResponse:
     headers = {}
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, TooMany) or error.status in (503, 507):
+    if isinstance(error, TooMany):
+        headers["Retry-After"] = str(error.wait)
+    elif error.status in (503, 507):
         headers["Retry-After"] = "5"
     content = {"code": error.code, "message": error.message, "remedy": error.remedy}
     return JSONResponse(content, status_code=error.status, headers=headers)

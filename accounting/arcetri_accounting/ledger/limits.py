@@ -1,4 +1,4 @@
-"""How much of one writer is taken: requests a second, and at the same time."""
+"""How much of one writer or reader is taken: requests a second, and of writers at once."""
 
 from __future__ import annotations
 
@@ -12,13 +12,38 @@ _AT_ONCE = 2
 
 
 class Limits:
-    """A bucket a writer: refilled at a rate, and a request takes one. For one event loop."""
+    """A bucket for each who asks, refilled at a rate; a request takes one. For one event loop."""
 
     def __init__(self, rate: float, burst: int) -> None:
         self._rate = rate
         self._burst = burst
         self._buckets: dict[str, tuple[float, float]] = {}
         self._running: dict[str, int] = {}
+
+    def _left(self, who: str, now: float) -> float:
+        left, at = self._buckets.get(who, (float(self._burst), now))
+        return min(self._burst, left + (now - at) * self._rate)
+
+    def take(self, reader: str, now: float) -> None:
+        """Count a request of a reader.
+
+        Args:
+            reader: Who asks; there are as many as people that the hub knows.
+            now: Seconds on a clock that never steps.
+
+        Raises:
+            TooMany: It is one too many.
+        """
+        left = self._left(reader, now)
+        if left < 1:
+            wait = max(1, math.ceil((1 - left) / self._rate))
+            error = TooMany(
+                "You ask for more reports than the ledger makes for one person.",
+                remedy=f"Ask again in {wait} s; one report of a longer period does for many.",
+            )
+            error.wait = wait
+            raise error
+        self._buckets[reader] = (left - 1, now)
 
     @contextmanager
     def taken(self, writer: str, now: float) -> Iterator[None]:
@@ -31,8 +56,7 @@ class Limits:
         Raises:
             TooMany: It is one too many.
         """
-        left, at = self._buckets.get(writer, (float(self._burst), now))
-        left = min(self._burst, left + (now - at) * self._rate)
+        left = self._left(writer, now)
         running = self._running.get(writer, 0)
         if left < 1 or running >= _AT_ONCE:
             self._buckets[writer] = (left, now)

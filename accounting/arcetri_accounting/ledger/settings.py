@@ -54,3 +54,11 @@ class LedgerSettings(BaseModel):
     """Requests a second of one writer, for longer than a moment."""
     burst: Annotated[int, Field(ge=1)] = 60
     """Requests of one writer in a moment."""
+    read_rate: Annotated[float, Field(gt=0)] = 10
+    """Requests a second of one reader, for longer than a moment."""
+    read_burst: Annotated[int, Field(ge=1)] = 120
+    """Requests of one reader in a moment."""
+    pdf_rate: Annotated[float, Field(gt=0)] = 0.2
+    """PDFs a second of one reader; each takes the processor for a while."""
+    pdf_burst: Annotated[int, Field(ge=1)] = 10
+    """PDFs of one reader in a moment."""

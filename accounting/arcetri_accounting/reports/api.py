@@ -14,7 +14,7 @@ from pydantic import Field
 from sqlalchemy.orm import Session
 
 from arcetri_accounting.ledger.database import Database
-from arcetri_accounting.ledger.errors import LedgerError, Refused
+from arcetri_accounting.ledger.errors import LedgerError, Refused, TooMany
 from arcetri_accounting.reports import models, queries, service
 from arcetri_accounting.reports.access import VIEWS, Reader, Sight, View
 from arcetri_accounting.reports.auth import READ, Readers
@@ -95,7 +95,9 @@ class ProblemRoute(APIRoute):
 def problem(error: LedgerError) -> JSONResponse:
     """An error as an answer."""
     said = models.Problem(code=error.code, message=error.message, remedy=error.remedy)
-    headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
+    headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}
+    if isinstance(error, TooMany):
+        headers["Retry-After"] = str(error.wait)
     return JSONResponse(said.model_dump(), status_code=error.status, headers=headers)
 
 
@@ -119,6 +121,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     401: {"model": models.Problem, "description": "No token, or none that is valid."},
     403: {"model": models.Problem, "description": "Not the reader's to see."},
     422: {"model": models.Problem, "description": "A parameter that cannot be."},
+    429: {"model": models.Problem, "description": "More than is answered for one reader."},
     503: {"model": models.Problem, "description": "The hub or the database does not answer."},
     507: {"model": models.Problem, "description": "The disk of the database is full."},
 }

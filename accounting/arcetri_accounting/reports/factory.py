@@ -2,12 +2,52 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI
+import hashlib
+import time
+
+from fastapi import APIRouter, FastAPI, Request, Response
 
 from arcetri_accounting.ledger.database import Database
+from arcetri_accounting.ledger.limits import Limits
 from arcetri_accounting.reports import api, capacityapi, files, web
+from arcetri_accounting.reports.access import Reader
 from arcetri_accounting.reports.api import Clock, wall_clock
 from arcetri_accounting.reports.auth import Readers
+
+
+class Limited:
+    """Readers, each of whom asks only so often; for what is typeset less often."""
+
+    def __init__(self, readers: Readers, reports: Limits, pdfs: Limits) -> None:
+        self._readers = readers
+        self._reports = reports
+        self._pdfs = pdfs
+
+    async def for_api(self, request: Request) -> Reader:
+        """Who sent a request to the API; ``TooMany`` where it is one too many."""
+        return self._counted(await self._readers.for_api(request), request)
+
+    async def for_page(self, request: Request) -> Reader:
+        """Who asks for a page; ``TooMany`` where it is one too many."""
+        return self._counted(await self._readers.for_page(request), request)
+
+    def login(self, request: Request) -> Response:
+        """Send a browser to where it logs in."""
+        return self._readers.login(request)
+
+    def routes(self) -> APIRouter:
+        """The pages of login and logout."""
+        return self._readers.routes()
+
+    def _counted(self, reader: Reader, request: Request) -> Reader:
+        who = f"person:{reader.name}"
+        if not reader.name:
+            # A service has no person's name, and must not use up what is another's.
+            token = request.headers.get("Authorization", "")
+            who = f"service:{hashlib.sha256(token.encode()).hexdigest()}"
+        limits = self._pdfs if request.url.path.endswith(".pdf") else self._reports
+        limits.take(who, time.monotonic())
+        return reader
 
 
 def include(

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from arcetri_accounting.contract.units import from_ms
 from arcetri_accounting.ledger.database import Database
-from arcetri_accounting.ledger.errors import LedgerError
+from arcetri_accounting.ledger.errors import LedgerError, TooMany
 from arcetri_accounting.reports import charts, present, service, views
 from arcetri_accounting.reports.access import Reader, View
 from arcetri_accounting.reports.api import (
@@ -116,7 +116,8 @@ class PageRoute(APIRoute):
 
     def _error(self, error: LedgerError) -> Response:
         page = self.templates.get_template("error.html").render(error=error, page=None, nav=[])
-        return HTMLResponse(page, status_code=error.status)
+        headers = {"Retry-After": str(error.wait)} if isinstance(error, TooMany) else None
+        return HTMLResponse(page, status_code=error.status, headers=headers)
 
 
 def page_route(readers: Readers, prefix: str, hub_prefix: str) -> type[PageRoute]:

@@ -72,7 +72,14 @@ def served(url: str, folder: Path) -> Any:
         {"token": "hub-token", "role": "witness", "writer": "hub"},
         {"token": "look-token", "role": "metrics"},
     )
-    told = LedgerSettings(database=url, credentials=credentials, rate=10**6, burst=10**6)
+    told = LedgerSettings(
+        database=url,
+        credentials=credentials,
+        rate=10**6,
+        burst=10**6,
+        read_rate=10**6,
+        read_burst=10**6,
+    )
     return build_app(told, NamedReaders(PEOPLE), tasks=False)
 
 
