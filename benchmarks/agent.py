@@ -1,7 +1,8 @@
 """What the agent costs, and how well it measures: beside nvitop-exporter, on the fake NVML.
 
 8 GPUs of 7 MIG instances each, every instance held by a session and busy with a process; both look
-once a second, so that what a cycle costs is compared and not how often there is one.
+once a second, and hand over once a second what they saw (the agent to its ledger, durably; the
+exporter to who scrapes it), so that what a cycle costs is compared and not how often there is one.
 nvitop-exporter is installed into an environment of its own; where it cannot be had, its figures are
 left out.
 """
@@ -14,6 +15,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
@@ -192,7 +194,8 @@ def _measure_exporter(folder: Path, extra: str, command: Path) -> dict[str, Any]
             _until_called(machine)
             _begin(machine, folder, extra)
             cpu, before = _cpu(process.pid), machine.calls()
-            bursts, longest = _watch(machine)
+            with _scraped(port):
+                bursts, longest = _watch(machine)
             cost = _cpu(process.pid) - cpu
             after = machine.calls()
             resident = _memory(process.pid)
@@ -208,6 +211,24 @@ def _measure_exporter(folder: Path, extra: str, command: Path) -> dict[str, Any]
         "seconds_between_cycles_longest": round(longest, 2),
         "resident_mb": round(resident["Rss"] / 1024, 1),
     }
+
+
+@contextlib.contextmanager
+def _scraped(port: int) -> Iterator[None]:
+    done = threading.Event()
+
+    def scrape() -> None:
+        while not done.wait(1):
+            with contextlib.suppress(httpx.HTTPError):
+                httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=20, trust_env=False)
+
+    scraper = threading.Thread(target=scrape)
+    scraper.start()
+    try:
+        yield
+    finally:
+        done.set()
+        scraper.join()
 
 
 def _until_called(machine: FakeMachine) -> None:
