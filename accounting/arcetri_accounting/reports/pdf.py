@@ -90,7 +90,8 @@ def _session(page: ReportPage, line: SessionLine) -> dict[str, str]:
     sums = line.observed
     about = ["running"] if line.running else []
     about.append(present.duration(line.until - line.started))
-    about += ["simulated"] if line.simulated else []
+    # Where all are, the document says it once.
+    about += ["simulated"] if line.simulated and page.links.wanted.simulated != "only" else []
     about += [one for one in line.provenances if one != "agent"]
     amounts = line.amounts
     hours = {
