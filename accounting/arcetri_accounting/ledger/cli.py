@@ -296,7 +296,10 @@ def import_(
     def note(one: importrows.Bad | importrows.Entry) -> None:
         if isinstance(one, importrows.Bad):
             click.echo(f"line {one.line}: refused: {one.why}")
-        else:
+            return
+        if one.note:
+            click.echo(f"line {one.line}: noted: {one.note}")
+        if one.rounded:
             counted = importrows.share_text(one.share_u)
             click.echo(f"line {one.line}: rounded: gpus {one.rounded} counts as {counted}")
 

@@ -43,6 +43,7 @@ class Report:
     """Lines that are no records of their own."""
     refused: list[Bad] = field(default_factory=list)
     rounded: list[Entry] = field(default_factory=list)
+    noted: list[Entry] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain data."""
@@ -63,6 +64,10 @@ class Report:
                 }
                 for one in self.rounded
             ],
+            "noted": [
+                {"line": one.line, "external_id": one.external_id, "how": one.note}
+                for one in self.noted
+            ],
         }
 
 
@@ -81,7 +86,7 @@ def load(
         lines: What was read.
         site: Where the records come from; ids are unique there. None for the ledger's own site.
         kind: ``notebook`` or ``batch``.
-        note: Told of each line that was refused or rounded, as it comes.
+        note: Told of each line that was refused, rounded or read in one of two ways.
     """
     report = Report()
     if site is None:
@@ -101,8 +106,9 @@ def load(
         rounded = [one for one in loaded if one.rounded]
         report.refused += refused
         report.rounded += rounded
+        report.noted += [one for one in loaded if one.note]
         if note is not None:
-            told: list[Bad | Entry] = [*refused, *rounded]
+            told: list[Bad | Entry] = [*refused, *(e for e in loaded if e.rounded or e.note)]
             for one in sorted(told, key=lambda line: line.line):
                 note(one)
     return report

@@ -29,7 +29,12 @@ MAX_LINE: Final = 65_536
 """Bytes."""
 MAX_GPUS: Final = 10_000
 MAX_DAYS: Final = 366
+MAX_GPU_DAYS: Final = 100_000
+"""Of one record."""
+MAX_CORE_DAYS: Final = 1_000_000
+_DAY_MS: Final = 86_400_000
 _GPUS: Final = re.compile(r"[0-9]{1,6}(\.[0-9]{1,12})?|\.[0-9]{1,12}")
+_MIG: Final = re.compile(r"(?<![0-9a-z])(([1-7])g\.[0-9]{1,3}gb)")
 _MEMORY: Final = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40, "": 2**20}
 
 
@@ -50,6 +55,8 @@ class Entry:
     memory: int = 0
     rounded: str = ""
     """What was written, where the unit could not hold it exactly."""
+    note: str = ""
+    """How it was read, where it could be read in two ways."""
 
     @property
     def dur_ms(self) -> int:
@@ -117,7 +124,8 @@ def read_sacct(file: BinaryIO, now: int, zone: str) -> Iterator[Line]:
     these are not looked at.
 
     Steps of jobs are skipped: the job has their use. So are jobs that never started. The flavour is
-    the GPU's type where AllocTRES has one, else the partition.
+    the GPU's type where AllocTRES has one, else the partition; a MIG profile in the type counts
+    as its share of the device. Of a time that the clocks showed twice, the first is taken.
 
     Args:
         file: What it printed, with the header.
@@ -141,8 +149,10 @@ def read_sacct(file: BinaryIO, now: int, zone: str) -> Iterator[Line]:
             raise ValueError(f"AllocTRES has several types of GPU: {', '.join(typed)}")
         if typed and gpus == "0":
             gpus = tres[typed[0]]
-        share, rounded = _gpus(gpus) if gpus != "0" else (0, "")
         flavor = typed[0].partition(":")[2] if typed else row["Partition"]
+        part = _slice(flavor) if typed else Fraction(1)
+        share, rounded = _gpus(gpus, part) if gpus != "0" else (0, "")
+        notes = (_twice(row["Start"], "Start", zone), _twice(row["End"], "End", zone))
         return Entry(
             line,
             *_names(job, "JobID"),
@@ -154,6 +164,7 @@ def read_sacct(file: BinaryIO, now: int, zone: str) -> Iterator[Line]:
             millicores=_cores(tres.get("cpu", "0")),
             memory=_memory(tres.get("mem", "0")),
             rounded=rounded,
+            note="; ".join(filter(None, notes)),
         )
 
     return _read(file, SACCT_COLUMNS, "|", entry, others=True)
@@ -194,7 +205,7 @@ def _entries(
             if len(values) != len(header):
                 raise ValueError(f"it has {len(values)} fields, the header {len(header)}")
             row = {name: value.strip() for name, value in zip(header, values, strict=True)}
-            yield entry(number, row)
+            yield _bounded(entry(number, row))
         except UnicodeDecodeError:
             yield Bad(number, "it is not UTF-8; write the file in UTF-8")
         except csv.Error as error:
@@ -273,10 +284,43 @@ def _span(start: datetime, end: datetime, now: int) -> tuple[int, int]:
     return t0, t1
 
 
-def _gpus(text: str) -> tuple[int, str]:
+def _bounded(line: Line) -> Line:
+    if isinstance(line, Entry):
+        for name, amount, most in (
+            ("GPU", Fraction(line.share_u, SHARE_UNITS), MAX_GPU_DAYS),
+            ("core", Fraction(line.millicores, 1000), MAX_CORE_DAYS),
+        ):
+            days = amount * line.dur_ms / _DAY_MS
+            if days > most:
+                raise ValueError(
+                    f"it has {round(days)} {name}-days, and one record may have {most}; if that is"
+                    " no mistake, write it as several records with shorter spans"
+                )
+    return line
+
+
+def _slice(flavor: str) -> Fraction:
+    """What one of Slurm's devices of this type is of a whole one: less than 1 for MIG."""
+    match = _MIG.search(flavor.lower())
+    if match is None:
+        return Fraction(1)
+    # Only an A30 has these; it is cut in quarters, all others in sevenths.
+    return Fraction(int(match[2]), 4 if match[1] in ("1g.6gb", "2g.12gb", "4g.24gb") else 7)
+
+
+def _twice(text: str, name: str, zone: str) -> str:
+    """Say so of a local time that the clocks showed twice."""
+    moment = _local(text, zone)
+    first, second = moment.replace(fold=0), moment.replace(fold=1)
+    if first.utcoffset() <= second.utcoffset():  # type: ignore[operator]  # both have a zone
+        return ""
+    return f"{name} {text} was twice in {zone}, and is read as the first, {first.isoformat()}"
+
+
+def _gpus(text: str, part: Fraction = Fraction(1)) -> tuple[int, str]:
     if not _GPUS.fullmatch(text):
         raise ValueError(f"gpus {text[:40]!r} is no decimal number such as 1 or 0.5")
-    exact = Fraction(text) * SHARE_UNITS
+    exact = Fraction(text) * part * SHARE_UNITS
     units = round(exact)
     if not units:
         raise ValueError(f"gpus {text} is less than half of 1/{SHARE_UNITS} of a device")

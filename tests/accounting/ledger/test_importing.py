@@ -68,6 +68,10 @@ def test_a_file_is_loaded_once(ledger: Ledger) -> None:
         (GOOD.replace("t4,1", "t4,1e3"), "no decimal number"),
         (GOOD.replace("t4,1", "t4,nan"), "no decimal number"),
         (GOOD.replace("t4,1", "t4,99999"), "more than 10000"),
+        (
+            "j1,2025-03-29T00:00:00Z,2026-03-28T00:00:00Z,alice,/g,t4,10000",
+            "it has 3640000 GPU-days, and one record may have 100000",
+        ),
         (GOOD.replace("alice", ""), "user is empty"),
         (GOOD.replace("alice", "a\x00b"), "printable"),
         (GOOD.replace("alice", "a" * 256), "at most 255"),
@@ -188,6 +192,36 @@ def test_jobs_of_slurm() -> None:
     assert (found[2].share_u, found[2].memory) == (0, 2**29)
     assert isinstance(found[6], Entry)
     assert found[6].flavor == "gpu"
+
+
+def test_a_slice_of_slurms_counts_as_its_share() -> None:
+    when = "2026-03-28T10:00:00|2026-03-28T12:00:00"
+    profiles = [("a100_3g.20gb", 2, 6 / 7), ("nvidia_h100_1g.10gb", 1, 1 / 7)]
+    profiles += [("a30_1g.6gb", 1, 1 / 4), ("a100", 1, 1), ("a100_7g.40gb", 1, 1)]
+    found = slurm(
+        *(
+            f"{number}|bob|cms|gpu|{when}|gres/gpu={count},gres/gpu:{name}={count}"
+            for number, (name, count, _) in enumerate(profiles)
+        )
+    )
+    for entry, (_, _, devices) in zip(found, profiles, strict=True):
+        assert isinstance(entry, Entry)
+        assert entry.share_u == round(10_080 * devices)
+
+
+def test_an_hour_that_comes_twice_is_told(ledger: Ledger) -> None:
+    rows = [
+        "1|bob|cms|gpu|2025-10-26T02:30:00|2025-10-26T03:30:00|gres/gpu=1",
+        "2|bob|cms|gpu|2025-10-26T02:30:00+01:00|2025-10-26T03:30:00|gres/gpu=1",
+    ]
+    told: list[object] = []
+    report = importing.load(
+        ledger.database, iter(slurm(*rows)), site=None, kind="batch", note=told.append
+    )
+    (one,) = report.noted
+    assert told == [one]
+    assert (one.line, one.dur_ms) == (2, 2 * 3_600_000)
+    assert "was twice in Europe/Rome" in report.to_json()["noted"][0]["how"]
 
 
 def test_jobs_without_a_device_count_core_hours_only(ledger: Ledger) -> None:
