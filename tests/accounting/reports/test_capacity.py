@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 from arcetri_accounting.ledger.cli import Group, with_database
 from arcetri_accounting.ledger.database import Database
+from arcetri_accounting.ledger.retention import QUARTERS_SETTING
+from arcetri_accounting.ledger.tables import SettingRow
 from arcetri_accounting.reports.capacity import Doubt, Held, Seen, divide
 from arcetri_accounting.reports.cli import add_commands
 from tests.accounting.ledger.builders import allocation, batch, segment
@@ -211,6 +213,24 @@ def test_a_ledger_says_how_each_device_spent_its_hour(database: Database) -> Non
     pretended = dario.json("capacity", simulated="only", by="model", **DAY)
     assert [row["devices"] for row in pretended["rows"]] == [1]
     assert pretended["totals"][0]["allocated_hours"] == "0.500000"
+
+
+def test_what_is_not_final_or_no_longer_kept_is_never_free(database: Database) -> None:
+    held = allocation("s1", "GPU-T", model="T4")
+    tail = {"allocation": held.key(), "t0": START, "dur_ms": 5 * MINUTE, "b0": 1}
+    told = batch([_seen(1, "GPU-T", 0, 60)], held, sent_at=START + 60 * MINUTE, open=[tail])
+    Ledger(database).take(told)
+    fill(database, zone="UTC")
+    dario = client(build(database, now=NOW), "dario")
+
+    def parts() -> tuple[str, str]:
+        (row,) = dario.json("capacity", **DAY)["rows"]
+        return row["free_hours"], row["unreported_hours"]
+
+    assert parts() == ("0.916667", "0.083333")
+    kept_from = SettingRow(name=QUARTERS_SETTING, value=str(START // 900_000 + 2))
+    database.write(lambda db: db.add(kept_from))
+    assert parts() == ("0.500000", "0.500000")
 
 
 def test_only_those_who_read_everything_see_it(ledger: Database) -> None:
