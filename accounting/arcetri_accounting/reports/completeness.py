@@ -12,6 +12,9 @@ from arcetri_accounting.reports.periods import Period, local_day
 _SILENT_SAMPLES = 6
 """A node is late when it has been silent for so many of its sampling intervals."""
 _SILENT_AT_LEAST_MS = 60_000
+_GIVEN_UP_MS = 7 * 86_400_000
+"""A node that has been silent for so long is not waited for: what ran on it since is known from the
+witness, and is in the numbers once it is compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,8 @@ class Node:
     interval_ms: int
     pending: int
     """Records that it still kept after its last delivery."""
+    witnessed: bool = False
+    """The witness says that a session ran on it in the period."""
 
     def silent_ms(self, now: int) -> int:
         """For how long nothing has come; 0 while it keeps its interval."""
@@ -54,6 +59,9 @@ class Known:
     """Sessions of the period about which agent and witness disagree."""
     awaiting: int = 0
     """Ended sessions of the period that are not yet compared with the witness."""
+    untold: tuple[tuple[str, int], ...] = ()
+    """Nodes, and how many sessions run there by the witness's word of which no agent has told up
+    to the period's end, or to now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +72,7 @@ class Completeness:
     """The period has ended."""
     known: Known
     late: tuple[Node, ...]
-    """Nodes that are silent or behind, and were not before the period."""
+    """Nodes that are silent or behind, and were to report in the period."""
     now: int
     amounts: Amounts
 
@@ -73,16 +81,20 @@ class Completeness:
         """Nothing is known to be still missing, and the period has ended."""
         return (
             self.over
-            and not self.late
+            and not any(self._awaited(node) for node in self.late)
             and not self.known.awaiting
+            and not self.known.untold
             and not self.amounts.running.alloc_u
         )
+
+    def _awaited(self, node: Node) -> bool:
+        return bool(node.pending) or node.received_at > self.now - _GIVEN_UP_MS
 
     @property
     def whole(self) -> bool:
         """Final, and nothing in it was lost, reconciled, set aside or contradicted."""
         known = self.known
-        spoiled = known.gaps or known.quarantined or known.discrepancies
+        spoiled = known.gaps or known.quarantined or known.discrepancies or self.late
         return self.final and not spoiled and not self.amounts.reconciled_u
 
 
@@ -92,7 +104,8 @@ def judge(known: Known, period: Period, amounts: Amounts, now: int) -> Completen
         node
         for node in known.nodes
         if (node.silent_ms(now) or node.pending)
-        and period.start_ms <= node.received_at
+        # One that had long been silent, and held nothing by the witness's word, was retired.
+        and (node.witnessed or period.start_ms - _GIVEN_UP_MS <= node.received_at)
         # What a node sent after the period's end, with nothing left to send, covers the period.
         and (node.received_at < period.end_ms or node.pending)
     )
@@ -134,6 +147,11 @@ def sentences(found: Completeness, period: Period, moment: Callable[[int], str])
     for node in found.late:
         waits = f", with {node.pending} records still to send" if node.pending else ""
         said.append(f"Node {node.name} was last heard from at {moment(node.received_at)}{waits}.")
+    for name, count in found.known.untold:
+        said.append(
+            f"{_many(count, 'session')} on node {name} not accounted for: running by the spawner's"
+            " word, and no agent has told of the whole time."
+        )
     amounts = found.amounts
     reconciled = amounts.reconciled_u
     if reconciled:
@@ -153,17 +171,18 @@ def sentences(found: Completeness, period: Period, moment: Callable[[int], str])
 
 
 def _counted(known: Known) -> list[str]:
+    """What is counted of the whole site, whatever a report is narrowed to."""
     said = []
     if known.gaps:
         nodes = ", ".join(sorted({gap.node for gap in known.gaps}))
         said.append(f"{_many(len(known.gaps), 'gap')} declared by the agents of {nodes}.")
     if known.awaiting:
-        said.append(f"{_many(known.awaiting, 'ended session')} not yet compared with its witness.")
+        said.append(f"{_many(known.awaiting, 'ended session')} not yet compared with the witness.")
     if known.quarantined:
         said.append(f"{_many(known.quarantined, 'record')} set aside as unreadable or in conflict.")
     if known.discrepancies:
         said.append(f"About {_many(known.discrepancies, 'session')} agent and spawner disagree.")
-    return said
+    return [f"Of the whole site: {one[0].lower()}{one[1:]}" for one in said]
 
 
 def _many(count: int, noun: str) -> str:

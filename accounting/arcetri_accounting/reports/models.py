@@ -139,9 +139,17 @@ class CompletenessAnswer(_Answer):
     )
     late_nodes: list[NodeAnswer]
     gaps: list[GapAnswer]
-    records_set_aside: int
-    sessions_in_dispute: int = Field(description="Agent and spawner say different things.")
-    sessions_to_compare: int = Field(description="Ended, not yet compared with the witness.")
+    records_set_aside: int = Field(description="Of the whole site, whatever the filters.")
+    sessions_in_dispute: int = Field(
+        description="Agent and spawner say different things; of the whole site."
+    )
+    sessions_to_compare: int = Field(
+        description="Ended, not yet compared with the witness; of the whole site."
+    )
+    sessions_not_accounted_for: int = Field(
+        description="Running by the spawner's word, and no agent has told of the whole time; of"
+        " the whole site."
+    )
     gpu_hours_by_provenance: dict[str, DecimalText]
     notes: list[str] = Field(description="The same in sentences.")
 
@@ -235,6 +243,7 @@ def completeness_answer(found: Completeness, notes: list[str]) -> CompletenessAn
         records_set_aside=found.known.quarantined,
         sessions_in_dispute=found.known.discrepancies,
         sessions_to_compare=found.known.awaiting,
+        sessions_not_accounted_for=sum(count for _, count in found.known.untold),
         gpu_hours_by_provenance={
             name: _text(hours(units))
             for name, units in sorted(found.amounts.gpu_by_provenance.items())

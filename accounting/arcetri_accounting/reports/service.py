@@ -241,7 +241,9 @@ def known(session: Session, period: Period, now: int) -> Known:
     )
     counts = (quarantined, discrepancies, awaiting)
     found = session.execute(select(*(count.scalar_subquery() for count in counts))).one()
-    return Known(nodes, gaps, *found, untold=_untold(session, min(end, now - _PATIENCE_MS)))
+    set_aside, disputed, uncompared = found
+    untold = _untold(session, min(end, now - _PATIENCE_MS))
+    return Known(nodes, gaps, set_aside, disputed, uncompared, untold)
 
 
 def _untold(session: Session, until: int) -> tuple[tuple[str, int], ...]:

@@ -82,6 +82,84 @@ def test_a_node_that_went_on_after_the_period_has_told_all_of_it() -> None:
     assert not judge(Known(nodes=(behind,)), OCTOBER, USED, NOW).final
 
 
+def test_a_node_silent_from_before_the_period_is_missed_unless_it_was_retired() -> None:
+    minute_before = at("2026-10-31T22:59")
+    october = at("2026-10-01T08:00")
+    for received, witnessed, late in (
+        (minute_before, False, True),
+        (october, True, True),
+        (october, False, False),
+    ):
+        node = Node("n1", received, 10_000, 0, witnessed)
+        found = judge(Known(nodes=(node,)), NOVEMBER, USED, at("2026-12-01T08:00"))
+        assert bool(found.late) == late
+        assert found.whole != late
+    recent = Node("n1", at("2026-11-29T08:00"), 10_000, 0)
+    assert not judge(Known(nodes=(recent,)), NOVEMBER, USED, at("2026-12-01T08:00")).final
+    assert judge(Known(nodes=(recent,)), NOVEMBER, USED, at("2026-12-10T08:00")).final
+
+
+def _witness(ended_at: int | None, reconciled_at: int | None) -> WitnessRow:
+    return WitnessRow(
+        session="w",
+        node="n1",
+        started_at=at("2026-08-15T10:00"),
+        ended_at=ended_at,
+        reconciled_at=reconciled_at,
+        end_is_estimate=False,
+    )
+
+
+def _silent(db: Session) -> None:
+    heard = at("2026-08-15T10:10")
+    common = {"epoch": "e", "boot": "b", "heartbeat": 1, "interval_ms": 10_000, "pending": 0}
+    db.add(NodeState(node="n1", sent_at=heard, received_at=heard, **common))
+
+
+def test_a_month_of_which_an_agent_told_nothing_is_not_final(database: Database) -> None:
+    fill(database, Use("w", "bruno", start=at("2026-08-15T10:00"), dur_ms=300_000))
+
+    def silence(db: Session) -> None:
+        _silent(db)
+        db.add(_witness(None, None))
+
+    database.write(silence)
+    dario = client(build(database), "dario")
+    for month in ("2026-08", "2026-09", "2026-10"):
+        found = dario.json("completeness", month=month)
+        assert not found["final"]
+        assert not found["whole"]
+        assert found["sessions_not_accounted_for"] == 1
+        notes = " ".join(found["notes"])
+        assert "1 session on node n1 not accounted for" in notes
+        assert "Node n1 was last heard from" in notes
+    assert dario.json("completeness", month="2026-07")["notes"] == []
+
+
+def test_a_node_retired_within_a_month_spoils_neither_it_nor_later_ones(database: Database) -> None:
+    fill(database, Use("w", "bruno", start=at("2026-08-15T10:00"), dur_ms=300_000))
+
+    def retire(db: Session) -> None:
+        _silent(db)
+        db.add(_witness(at("2026-08-15T12:00"), at("2026-08-15T12:20")))
+
+    database.write(retire)
+    dario = client(build(database), "dario")
+    found = dario.json("completeness", month="2026-08")
+    assert found["final"]
+    assert "Node n1 was last heard from" in " ".join(found["notes"])
+    assert dario.json("completeness", month="2026-10")["whole"]
+
+
+def test_a_session_that_is_told_of_is_accounted_for(database: Database) -> None:
+    fill(database, Use("w", "bruno", start=NOW - HOUR, dur_ms=HOUR - 10_000, open=True))
+    database.write(lambda db: db.add(_witness(None, None)))
+    dario = client(build(database), "dario")
+    notes = " ".join(dario.json("completeness")["notes"])
+    assert "not accounted for" not in notes
+    assert "Sessions still run" in notes
+
+
 def test_what_was_lost_reconciled_or_contradicted_is_said() -> None:
     known = Known(
         gaps=(Gap("n1", "spool_lost", 0, 1), Gap("n2", "clock", 0, 1)),
@@ -98,10 +176,10 @@ def test_what_was_lost_reconciled_or_contradicted_is_said() -> None:
         "1.00 GPU-hours (33 %) were seen by no agent and are closed from the spawner's record of"
         " start and stop; their use is unobserved.",
         "2.00 GPU-hours are imported from other records.",
-        "2 gaps declared by the agents of n1, n2.",
-        "3 ended sessions not yet compared with its witness.",
-        "1 record set aside as unreadable or in conflict.",
-        "About 2 sessions agent and spawner disagree.",
+        "Of the whole site: 2 gaps declared by the agents of n1, n2.",
+        "Of the whole site: 3 ended sessions not yet compared with the witness.",
+        "Of the whole site: 1 record set aside as unreadable or in conflict.",
+        "Of the whole site: about 2 sessions agent and spawner disagree.",
     ]
 
 
