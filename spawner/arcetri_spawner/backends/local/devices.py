@@ -94,9 +94,7 @@ def inventory(
 ) -> Inventory:
     """Count what is there and what nobody holds."""
     return Inventory(
-        environments=frozenset(
-            name for name, environment in catalog.environments.items() if environment.local
-        ),
+        environments=catalog.local_environments(),
         flavors={
             name: FlavorInventory(
                 total=len(offer.devices),
