@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import Double, cast, func, select
 from sqlalchemy.orm import Session
 
 from arcetri_accounting import killpoints
@@ -19,10 +19,13 @@ from arcetri_accounting.ledger.database import Database, hold
 from arcetri_accounting.ledger.importrows import Bad, Entry, Line, Skipped, share_text
 from arcetri_accounting.ledger.registry import Held, Owner
 from arcetri_accounting.ledger.rollups import Piece
-from arcetri_accounting.ledger.tables import CatalogRow, ImportedRow, Person
+from arcetri_accounting.ledger.tables import CatalogRow, DayRow, ImportedRow, Person
 from arcetri_accounting.ledger.times import said
 
 PROVENANCE: Final = "imported"
+_MOST: Final = 2**62
+"""What all records together may add up to: a sum in a database has 63 bits, and what agents bring
+needs room too. It is 5 million GPU-days."""
 _AT_ONCE: Final = 1000
 _CHUNK: Final = 400
 _ACCOUNTS: Final = uuid.UUID("5b0d3c5e-2a2c-5d0e-9a5f-0f4b6a2f9c11")
@@ -119,6 +122,7 @@ def _store(
 ) -> tuple[list[Entry], int, list[Bad]]:
     hold(session, f"import:{site}")
     stored = _stored(session, entries, site)
+    held = _sums(session)
     new: dict[str, Entry] = {}
     already = 0
     conflicts: list[Bad] = []
@@ -126,6 +130,13 @@ def _store(
         first = new.get(entry.external_id)
         sha256 = first.sha256() if first else stored.get(entry.external_id)
         if sha256 is None:
+            amounts = (entry.share_u * entry.dur_ms, entry.millicores * entry.dur_ms)
+            after = [one + more for one, more in zip(held, amounts, strict=True)]
+            if max(after) > _MOST:
+                why = "the ledger's sums would be more than it can hold; check the records before"
+                conflicts.append(Bad(entry.line, why, entry.external_id))
+                continue
+            held = after
             new[entry.external_id] = entry
         elif sha256 == entry.sha256():
             already += 1
@@ -140,6 +151,13 @@ def _store(
     if new:
         _append(session, list(new.values()), site, kind)
     return list(new.values()), already, conflicts
+
+
+def _sums(session: Session) -> list[float]:
+    """Of devices' and cores' time in the whole ledger; as floats, that no sum can break."""
+    columns = (DayRow.alloc_u, DayRow.core_ms)
+    sums = session.execute(select(*(func.sum(cast(one, Double)) for one in columns))).one()
+    return [float(one or 0) for one in sums]
 
 
 def _stored(session: Session, entries: list[Entry], site: str) -> dict[str, bytes]:

@@ -194,6 +194,19 @@ def test_jobs_of_slurm() -> None:
     assert found[6].flavor == "gpu"
 
 
+def test_records_cannot_make_a_sum_that_no_report_can_read(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Two of these rows fit.
+    monkeypatch.setattr(importing, "_MOST", 10_080 * 9 * 3_600_000)
+    rows = [GOOD.replace("j1", f"j{number}") for number in (1, 2, 3)]
+    first = load(ledger, HEADER + "\n".join(rows))
+    assert (first.loaded, [bad.line for bad in first.refused]) == (2, [4])
+    assert "more than it can hold" in first.refused[0].why
+    again = load(ledger, HEADER + "\n".join(rows))
+    assert (again.loaded, again.already, [bad.line for bad in again.refused]) == (0, 2, [4])
+
+
 def test_a_slice_of_slurms_counts_as_its_share() -> None:
     when = "2026-03-28T10:00:00|2026-03-28T12:00:00"
     profiles = [("a100_3g.20gb", 2, 6 / 7), ("nvidia_h100_1g.10gb", 1, 1 / 7)]
