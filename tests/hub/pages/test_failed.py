@@ -104,11 +104,12 @@ def test_who_follows_a_start_reads_its_failure_as_every_refusal(broken: Platform
         choice = {"flavor": "cpu", "environment": "broken"}
         asked = client.post("/hub/api/users/alice/server", json=choice, headers=xsrf(client))
         assert asked.is_success
-        events = []
         with client.stream("GET", "/hub/api/users/alice/server/progress") as stream:
-            for line in stream.iter_lines():
-                if line.startswith("data:"):
-                    events.append(json.loads(line.removeprefix("data:")))
+            events = [
+                json.loads(line.removeprefix("data:"))
+                for line in stream.iter_lines()
+                if line.startswith("data:")
+            ]
         [failed] = [event for event in events if event.get("failed")]
     assert failed["code"] == "start_failed"
     assert failed["message"].startswith("The notebook server ended before it was ready")
