@@ -403,6 +403,29 @@ def verify(database: Database, style: str) -> None:
 
 
 @main.command()
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+)
+@with_database
+def discrepancies(database: Database, style: str) -> None:
+    """List what agents and the spawner say differently about sessions, those found last first."""
+    from arcetri_accounting.ledger.disputes import listed
+
+    found = database.read(listed)
+    if style == "json":
+        click.echo(json.dumps([one._asdict() for one in found], indent=1, ensure_ascii=False))
+        return
+    for one in found:
+        says = f"agent: {one.agent_says}; spawner: {one.witness_says}"
+        click.echo(f"{one.session} {one.code}: {says}")
+    click.echo(f"{len(found)} discrepancies")
+
+
+@main.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @with_database
 def backup(database: Database, file: Path) -> None:

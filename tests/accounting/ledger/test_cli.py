@@ -9,7 +9,15 @@ import pytest
 from click.testing import CliRunner, Result
 
 from arcetri_accounting.ledger.cli import main
-from tests.accounting.ledger.builders import T0, allocation, batch, segment
+from tests.accounting.ledger.builders import (
+    T0,
+    allocation,
+    batch,
+    ended,
+    seen,
+    segment,
+    started,
+)
 from tests.accounting.ledger.harness import Ledger
 from tests.accounting.ledger.test_importing import GOOD, HEADER, SACCT
 
@@ -38,6 +46,21 @@ def test_import_report_and_verify(url: str, tmp_path: Path) -> None:
     assert (checked.exit_code, json.loads(checked.stdout)["findings"]) == (0, [])
     exported = run(url, "export", *days, "--format", "egi").stdout
     assert json.loads(exported)["UsageRecords"][0]["AvailableDuration"] == 4 * 3600
+
+
+def test_what_is_said_differently_is_listed(ledger: Ledger) -> None:
+    of = allocation()
+    ledger.take(batch([segment(1, of, T0)], of))
+    ledger.see(seen(started(1, group="/ga"), ended(2, at=T0 + 300_000)))
+    ledger.reconcile(T0 + 3_600_000)
+    url = str(ledger.database.url)
+    assert run(url, "discrepancies").stdout.splitlines() == [
+        "s1 group: agent: /g/cms; spawner: /ga",
+        "1 discrepancies",
+    ]
+    assert json.loads(run(url, "discrepancies", "--format", "json").stdout) == [
+        {"session": "s1", "code": "group", "agent_says": "/g/cms", "witness_says": "/ga"}
+    ]
 
 
 def test_what_wrote_a_file_is_told_from_its_first_line(url: str, tmp_path: Path) -> None:
