@@ -38,7 +38,9 @@ class Keeper:
         self._fixed: set[str] = set()
         self._full_since: int | None = None
         self._broken = False
+        self._oldest: int | None = None
         self.outbox = spool(self._born)
+        self._look_back()
 
     def state(self) -> dict[str, object] | None:
         """What was kept last; None in an epoch that has just begun."""
@@ -138,6 +140,13 @@ class Keeper:
         self._lines, self._attachments, self._fixed = [], {}, set(fixed)
         self._figures.unwritten = 0
         self._figures.depth = self.outbox.depth()
+        self._look_back()
+
+    def _look_back(self) -> None:
+        """Keep in mind where the backlog begins, should its file not be readable later."""
+        with contextlib.suppress(SpoolError):
+            items = self.outbox.batch(1, 1)
+            self._oldest = int(json.loads(items[0].body)["t0"]) if items else None
 
     def begin_anew(self, why: str) -> None:
         """Set what is there aside and go on in a new epoch; what is in memory goes into it.
@@ -147,14 +156,16 @@ class Keeper:
         """
         now = self._clock.now().wall
         if not self._broken:
+            # A file that was removed can be read for as long as it is open.
+            self._look_back()
             self.outbox.set_aside()
         self._broken = True
         self.outbox = self._spool(self._born)
         self._broken = False
         self._fixed = set()
-        # What was waiting in the old file began at some time that nobody knows any more.
+        since = now if self._oldest is None else min(self._oldest, now)
         detail = f"Records that were not yet acknowledged are in the file set aside. {why}"
-        self.gap(self._clock.boot_id, "spool_corrupt", now, now, detail)
+        self.gap(self._clock.boot_id, "spool_corrupt", since, now, detail)
 
     def _born(self) -> dict[str, str | int]:
         now = self._clock.now()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from itertools import groupby, pairwise
@@ -11,6 +12,7 @@ import pytest
 
 from arcetri_accounting.agent.readings import Device
 from arcetri_accounting.contract.units import QUARTER_MS
+from arcetri_accounting.contract.usage import Gap
 from tests.accounting.agent.world import INTERVAL, World, total
 
 HOUR = 3_600_000
@@ -441,3 +443,20 @@ def test_the_end_of_the_agent_leaves_everything_cut(world: World) -> None:
     world.cycle()
 
     whole(world, session)
+
+
+def test_the_gap_of_a_lost_backlog_begins_where_the_backlog_did(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as away:
+        away.setattr(world, "collect", lambda **_: None)
+        world.begin("SIM-1")
+        world.cycle(200)
+        (oldest,) = world.keeper.outbox.batch(1, 1)
+        world.path.unlink()
+        world.cycle()
+    world.cycle()
+
+    (gap,) = [record for record in world.records.values() if isinstance(record, Gap)]
+    assert gap.t0 == json.loads(oldest.body)["t0"]
+    assert gap.t1 - gap.t0 > 1_000_000
