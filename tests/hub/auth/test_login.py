@@ -85,7 +85,7 @@ def test_somebody_in_no_group_is_refused_and_told_which_are_wanted(
         reason = reasons.not_allowed("Lab", mine, (), normalize_groups(ALLOWED))
         assert html.escape(reason.sentence) in answer.text
         assert html.escape(reason.remedy) in answer.text
-        assert '>not_allowed</p>' in answer.text
+        assert ">not_allowed</p>" in answer.text
         assert browser.page("home").url.path.endswith("/login")
     assert site.hub.http.get("api/users/elena").status_code == 404
 
