@@ -37,3 +37,8 @@ def set_aside(
         for _, one in sorted(chosen.items())
     ]
     upsert(session, QuarantineRow.metadata.tables["usage_quarantine"], _COLUMNS, rows, ignore)
+
+
+def listed(session: Session) -> list[QuarantineRow]:
+    """Everything that was set aside, in the order in which it came."""
+    return list(session.scalars(select(QuarantineRow).order_by(QuarantineRow.id)))

@@ -24,6 +24,7 @@ def add_commands(group: click.Group, with_database: Callable[..., Any]) -> None:
     first = click.option("--from", "start", metavar="TIME", help="ISO 8601 with a zone.")
     last = click.option("--to", "end", metavar="TIME")
     command(first(last(_style(with_database(_corrections)))))
+    group.command("quarantine")(_style(with_database(_quarantine)))
 
 
 def _corrections(database: Database, start: str | None, end: str | None, style: str) -> None:
@@ -39,6 +40,21 @@ def _corrections(database: Database, start: str | None, end: str | None, style: 
         for one in listed(database, _moment(start), _moment(end))
     ]
     _print(names, rows, style, "There are no corrections.")
+
+
+def _quarantine(database: Database, style: str) -> None:
+    """List the records that were set aside: whose each is, why, and what it said.
+
+    A record that should count can be entered with ``correct``.
+    """
+    from arcetri_accounting.ledger.quarantine import listed
+
+    names = ("received_at", "writer", "epoch", "seq", "code", "why", "content")
+    rows = [
+        (times.said(one.received_at), *(getattr(one, name) for name in names[1:]))
+        for one in database.read(listed)
+    ]
+    _print(names, rows, style, "Nothing is set aside.")
 
 
 def _moment(text: str | None) -> int | None:

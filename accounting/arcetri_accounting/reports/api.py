@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from arcetri_accounting.ledger.database import Database
 from arcetri_accounting.ledger.errors import LedgerError, Refused, TooMany
-from arcetri_accounting.reports import models, queries, service
+from arcetri_accounting.reports import disputes, models, queries, service
 from arcetri_accounting.reports.access import VIEWS, Reader, Sight, View
 from arcetri_accounting.reports.auth import READ, Readers
 from arcetri_accounting.reports.numbers import By
@@ -206,6 +206,20 @@ def router(
 
         return read(reader, work)
 
+    @routes.get("/discrepancies")
+    def discrepancies(
+        params: Annotated[TotalParams, Query()], reader: Reader = who
+    ) -> models.DisputesAnswer:
+        """What agents and the spawner say differently of sessions; at most 200."""
+
+        def work(session: Session, found: Context) -> models.DisputesAnswer:
+            asked = params.asked(found)
+            view, _ = service.choose_view(found, asked.wanted, asked.view)
+            listed = disputes.within(session, found, asked)
+            return models.DisputesAnswer(view=view, discrepancies=models.dispute_answers(listed))
+
+        return read(reader, work)
+
     @routes.get("/hints")
     def hints(params: Annotated[TotalParams, Query()], reader: Reader = who) -> models.HintsAnswer:
         """Sessions that held a device unused, and what a smaller one would have done."""
@@ -256,6 +270,7 @@ def _detail(session: Session, lines: list[SessionLine], sight: Sight) -> models.
     return models.SessionDetailAnswer(
         sessions=[models.session_answer(line, names=sight.names) for line in lines],
         quarters=models.quarter_answers(queries.quarters_of(session, ids)),
+        discrepancies=models.dispute_answers(disputes.of_session(session, lines[0].session)),
     )
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from arcetri_accounting.contract.share import SHARE_UNITS
 from arcetri_accounting.contract.units import QUARTER_MS, core_hours, from_ms, hours
+from arcetri_accounting.ledger.disputes import Dispute
 from arcetri_accounting.ledger.tables import QuarterRow
 from arcetri_accounting.reports.access import View
 from arcetri_accounting.reports.completeness import Completeness
@@ -349,6 +350,30 @@ class SessionDetailAnswer(_Answer):
         description="Nearly always one; an imported id may be several people's."
     )
     quarters: list[QuarterAnswer]
+    discrepancies: list[DisputeAnswer]
+
+
+class DisputeAnswer(_Answer):
+    """One thing about one session that its agent and the spawner say differently."""
+
+    session: str
+    code: str = Field(
+        description="start, end, device, node, account, group, flavor, share or kind."
+    )
+    agent_says: str
+    witness_says: str = Field(description="The witness is the spawner.")
+
+
+class DisputesAnswer(_Answer):
+    """What is said differently of the sessions of a view, the latest found first."""
+
+    view: View
+    discrepancies: list[DisputeAnswer]
+
+
+def dispute_answers(found: Iterable[Dispute]) -> list[DisputeAnswer]:
+    """Each of them."""
+    return [DisputeAnswer(**one._asdict()) for one in found]
 
 
 def quarter_answers(rows: Iterable[QuarterRow]) -> list[QuarterAnswer]:

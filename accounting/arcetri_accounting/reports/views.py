@@ -10,7 +10,8 @@ from urllib.parse import urlencode
 from sqlalchemy.orm import Session
 
 from arcetri_accounting.contract.units import QUARTER_MS
-from arcetri_accounting.reports import charts, queries, service
+from arcetri_accounting.ledger.disputes import Dispute
+from arcetri_accounting.reports import charts, disputes, queries, service
 from arcetri_accounting.reports.access import View
 from arcetri_accounting.reports.charts import Bar
 from arcetri_accounting.reports.numbers import NOTHING, By, Row, Sums
@@ -144,6 +145,7 @@ class ReportPage:
     quotas: list[tuple[Quota, int]]
     choices: Choices
     names: bool
+    disputes: list[Dispute]
 
 
 _TITLES: dict[By, str] = {
@@ -231,6 +233,7 @@ def report_page(
         quotas=quotas,
         choices=Choices(_groups(found, view, groups), users, flavors, both),
         names=sight.names,
+        disputes=disputes.within(session, found, asked),
     )
 
 
@@ -338,6 +341,7 @@ class SessionPage:
     links: Links
     names: bool
     wanted: Filter
+    disputes: list[Dispute]
 
 
 def session_detail(
@@ -367,4 +371,5 @@ def session_detail(
         links=Links(prefix, "own", wanted),
         names=sight.names,
         wanted=wanted,
+        disputes=disputes.of_session(session, name),
     )

@@ -165,3 +165,15 @@ def test_the_database_is_taken_from_the_environment(
     monkeypatch.setenv("ARCETRI_LEDGER_DATABASE", f"sqlite:///{tmp_path}/env.sqlite")
     assert CliRunner().invoke(main, ["verify"]).exit_code == 0
     assert (tmp_path / "env.sqlite").exists()
+
+
+def test_what_was_set_aside_can_be_looked_at(ledger: Ledger) -> None:
+    of = allocation()
+    url = str(ledger.database.url)
+    assert run(url, "quarantine").stdout == "Nothing is set aside.\n"
+    ledger.take(batch([segment(1, of, T0)], of))
+    ledger.take(batch([segment(1, of, T0, occupied_ms=1, unobserved_ms=299_999)], of))
+    assert "agent:n1" in run(url, "quarantine").stdout
+    (row,) = json.loads(run(url, "quarantine", "--format", "json").stdout)
+    assert (row["writer"], row["seq"], row["code"]) == ("agent:n1", 1, "conflict")
+    assert json.loads(row["content"])["occupied_ms"] == 1

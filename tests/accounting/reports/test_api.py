@@ -34,6 +34,7 @@ OPERATIONS = {
     ("GET", "api/v1/completeness"): "alice",
     ("GET", "api/v1/sessions"): "alice",
     ("GET", "api/v1/sessions/{session_id}"): "alice",
+    ("GET", "api/v1/discrepancies"): "alice",
     ("GET", "api/v1/hints"): "alice",
     ("GET", "api/v1/quota"): "alice",
     ("GET", "api/v1/catalog"): "alice",
