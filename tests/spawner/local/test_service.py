@@ -185,7 +185,7 @@ async def test_a_start_that_the_store_refuses_leaves_nothing(
 
     started = [answer for answer in answers if isinstance(answer, Session)]
     refused = [answer for answer in answers if isinstance(answer, ArcetriError)]
-    assert len(started) == 2
+    assert len(started) == 2, answers
     assert {error.code for error in refused} <= {"session_limit", "request_limit"}
     assert len(refused) == 6
     assert {row.id for row in await world.store.live_requests()} == {s.id for s in started}

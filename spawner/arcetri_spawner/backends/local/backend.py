@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -87,6 +88,7 @@ class LocalBackend:
         self._live: dict[UUID, Live] = {}
         self._ended: dict[UUID, Exited] = {}
         self._progress: dict[UUID, Progress] = {}
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._as_of = datetime.now(UTC)
         self._change: asyncio.Event | None = None
         catalogs.subscribe(self._catalog_changed)
@@ -175,10 +177,13 @@ class LocalBackend:
         live: Live | None = None
         try:
             self._starter.check_devices(devices, self.devices_of(grant.flavor))
-            alone = all(other.session.username != grant.username for other in self._live.values())
-            prepared = await self._starter.prepare(grant, devices, launch, progress, alone=alone)
-            live = await self._starter.spawn(prepared)
-            self._watch(live)
+            async with self._turn_of(grant.username):
+                others = (other.session.username for other in self._live.values())
+                prepared = await self._starter.prepare(
+                    grant, devices, launch, progress, alone=grant.username not in others
+                )
+                live = await self._starter.spawn(prepared)
+                self._watch(live)
             return await self._starter.bring_up(prepared, live, progress)
         except BaseException as error:
             # A cancelled start must be undone all the same: the hub is closing, or gave up waiting.
@@ -191,6 +196,13 @@ class LocalBackend:
         finally:
             progress.finish()
             asyncio.get_running_loop().call_later(60, self._progress.pop, grant.request_id, None)
+
+    def _turn_of(self, username: str) -> asyncio.Lock:
+        """Two starts of one person would make, and clear away, the same links at the same time."""
+        turn = self._turns.get(username)
+        if turn is None:
+            turn = self._turns[username] = asyncio.Lock()
+        return turn
 
     async def _undo(self, session_id: UUID, live: Live | None) -> None:
         if live is None:
