@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from arcetri_accounting.contract.units import hours, to_ms
 from arcetri_accounting.ledger import times
+from arcetri_accounting.ledger.console import DAY, style_option, with_options
 from arcetri_accounting.ledger.database import Database
 from arcetri_accounting.ledger.errors import LedgerError, Refused
 from arcetri_accounting.ledger.rollups import is_zone, site_zone
@@ -108,7 +109,7 @@ def main() -> None:
     """The ledger of GPU-hours."""
 
 
-_retention_options = (
+_retention_options = with_options(
     click.option(
         "--raw",
         type=click.Choice(["keep", "compact", "drop"]),
@@ -158,9 +159,7 @@ def _with_retention(command: Callable[..., Any]) -> Callable[..., Any]:
         )
         return command(*args, retention=retention, **more)
 
-    wrapped: Callable[..., Any] = update_wrapper(run, command)
-    for option in reversed(_retention_options):
-        wrapped = option(wrapped)
+    wrapped: Callable[..., Any] = _retention_options(update_wrapper(run, command))
     return wrapped
 
 
@@ -249,14 +248,7 @@ def serve(database_url: str, prefix: str, **options: Any) -> None:
 @click.option(
     "--zone", help="For sacct: where its times were meant; the site's zone unless it is said."
 )
-@click.option(
-    "--format",
-    "style",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="How to report what became of it.",
-)
+@style_option("text", "json", help="How to report what became of it.")
 @click.option("--strict", is_flag=True, help="End with 1 where a row was refused.")
 @with_database
 def import_(
@@ -331,12 +323,9 @@ def _told_apart(file: Any) -> tuple[Any, str]:
     return buffered, "sacct" if b"|" in first and b"JobID" in first else "csv"
 
 
-_DAY = click.DateTime(formats=["%Y-%m-%d"])
-
-
 @main.command()
-@click.option("--from", "first", type=_DAY, required=True, help="A day of the first UTC month.")
-@click.option("--to", "last", type=_DAY, required=True, help="A day of the last one.")
+@click.option("--from", "first", type=DAY, required=True, help="A day of the first UTC month.")
+@click.option("--to", "last", type=DAY, required=True, help="A day of the last one.")
 @click.option("--format", "style", type=click.Choice(["egi", "auditor"]), required=True)
 @click.option("--names", is_flag=True, help="With people's names instead of their opaque ids.")
 @click.option("--simulated", is_flag=True, help="The simulated devices' instead of the real ones'.")
@@ -357,9 +346,7 @@ def export(
 
 
 @main.command()
-@click.option(
-    "--format", "style", type=click.Choice(["text", "json"]), default="text", show_default=True
-)
+@style_option("text", "json")
 @with_database
 def verify(database: Database, style: str) -> None:
     """Make the roll-ups anew from what they sum, and check the invariants; 1 where not all is well.
@@ -403,13 +390,7 @@ def verify(database: Database, style: str) -> None:
 
 
 @main.command()
-@click.option(
-    "--format",
-    "style",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-)
+@style_option("table", "json")
 @with_database
 def discrepancies(database: Database, style: str) -> None:
     """List what agents and the spawner say differently about sessions, those found last first."""

@@ -10,12 +10,11 @@ import click
 
 from arcetri_accounting.contract.units import hours, to_ms
 from arcetri_accounting.ledger import times
+from arcetri_accounting.ledger.console import aligned, style_option
 from arcetri_accounting.ledger.database import Database
 from arcetri_accounting.ledger.errors import Refused
 
-_style = click.option(
-    "--format", "style", type=click.Choice(["table", "json"]), default="table", show_default=True
-)
+_style = style_option("table", "json")
 
 
 def add_commands(group: click.Group, with_database: Callable[..., Any]) -> None:
@@ -74,7 +73,5 @@ def _print(
         click.echo(nothing)
     else:
         table = [list(names), *([" ".join(str(one).split()) for one in row] for row in rows)]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        for line in table:
-            cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
-            click.echo("  ".join(cells).rstrip())
+        for line in aligned(table):
+            click.echo(line)

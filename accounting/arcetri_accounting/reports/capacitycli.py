@@ -10,49 +10,23 @@ from typing import Any
 import click
 from sqlalchemy.orm import Session
 
+from arcetri_accounting.ledger.console import aligned, printable, style_option, with_options
 from arcetri_accounting.ledger.database import Database
 from arcetri_accounting.reports import access, service
 from arcetri_accounting.reports.api import wall_clock
 from arcetri_accounting.reports.capacityapi import CapacityParams, DivisionAnswer, division_answer
 from arcetri_accounting.reports.capacityquery import CAPACITY_BY, Capacity
 from arcetri_accounting.reports.csvfile import guarded
+from arcetri_accounting.reports.options import FIRST, LAST, SIMULATED, by_option
 
-_DAY = click.DateTime(formats=["%Y-%m-%d"])
-
-
-def capacity_options(command: Any) -> Any:
-    """The options of ``capacity``."""
-    for option in reversed(
-        (
-            click.option(
-                "--from", "first", type=_DAY, required=True, help="First day, of the site's zone."
-            ),
-            click.option("--to", "last", type=_DAY, required=True, help="Last day, included."),
-            click.option(
-                "--by",
-                type=click.Choice(CAPACITY_BY),
-                default="device",
-                show_default=True,
-                help="What a row is.",
-            ),
-            click.option(
-                "--simulated",
-                type=click.Choice(["exclude", "only"]),
-                default="exclude",
-                show_default=True,
-                help="Simulated devices are never added to real ones.",
-            ),
-            click.option(
-                "--format",
-                "style",
-                type=click.Choice(["table", "json", "csv"]),
-                default="table",
-                show_default=True,
-            ),
-        )
-    ):
-        command = option(command)
-    return command
+capacity_options = with_options(
+    FIRST,
+    LAST,
+    by_option(CAPACITY_BY),
+    SIMULATED,
+    style_option("table", "json", "csv"),
+)
+"""The options of ``capacity``."""
 
 
 def show_capacity(database: Database, *, first: Any, last: Any, style: str, **asked: Any) -> None:
@@ -91,12 +65,6 @@ def _table(rows: list[DivisionAnswer], totals: list[DivisionAnswer]) -> str:
     lines = [["hours of", "type", *(name.removesuffix("_hours") for name in names)]]
     named = [(row.key, row) for row in rows] + [("total", row) for row in totals]
     for label, row in named:
-        shown = "".join(letter if letter.isprintable() else "?" for letter in label)
-        lines.append([shown, row.type, *(f"{float(getattr(row, name)):.2f}" for name in names)])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = []
-    for line in lines:
-        cells = zip(line, widths, strict=True)
-        aligned = [c.rjust(w) if at > 1 else c.ljust(w) for at, (c, w) in enumerate(cells)]
-        text.append("  ".join(aligned).rstrip())
-    return "\n".join(text) + "\n"
+        amounts = (f"{float(getattr(row, name)):.2f}" for name in names)
+        lines.append([printable(label), row.type, *amounts])
+    return "\n".join(aligned(lines, texts=2)) + "\n"

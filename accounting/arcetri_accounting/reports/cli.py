@@ -12,6 +12,13 @@ from typing import Any
 import click
 from sqlalchemy.orm import Session
 
+from arcetri_accounting.ledger.console import (
+    DAY,
+    aligned,
+    printable,
+    style_option,
+    with_options,
+)
 from arcetri_accounting.ledger.database import Database
 from arcetri_accounting.ledger.errors import Refused
 from arcetri_accounting.reports import access, csvfile, history, present, queries, service
@@ -20,62 +27,35 @@ from arcetri_accounting.reports.capacitycli import capacity_options, show_capaci
 from arcetri_accounting.reports.history import Somebody
 from arcetri_accounting.reports.models import rows_answer
 from arcetri_accounting.reports.numbers import BY, Amounts, By
+from arcetri_accounting.reports.options import FIRST, LAST, SIMULATED, by_option
 from arcetri_accounting.reports.params import Params
 from arcetri_accounting.reports.service import Asked, Report
 
-_DAY = click.DateTime(formats=["%Y-%m-%d"])
-
-
-def report_options(command: Any) -> Any:
-    """The options of ``report``."""
-    for option in reversed(
-        (
-            click.option(
-                "--from", "first", type=_DAY, required=True, help="First day, of the site's zone."
-            ),
-            click.option("--to", "last", type=_DAY, required=True, help="Last day, included."),
-            click.option(
-                "--by",
-                type=click.Choice(BY),
-                default="group",
-                show_default=True,
-                help="What a row is.",
-            ),
-            click.option("--group", metavar="PATH", help="Only what this group was charged."),
-            click.option("--below", is_flag=True, help="With the groups below that one."),
-            click.option("--user", metavar="NAME", help="Only this person: a name or opaque id."),
-            click.option("--flavor", metavar="NAME", help="Only this flavour."),
-            click.option("--kind", type=click.Choice(["notebook", "batch"])),
-            click.option(
-                "--simulated",
-                type=click.Choice(["exclude", "only"]),
-                default="exclude",
-                show_default=True,
-                help="Simulated devices are never added to real ones.",
-            ),
-            click.option(
-                "--format",
-                "style",
-                type=click.Choice(["table", "json", "csv", "pdf"]),
-                default="table",
-                show_default=True,
-            ),
-            click.option(
-                "--decimals",
-                type=click.Choice(["point", "comma"]),
-                default="point",
-                show_default=True,
-                help="In CSV; with a comma, fields are parted by semicolons.",
-            ),
-            click.option(
-                "--output",
-                type=click.Path(dir_okay=False, path_type=Path),
-                help="Write there instead of to the terminal.",
-            ),
-        )
-    ):
-        command = option(command)
-    return command
+report_options = with_options(
+    FIRST,
+    LAST,
+    by_option(BY),
+    click.option("--group", metavar="PATH", help="Only what this group was charged."),
+    click.option("--below", is_flag=True, help="With the groups below that one."),
+    click.option("--user", metavar="NAME", help="Only this person: a name or opaque id."),
+    click.option("--flavor", metavar="NAME", help="Only this flavour."),
+    click.option("--kind", type=click.Choice(["notebook", "batch"])),
+    SIMULATED,
+    style_option("table", "json", "csv", "pdf"),
+    click.option(
+        "--decimals",
+        type=click.Choice(["point", "comma"]),
+        default="point",
+        show_default=True,
+        help="In CSV; with a comma, fields are parted by semicolons.",
+    ),
+    click.option(
+        "--output",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="Write there instead of to the terminal.",
+    ),
+)
+"""The options of ``report``."""
 
 
 def report(
@@ -154,23 +134,16 @@ def table(made: Report) -> str:
     head += ["FPGA-hours", "core-hours", "provisional"]
     lines = [_cells(row.label, row.amounts) for row in made.rows]
     lines.append(_cells("total", made.total))
-    widths = [max(len(line[at]) for line in (head, *lines)) for at in range(len(head))]
     text = [f"{made.context.site}, {made.wanted.period} ({made.context.zone.key})"]
     if made.wanted.simulated == "only":
         text[0] += ", simulated devices"
-    for line in (head, *lines):
-        cells = [
-            cell.ljust(width) if at == 0 else cell.rjust(width)
-            for at, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ]
-        text.append("  ".join(cells).rstrip())
-    return "\n".join(text) + "\n"
+    return "\n".join([*text, *aligned([head, *lines], texts=1)]) + "\n"
 
 
 def _cells(label: str, amounts: Amounts) -> list[str]:
     gpu = amounts.gpu
     return [
-        "".join(character if character.isprintable() else "?" for character in label),
+        printable(label),
         present.gpu(gpu.alloc_u),
         present.gpu(gpu.used_u) if gpu.util_u else "-",
         present.gpu(gpu.util_u),
@@ -182,30 +155,23 @@ def _cells(label: str, amounts: Amounts) -> list[str]:
     ]
 
 
-def history_options(command: Any) -> Any:
-    """The options of ``history``."""
-    for option in reversed(
-        (
-            click.option(
-                "--days",
-                type=click.IntRange(1, 3660),
-                default=history.DAYS,
-                show_default=True,
-                help="How far back it goes.",
-            ),
-            click.option("--seed", type=int, default=1, show_default=True),
-            click.option(
-                "--until", type=_DAY, help="The first day without it; today where not said."
-            ),
-            click.option(
-                "--people",
-                type=click.Path(exists=True, dir_okay=False, path_type=Path),
-                help='JSON: {"/group": [{"account": ID, "name": NAME}]}; others are invented.',
-            ),
-        )
-    ):
-        command = option(command)
-    return command
+history_options = with_options(
+    click.option(
+        "--days",
+        type=click.IntRange(1, 3660),
+        default=history.DAYS,
+        show_default=True,
+        help="How far back it goes.",
+    ),
+    click.option("--seed", type=int, default=1, show_default=True),
+    click.option("--until", type=DAY, help="The first day without it; today where not said."),
+    click.option(
+        "--people",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help='JSON: {"/group": [{"account": ID, "name": NAME}]}; others are invented.',
+    ),
+)
+"""The options of ``history``."""
 
 
 def make_history(
