@@ -1,4 +1,4 @@
-"""What the cluster is and runs, in memory: nodes, pods and what is told of them, kept by watching."""
+"""What the cluster is and runs, in memory, kept by watching it."""
 
 from __future__ import annotations
 
@@ -144,5 +144,3 @@ def _when(event: Object) -> str:
         or event["metadata"].get("creationTimestamp")
         or ""
     )
-
-

@@ -1,0 +1,19 @@
+"""How the Kubernetes backend is set up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class KubernetesConfig:
+    """What a site decides about the backend, besides the catalog and KubeSpawner's settings."""
+
+    namespace: str
+    """Where sessions run."""
+    instance_id: str
+    """Tells this platform's pods from those of another in the same namespace."""
+    start_timeout: float = 600.0
+    """Seconds a session may take until it answers; pulling a large image takes minutes."""
+    list_timeout: float = 20.0
+    """Seconds that a hub's start waits for the API server before it goes on without."""
