@@ -19,6 +19,12 @@ ENDS = {
     "start_interrupted": "Your last start was interrupted. Ask again.",
     "start_failed": "Your last session could not be started.",
     "shutdown": "Your last session ended with the platform.",
+    "out_of_memory": "Your last session needed more memory than its size has, and was ended.",
+    "evicted": "Your last session was sent away from its node.",
+    "node_lost": "Your last session was lost with its node.",
+    "node_shutdown": "Your last session ended because its node was shut down.",
+    "preempted": "Your last session had to make room for something with a higher priority.",
+    "deadline": "Your last session reached the longest time that the cluster lets one run.",
 }
 """Sentences for ends that their user did not ask for; other reasons are no news."""
 

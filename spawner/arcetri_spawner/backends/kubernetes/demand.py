@@ -59,7 +59,6 @@ def demand_of(pod: Mapping[str, Any]) -> Amounts:
         if container.get("restartPolicy") == "Always":
             _add(total, taken)
             _add(beside, taken)
-            _raise(most, beside)
         else:
             _add(taken, beside)
             _raise(most, taken)
