@@ -206,6 +206,7 @@ def serve(database_url: str, prefix: str, **options: Any) -> None:
     import uvicorn
 
     from arcetri_accounting.ledger.app import build_app, tune_process
+    from arcetri_accounting.logs import configure_logs
 
     try:
         settings = LedgerSettings.model_validate(
@@ -217,6 +218,7 @@ def serve(database_url: str, prefix: str, **options: Any) -> None:
             f"{'.'.join(map(str, first['loc']))}: {first['msg']}.",
             remedy="See arcetri-ledger serve --help.",
         ) from None
+    configure_logs("text")
     app = build_app(settings)
     tune_process()
     uvicorn.run(
