@@ -15,7 +15,7 @@ SOURCES := hub spawner accounting
 
 .DEFAULT_GOAL := help
 .PHONY: help up setup test soak lint docs bench cluster-build cluster-up cluster-down cluster-run \
-	cluster-shell cluster-forward .hub .dev .python
+	cluster-shell cluster-image cluster-forward .hub .dev .python
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1 /p' $(MAKEFILE_LIST) | while read -r name what; do \
@@ -29,7 +29,7 @@ setup: .dev ## Make the environment for everything below
 
 test: .dev ## Run every tier of tests this machine can; options for pytest in ARGS="..."
 	@$(BIN)/python -m tests.support.tiers </dev/null
-	@$(BIN)/python -m tests.cluster.builds --where-possible </dev/null
+	@$(BIN)/python -m tests.cluster.prepare --where-possible </dev/null
 	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS) </dev/null || { status=$$?; \
 	    test $$status -eq 1 || exit $$status; \
 	    echo "Once more, one after the other, what failed in company:"; \
@@ -53,9 +53,9 @@ bench: .dev ## Measure; results in docs/, options in ARGS="..."
 
 CLUSTER = $(BIN)/python -m tests.cluster.command --state "$(or $(NAME),mine)"
 
-cluster-build: .dev ## Build the programs of a real Kubernetes, once (about 15 minutes)
+cluster-build: .dev ## Build a real Kubernetes and its images, once (about 20 minutes)
 	@$(BIN)/python -m tests.support.tiers </dev/null
-	@$(BIN)/python -m tests.cluster.builds </dev/null
+	@$(BIN)/python -m tests.cluster.prepare </dev/null
 
 cluster-up: cluster-build ## Start a real one-node Kubernetes; several with NAME=...
 	@$(CLUSTER) up
@@ -68,6 +68,9 @@ cluster-run: .dev ## Run a command inside it: CMD="kubectl get nodes"
 
 cluster-shell: .dev ## Open a shell inside it, with kubectl, helm and the administrator's rights
 	@$(CLUSTER) shell
+
+cluster-image: .dev ## Build an image and give it to the cluster: IMAGE=minimal
+	@$(CLUSTER) image "$(IMAGE)"
 
 cluster-forward: .dev ## Let this machine's browser reach a page inside it: TO=HOST:PORT PORT=8000
 	@$(CLUSTER) forward "$(TO)" --port "$(or $(PORT),0)"

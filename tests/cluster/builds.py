@@ -1,4 +1,4 @@
-"""The cluster's programs, built once from pinned Go modules: ``python -m tests.cluster.builds``.
+"""The cluster's programs, built once from pinned Go modules.
 
 Each folder below ``go/`` is a module that pins what its programs are made from; a program is built
 when nothing in the cache was made from the same pins, flags and Go.
@@ -214,19 +214,3 @@ def _copy(module: Module, name: str, target: Path) -> None:
 def _say(text: str) -> None:
     sys.stderr.write(text)
     sys.stderr.flush()
-
-
-def main(arguments: list[str]) -> int:
-    """Build what is missing, or nothing on a machine that cannot; the exit status."""
-    if "--where-possible" in arguments and find_go() is None:
-        return 0  # the tests say what they were skipped for
-    try:
-        build()
-    except cache.ClusterError as error:
-        _say(f"{error}\n")
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -9,15 +9,15 @@ ROOT = Path("/sys/fs/cgroup")
 PREFIX = "arcetri-test-"
 
 
-def group(name: str) -> str:
-    """The group of the cluster called ``name``, as a path from a hierarchy's root."""
-    return f"/{PREFIX}{name}"
+def group(word: str) -> str:
+    """A cluster's group, by its word, as a path from a hierarchy's root."""
+    return f"/{PREFIX}{word}"
 
 
-def make(name: str) -> None:
+def make(word: str) -> None:
     """Make a cluster's group wherever the kubelet looks for it."""
     for hierarchy in _hierarchies():
-        folder = hierarchy / group(name).lstrip("/")
+        folder = hierarchy / group(word).lstrip("/")
         folder.mkdir(exist_ok=True)
         # The first version of cpuset starts a group with nothing, and then runs nothing in it.
         for setting in ("cpuset.cpus", "cpuset.mems"):
@@ -27,10 +27,10 @@ def make(name: str) -> None:
                     (folder / setting).write_text(everything, encoding="ascii")
 
 
-def remove(name: str) -> None:
+def remove(word: str) -> None:
     """Remove a cluster's groups; those in which something still runs stay."""
     for hierarchy in _hierarchies():
-        top = hierarchy / group(name).lstrip("/")
+        top = hierarchy / group(word).lstrip("/")
         if not top.is_dir():
             continue
         below = sorted((path for path in top.rglob("*") if path.is_dir()), reverse=True)
@@ -39,9 +39,9 @@ def remove(name: str) -> None:
                 folder.rmdir()
 
 
-def left(name: str) -> list[Path]:
+def left(word: str) -> list[Path]:
     """The cluster's groups that are there."""
-    tops = (hierarchy / group(name).lstrip("/") for hierarchy in _hierarchies())
+    tops = (hierarchy / group(word).lstrip("/") for hierarchy in _hierarchies())
     return [top for top in tops if top.is_dir()]
 
 

@@ -11,6 +11,7 @@ import os
 import select
 import signal
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -38,7 +39,7 @@ def main(state: State, owner: int) -> int:
             _say(line)
         state.ready.touch()
         _stay(state, processes, control, owner)
-    except Died as error:
+    except (Died, TimeoutError, subprocess.CalledProcessError) as error:
         _say(str(error))
         return 1
     except _Ended:

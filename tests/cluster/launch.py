@@ -27,6 +27,9 @@ LONGEST_STATE = 70
 """Characters of a state folder's path: sockets below it must fit into 108."""
 START_PATIENCE = 300.0
 STOP_PATIENCE = 30.0
+_DAY = 24 * 3600
+_STARTED: dict[Path, subprocess.Popen[bytes]] = {}
+"""The clusters that this process has started itself, and must bury."""
 _HIDDEN = ("/run", "/var", "/proc", "/sys")
 """Folders that look another inside."""
 
@@ -96,14 +99,12 @@ def start(
             f" NAME={state.name}, or start another with NAME=..."
         )
     archives = [images.build(image) for image in images.BUILTIN]
-    _prepare(state, archives)
-    process = _spawn(state, owner)
     try:
+        _prepare(state, archives)
+        process = _spawn(state, owner)
         _wait(state, process, say or (lambda _line: None))
-    except cache.ClusterError:
-        process.kill()
-        process.wait()
-        _remove(state)
+    except BaseException:
+        stop(state)
         raise
     return Cluster(state)
 
@@ -112,8 +113,8 @@ def _prepare(state: State, archives: list[Path]) -> None:
     state.folder.mkdir(parents=True, mode=0o700)
     state.logs.mkdir()
     pki.write(state.pki)
-    configuration.write(state, cgroups.group(state.name))
-    cgroups.make(state.name)
+    configuration.write(state, cgroups.group(state.word))
+    cgroups.make(state.word)
     state.layout.write_text(json.dumps(DEFAULT_LAYOUT, indent=1), encoding="utf-8")
     stages = sorted(builds.programs()["kwok-stages"].iterdir())
     texts = [path.read_text(encoding="utf-8") for path in stages]
@@ -145,6 +146,7 @@ def _spawn(state: State, owner: int | None) -> subprocess.Popen[bytes]:
     finally:
         if owner is not None:
             os.close(descriptor)
+    _STARTED[state.folder] = process
     first = _first_inside(process)
     record = {
         "outer": process.pid,
@@ -156,11 +158,10 @@ def _spawn(state: State, owner: int | None) -> subprocess.Popen[bytes]:
 
 
 def _first_inside(process: subprocess.Popen[bytes]) -> int:
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     while process.poll() is None:
-        with contextlib.suppress(OSError):
-            if found := children.read_text(encoding="ascii").split():
-                return int(found[0])
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if found := psutil.Process(process.pid).children():
+                return found[0].pid
         time.sleep(0.01)
     raise cache.ClusterError(
         "A cluster needs new namespaces, which this machine refuses (unshare)."
@@ -215,10 +216,12 @@ def _outer(state: State) -> psutil.Process | None:
 def stop(state: State) -> None:
     """End a cluster and remove what it left: its folder and its control groups."""
     outer = _outer(state)
+    if own := _STARTED.pop(state.folder, None):
+        own.kill()
+        own.wait()
     if outer is not None:
-        os.kill(outer.pid, signal.SIGKILL)
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(outer.pid, 0)  # when it is this process's own
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(outer.pid, signal.SIGKILL)
         first = json.loads(state.record.read_text(encoding="utf-8"))["first"]
         deadline = time.monotonic() + STOP_PATIENCE
         # The first process inside is the last to go.
@@ -228,16 +231,21 @@ def stop(state: State) -> None:
 
 
 def _remove(state: State) -> None:
-    cgroups.remove(state.name)
+    cgroups.remove(state.word)
     shutil.rmtree(state.folder, ignore_errors=True)
 
 
 def sweep() -> None:
     """Remove what clusters left that were killed."""
     for folder in states().iterdir():
-        state = State(folder)
-        if folder.is_dir() and state.record.exists() and not alive(state):
-            _remove(state)
+        age = time.time() - folder.stat().st_mtime
+        if folder.is_dir():
+            # One without a record is being started, or its start was killed long ago.
+            state = State(folder)
+            if not alive(state) and (state.record.exists() or age > START_PATIENCE):
+                _remove(state)
+        elif age > _DAY:
+            folder.unlink(missing_ok=True)  # of a test run that was killed
 
 
 @contextlib.contextmanager

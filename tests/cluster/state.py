@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.cluster import cache
+
 
 @dataclass(frozen=True, slots=True)
 class State:
@@ -16,6 +18,11 @@ class State:
     def name(self) -> str:
         """What the cluster is called."""
         return self.folder.name
+
+    @property
+    def word(self) -> str:
+        """What no other cluster on this machine is called, also one of this name elsewhere."""
+        return f"{self.name}-{cache.digest([str(self.folder)])[:6]}"
 
     @property
     def pki(self) -> Path:

@@ -54,12 +54,11 @@ def test_killing_one_process_leaves_nothing_of_a_cluster_and_all_of_the_other(
     assert len(theirs) > 8
 
     os.kill(json.loads(second.state.record.read_text(encoding="utf-8"))["outer"], signal.SIGKILL)
-    os.wait3(os.WNOHANG)
     until(lambda: not any(map(psutil.pid_exists, theirs)), "its processes are gone", 20)
     assert str(second.state.folder) not in Path("/proc/mounts").read_text(encoding="utf-8")
     launch.sweep()
     assert not second.state.folder.exists()
-    assert not cgroups.left(second.state.name)
+    assert not cgroups.left(second.state.word)
     assert mine <= _inside(cluster)
     assert cluster.kubectl("get", "nodes")["items"]
 
