@@ -93,7 +93,8 @@ def _etcd(state: State) -> Component:
         "log-level": "warn",
     }
     # What it stores need not outlive the machine.
-    return Component("etcd", (_program(state, "etcd"), "--unsafe-no-fsync", *_options(options)))
+    command = (_program(state, "etcd"), "--unsafe-no-fsync", *_options(options))
+    return Component("etcd", command, needs_api=False)
 
 
 def _apiserver(state: State) -> Component:
