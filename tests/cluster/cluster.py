@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import yaml
 
-from tests.cluster import addresses, images
+from tests.cluster import addresses, cache, images
 from tests.cluster.cache import ClusterError
 from tests.cluster.devices import Layout
 from tests.cluster.state import State
@@ -179,7 +179,12 @@ class Cluster:
     def load(self, image: images.Image) -> str:
         """Build an image unless it is cached, give it to the node, and return its reference."""
         archive = images.build(image)
-        self.run(["ctr", "--namespace=k8s.io", "images", "import", str(archive)], timeout=280)
+        there = self.state.images / archive.name
+        with cache.lock(self.state.folder / ".load"):
+            if not there.exists():
+                command = ["ctr", "--namespace=k8s.io", "images", "import", str(archive)]
+                self.run(command, timeout=280)
+                there.symlink_to(archive)
         return image.reference
 
     def stop(self, component: str) -> None:

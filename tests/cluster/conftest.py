@@ -13,6 +13,10 @@ from tests.cluster.cluster import Cluster
 from tests.support import tiers
 
 
+RUNNING = "ARCETRI_TEST_CLUSTER"
+"""Names a cluster that runs already (make cluster-up), for who tries one test again and again."""
+
+
 @pytest.fixture(scope="session")
 def cluster(worker_id: str, testrun_uid: str) -> Iterator[Cluster]:
     """A real Kubernetes, shared by all workers of this run."""
@@ -20,6 +24,9 @@ def cluster(worker_id: str, testrun_uid: str) -> Iterator[Cluster]:
     alone = worker_id == "master"
     # What pytest-xdist started this worker from, which lives as long as the run.
     owner = os.getpid() if alone else os.getppid()
+    if name := os.environ.get(RUNNING):
+        yield launch.find(launch.place(name))
+        return
     try:
         launch.check()
     except ClusterError as error:

@@ -36,7 +36,7 @@ class State:
 
     @property
     def images(self) -> Path:
-        """Links to the images that the cluster itself needs."""
+        """Links to the images that its containerd has."""
         return self.folder / "images"
 
     @property
