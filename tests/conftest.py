@@ -18,7 +18,7 @@ pytest_plugins = ["tests.support.platform"]
 
 
 def _tier(item: pytest.Item) -> str:
-    for name in ("browser", "component"):
+    for name in ("cluster", "browser", "component"):
         if item.get_closest_marker(name) is not None:
             return name
     return "unit"

@@ -1,0 +1,84 @@
+"""A cluster comes, runs beside another, and goes without a trace, also when it is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.cluster import cgroups, launch
+from tests.cluster.cache import ClusterError
+from tests.cluster.cluster import Cluster
+from tests.cluster.pods import pod, running
+from tests.cluster.state import State
+from tests.support.platform import until
+
+
+@pytest.fixture
+def second(cluster: Cluster) -> Iterator[Cluster]:
+    """Another cluster beside the shared one, with the same addresses."""
+    state = State(launch.states() / f"{cluster.state.name}-b")
+    try:
+        yield launch.start(state, owner=os.getpid())
+    finally:
+        launch.stop(state)
+
+
+def _inside(cluster: Cluster) -> set[int]:
+    """The processes of a cluster, as the machine numbers them."""
+    first = json.loads(cluster.state.record.read_text(encoding="utf-8"))["first"]
+    space = Path(f"/proc/{first}/ns/pid").readlink()
+    found = set()
+    for process in psutil.process_iter():
+        try:
+            if Path(f"/proc/{process.pid}/ns/pid").readlink() == space:
+                found.add(process.pid)
+        except OSError:
+            continue  # it has ended
+    return found
+
+
+@pytest.mark.cluster
+def test_killing_one_process_leaves_nothing_of_a_cluster_and_all_of_the_other(
+    cluster: Cluster, second: Cluster
+) -> None:
+    second.apply(pod("lives", "default"))
+    second.until("pod", "lives", running)
+    assert not cluster.run(["kubectl", "get", "pod", "lives", "--ignore-not-found"])
+    mine, theirs = _inside(cluster), _inside(second)
+    assert len(theirs) > 8
+
+    os.kill(json.loads(second.state.record.read_text(encoding="utf-8"))["outer"], signal.SIGKILL)
+    until(lambda: not any(map(psutil.pid_exists, theirs)), "its processes are gone", 20)
+    assert str(second.state.folder) not in Path("/proc/mounts").read_text(encoding="utf-8")
+    launch.sweep()
+    assert not second.state.folder.exists()
+    assert not cgroups.left(second.state.word)
+    assert mine <= _inside(cluster)
+    assert cluster.kubectl("get", "nodes")["items"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("Mine!", "cannot be called 'Mine!'"),
+        (f"/tmp/{'long/' * 20}one", "is too long"),  # noqa: S108  # nothing is made there
+        ("/var/lib/mine", "Choose another place"),
+    ],
+)
+def test_a_state_folder_that_cannot_be_one_is_refused(name: str, said: str) -> None:
+    with pytest.raises(ClusterError, match=said):
+        launch.place(name)
+
+
+def test_a_cluster_that_does_not_run_is_said_to_be_absent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(ClusterError, match="make cluster-up NAME=absent"):
+        launch.find(launch.place("absent"))
