@@ -12,7 +12,6 @@ from tests.cluster.cache import ClusterError
 from tests.cluster.cluster import Cluster
 from tests.support import tiers
 
-
 RUNNING = "ARCETRI_TEST_CLUSTER"
 """Names a cluster that runs already (make cluster-up), for who tries one test again and again."""
 
