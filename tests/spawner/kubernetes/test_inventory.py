@@ -408,3 +408,10 @@ def test_a_container_that_is_resized_counts_by_the_largest() -> None:
     assert demand_of(made) == {"cpu": 64000}
     made["status"]["conditions"] = [{"type": "PodResizePending", "reason": "Infeasible"}]
     assert demand_of(made) == {"cpu": 4000}
+
+
+def test_a_pod_that_is_resized_as_a_whole_counts_by_the_largest() -> None:
+    made = pod("u", "n1", container("c", cpu="1"), resources={"requests": {"cpu": "2"}})
+    assert demand_of(made) == {"cpu": 2000}
+    made["status"] |= {"resources": {"requests": {"cpu": "5"}}, "allocatedResources": {"cpu": "3"}}
+    assert demand_of(made) == {"cpu": 5000}

@@ -6,6 +6,7 @@ that its traits become, sanitized as its client would send them.
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 from typing import Any
 
@@ -46,6 +47,22 @@ def sanitized(model: object) -> JsonObject:
     """A model of the client library as JSON; making a client needs no loop, using one does."""
     found: JsonObject = ApiClient.sanitize_for_serialization(ApiClient.__new__(ApiClient), model)
     return found
+
+
+def known_to_the_api(kind: str, sent: JsonObject) -> JsonObject:
+    """An object without what the API's own models do not know."""
+    client = ApiClient.__new__(ApiClient)
+    model = client.deserialize(SimpleNamespace(data=json.dumps(sent)), kind)
+    return sanitized(model)
+
+
+def spelled(value: Any) -> Any:
+    """The same with numbers as text: the API takes amounts as either."""
+    if isinstance(value, dict):
+        return {key: spelled(own) for key, own in value.items()}
+    if isinstance(value, list):
+        return [spelled(own) for own in value]
+    return value if isinstance(value, bool) else str(value)
 
 
 def test_stock_kubespawner_asks_for_nothing_that_is_overruled() -> None:
@@ -314,6 +331,9 @@ def check(shaped: ShapedPod, decided: PodPlan) -> None:
     spec, metadata = pod["spec"], pod["metadata"]
     notebook = spec["containers"][0]
     assert violations(pod) == []
+    assert spelled(known_to_the_api("V1Pod", pod)) == spelled(pod)
+    secret = shaped.secret("u1")
+    assert secret is None or known_to_the_api("V1Secret", secret) == secret
     assert metadata["name"] == f"session-{decided.grant.request_id}"
     # The device, once, in the notebook alone.
     resource = decided.flavor.resource

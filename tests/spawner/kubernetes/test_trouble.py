@@ -207,6 +207,18 @@ def test_the_schedulers_line_in_words() -> None:
             "no_room",
             "1 is kept for other work",
         ),
+        (
+            "0/2 nodes are available: 2 node(s) had untolerated taint(s). no new claims to"
+            " deallocate, preemption: 0/2 nodes are available: 2 Preemption is not helpful.",
+            "no_room",
+            "2 are kept for other work or in trouble",
+        ),
+        (
+            "0/2 nodes are available: 1 node(s) didn't match PersistentVolume's node affinity, 1"
+            " node(s) had no available volume zone.",
+            "no_room",
+            "2 cannot have the session's storage",
+        ),
         ("0/3 nodes are available: 3 Too many pods.", "no_room", "3 run as many pods"),
         ("0/1 nodes are available: 1 something new and strange.", "no_room", "another reason"),
         ("", "no_room", "no node"),

@@ -7,7 +7,7 @@ Kubernetes documents it for pods:
 - a plain init container runs before the containers but beside those going on that were named
   before it; the pod takes the largest such moment, if it is larger;
 - where the pod has requests of its own (pod-level resources), they replace the sum;
-- where a container is being resized, it counts by the largest of what is asked, given and set;
+- where a container or a pod is being resized, the largest of what is asked, given and set counts;
 - the overhead of the pod's runtime class comes on top.
 """
 
@@ -47,45 +47,58 @@ def demand_of(pod: Mapping[str, Any]) -> Amounts:
         condition.get("type") == "PodResizePending" and condition.get("reason") == "Infeasible"
         for condition in status.get("conditions") or ()
     )
-    running = _statuses(status, "containerStatuses")
+    statuses = {
+        str(entry.get("name")): entry
+        for key in ("containerStatuses", "initContainerStatuses")
+        for entry in status.get(key) or ()
+    }
+
+    def resized(container: Mapping[str, Any]) -> Amounts:
+        given = statuses.get(str(container.get("name"))) or {}
+        return _resized(_asked(container), given, infeasible=infeasible)
+
     total: Amounts = {}
     for container in spec.get("containers") or ():
-        _add(total, _container(container, running, infeasible=infeasible))
-    starting = _statuses(status, "initContainerStatuses")
+        _add(total, resized(container))
     beside: Amounts = {}
     most: Amounts = {}
     for container in spec.get("initContainers") or ():
-        taken = _container(container, starting, infeasible=infeasible)
         if container.get("restartPolicy") == "Always":
+            taken = resized(container)
             _add(total, taken)
             _add(beside, taken)
         else:
+            taken = _asked(container)
             _add(taken, beside)
             _raise(most, taken)
     _raise(total, most)
-    total |= amounts_of((spec.get("resources") or {}).get("requests"))
+    whole = amounts_of((spec.get("resources") or {}).get("requests"))
+    if whole:
+        now = _resized(whole, status, infeasible=infeasible)
+        total |= {name: now.get(name, 0) for name in whole if _is_a_pods(name)}
     _add(total, amounts_of(spec.get("overhead")))
     return total
 
 
-def _container(
-    container: Mapping[str, Any], statuses: Mapping[str, Mapping[str, Any]], *, infeasible: bool
-) -> Amounts:
+def _asked(container: Mapping[str, Any]) -> Amounts:
     resources: Mapping[str, Any] = container.get("resources") or {}
     # A limit without a request is one, as the API server fills in.
-    asked = amounts_of(resources.get("limits")) | amounts_of(resources.get("requests"))
-    status = statuses.get(str(container.get("name")))
-    given = status and status.get("resources")
-    if not status or not given:
+    return amounts_of(resources.get("limits")) | amounts_of(resources.get("requests"))
+
+
+def _resized(asked: Amounts, status: Mapping[str, Any], *, infeasible: bool) -> Amounts:
+    """What counts of a request, by the status of the container, or pod, whose it is."""
+    given = status.get("resources")
+    if not given:
         return asked
-    found: Amounts = {} if infeasible else asked
+    found: Amounts = {} if infeasible else dict(asked)
     _raise(found, amounts_of(given.get("requests")))
     _raise(found, amounts_of(status.get("allocatedResources")))
     return found
 
 
-def _statuses(status: Mapping[str, Any], key: str) -> dict[str, Mapping[str, Any]]:
-    return {str(entry.get("name")): entry for entry in status.get(key) or ()}
+def _is_a_pods(resource: str) -> bool:
+    return resource in (CPU, MEMORY) or resource.startswith("hugepages-")
 
 
 def _add(total: Amounts, more: Mapping[str, int]) -> None:

@@ -18,6 +18,8 @@ class Obstacle(NamedTuple):
 
 _CLAUSE = re.compile(r"(?:^|, )(\d+) (.*?)(?=, \d+ |$)")
 _TAINT = re.compile(r"\{([^:}]+)[^}]*\}")
+_KEPT = Obstacle("is kept for other work", "are kept for other work")
+_TAINTED = Obstacle("is kept for other work or in trouble", "are kept for other work or in trouble")
 _NOT_FOUND = re.compile(r'persistentvolumeclaim "([^"]+)" not found')
 _OTHER_KIND = Obstacle("is of another kind", "are of another kind")
 _SILENT = Obstacle("does not answer", "do not answer")
@@ -25,6 +27,7 @@ _CLOSED = Obstacle("is closed for new sessions", "are closed for new sessions")
 _NO_DISK = Obstacle("has too little free disk", "have too little free disk")
 _NO_MEMORY = Obstacle("has too little free memory", "have too little free memory")
 _RULED_OUT = Obstacle("is ruled out by the site's rules", "are ruled out by the site's rules")
+_NO_STORAGE = Obstacle("cannot have the session's storage", "cannot have the session's storage")
 _UNKNOWN = Obstacle("does not fit for another reason", "do not fit for another reason")
 _TAINTS: Final = {
     "node.kubernetes.io/not-ready": _SILENT,
@@ -47,14 +50,13 @@ _PHRASES: Final[tuple[tuple[str, Obstacle], ...]] = (
     ("node selector", _OTHER_KIND),
     ("requested node name", _OTHER_KIND),
     ("were unschedulable", _CLOSED),
-    (
-        "volume node affinity",
-        Obstacle("cannot reach the session's storage", "cannot reach the session's storage"),
-    ),
-    (
-        "persistent volumes to bind",
-        Obstacle("has no storage for it", "have no storage for it"),
-    ),
+    ("persistentvolume's node affinity", _NO_STORAGE),
+    ("volume node affinity", _NO_STORAGE),
+    ("volume zone", _NO_STORAGE),
+    ("persistent volumes to bind", _NO_STORAGE),
+    ("non-existent pv", _NO_STORAGE),
+    ("free storage", _NO_STORAGE),
+    ("available disk", _NO_STORAGE),
     (
         "max volume count",
         Obstacle("has as many volumes as it may", "have as many volumes as they may"),
@@ -156,8 +158,8 @@ def _obstacle(what: str) -> Obstacle:
         return _LACKS.get(resource) or Obstacle(f"has {device}", f"have {device}")
     if "taint" in what:
         taint = _TAINT.search(what)
-        other = Obstacle("is kept for other work", "are kept for other work")
-        return _TAINTS.get(taint[1], other) if taint else other
+        # Newer schedulers do not say which taint it is.
+        return _TAINTS.get(taint[1], _KEPT) if taint else _TAINTED
     return next(
         (obstacle for phrase, obstacle in _PHRASES if phrase in what.lower()),
         _UNKNOWN,
