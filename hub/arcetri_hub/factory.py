@@ -277,6 +277,7 @@ def _cluster(
             namespace=kubernetes.namespace,
             instance_id=settings.instance_id,
             start_timeout=settings.start_timeout - 10,
+            patience=kubernetes.patience,
         ),
         store,
         catalogs,

@@ -85,6 +85,9 @@ class KubernetesSettings(_Section):
 
     namespace: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
     """Where sessions run: a namespace for them alone, guarded by its labels."""
+    patience: float = Field(default=90.0, ge=0)
+    """Seconds for which a start bears a trouble that may go by itself, such as a registry that
+    does not answer."""
 
 
 class Settings(_Section):

@@ -187,7 +187,7 @@ def running(
             development=True,
         ),
         proxy=ProxySettings(api_url=f"http://127.0.0.1:{api_port}", token_file=state / "proxy"),
-        kubernetes=KubernetesSettings(namespace=namespace),
+        kubernetes=KubernetesSettings(namespace=namespace, patience=5),
         cookie_secret_file=state / "cookie",
         crypt_key_file=state / "crypt",
     )

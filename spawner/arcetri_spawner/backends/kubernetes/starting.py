@@ -43,8 +43,6 @@ FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 1.0
 PATIENCE_SHARE: Final = 0.05
 """Pauses grow with the time waited: an answer is noticed at most this share of it too late."""
-PASSING: Final = 90.0
-"""Seconds for which a trouble that may go by itself is borne."""
 
 
 class Starter:
@@ -185,7 +183,7 @@ class Starter:
             troubled = None if trouble is None else troubled or now
             late = now - begin > self._config.start_timeout
             if trouble is not None and troubled is not None:
-                borne = not trouble.final and now - troubled < PASSING and not late
+                borne = not trouble.final and now - troubled < self._config.patience and not late
                 if not borne:
                     raise ClusterTrouble(trouble)
             if live.exited.done():
