@@ -124,7 +124,8 @@ def _prepare(state: State, archives: list[Path]) -> None:
         (state.images / archive.name).symlink_to(archive)
     state.bin.mkdir()
     for name, program in builds.programs().items():
-        (state.bin / name).symlink_to(program)
+        if program.is_file():
+            (state.bin / name).symlink_to(program)
 
 
 def _spawn(state: State, owner: int | None) -> subprocess.Popen[bytes]:
