@@ -23,8 +23,8 @@ from tests.cluster.state import State
 from tests.support import tiers
 
 REPOSITORY = Path(__file__).parents[2]
-LONGEST_STATE = 70
-"""Characters of a state folder's path: sockets below it must fit into 108."""
+LONGEST_STATE = 90
+"""Characters of a state folder's path: the control socket below it must fit into 108."""
 START_PATIENCE = 300.0
 STOP_PATIENCE = 30.0
 _DAY = 24 * 3600
