@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -24,11 +25,19 @@ COMPONENTS = {"etcd", "kube-apiserver", "kubelet", "containerd", "kube-proxy", "
 
 
 @pytest.fixture
-def second(cluster: Cluster) -> Iterator[Cluster]:
+def owner() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that a cluster ends with, as with a test run."""
+    with subprocess.Popen(["sleep", "600"]) as process:
+        yield process
+        process.kill()
+
+
+@pytest.fixture
+def second(cluster: Cluster, owner: subprocess.Popen[bytes]) -> Iterator[Cluster]:
     """Another cluster beside the shared one, with the same addresses."""
     state = State(launch.states() / f"{cluster.state.name}-b")
     try:
-        yield launch.start(state, owner=os.getpid())
+        yield launch.start(state, owner=owner.pid)
     finally:
         launch.stop(state)
 
@@ -44,8 +53,9 @@ def _inside(cluster: Cluster) -> dict[int, str]:
 
 
 @pytest.mark.cluster
+@pytest.mark.parametrize("victim", ["the outer process", "the owner"])
 def test_killing_one_process_leaves_nothing_of_a_cluster_and_all_of_the_other(
-    cluster: Cluster, second: Cluster
+    cluster: Cluster, second: Cluster, owner: subprocess.Popen[bytes], victim: str
 ) -> None:
     second.apply(pod("lives", "default"))
     second.until("pod", "lives", running)
@@ -53,7 +63,8 @@ def test_killing_one_process_leaves_nothing_of_a_cluster_and_all_of_the_other(
     theirs = _inside(second)
     assert set(theirs.values()) >= COMPONENTS
 
-    os.kill(json.loads(second.state.record.read_text(encoding="utf-8"))["outer"], signal.SIGKILL)
+    outer = json.loads(second.state.record.read_text(encoding="utf-8"))["outer"]
+    os.kill(owner.pid if victim == "the owner" else outer, signal.SIGKILL)
     until(lambda: not any(map(psutil.pid_exists, theirs)), "its processes are gone", 20)
     assert str(second.state.folder) not in Path("/proc/mounts").read_text(encoding="utf-8")
     launch.sweep()
