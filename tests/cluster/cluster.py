@@ -188,7 +188,7 @@ class Cluster:
         return image.reference
 
     def stop(self, component: str) -> None:
-        """End one of the cluster's components, as a fault would."""
+        """Kill one of the cluster's components."""
         self._control("stop", component)
 
     def start(self, component: str) -> None:

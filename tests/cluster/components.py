@@ -174,6 +174,7 @@ def _kwok(state: State) -> Component:
         "cidr": addresses.SIMULATED_PODS,
         "node-ip": addresses.NODE,
         "node-lease-duration-seconds": 40,
+        "v": "WARN",
     }
     return Component("kwok", (_program(state, "kwok"), *_options(options)), optional=True)
 

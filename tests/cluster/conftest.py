@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from uuid import uuid4
 
 import pytest
 
-from tests.cluster import cache, launch
+from tests.cluster import launch
 from tests.cluster.cache import ClusterError
 from tests.cluster.cluster import Cluster
 from tests.support import tiers
@@ -38,9 +39,9 @@ def cluster(worker_id: str, testrun_uid: str) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
+def namespace(cluster: Cluster) -> Iterator[str]:
     """A namespace of this test's own."""
-    name = f"test-{cache.digest([request.node.nodeid])}"
+    name = f"test-{uuid4().hex[:12]}"
     cluster.run(["kubectl", "create", "namespace", name])
     yield name
     cluster.run(["kubectl", "delete", "namespace", name, "--wait=false", "--now"])

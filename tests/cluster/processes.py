@@ -5,15 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.cluster.components import Component
-
-GRACE = 10.0
-"""Seconds a component has to end when it is asked to."""
 
 
 class Died(Exception):
@@ -47,16 +43,10 @@ class Processes:
         )
 
     def stop(self, name: str) -> None:
-        """End one, by force if it takes longer than its grace."""
+        """Kill one, as a fault would."""
         pid = self.running.pop(name)
-        os.kill(pid, signal.SIGTERM)
-        deadline = time.monotonic() + GRACE
-        while os.waitpid(pid, os.WNOHANG)[0] == 0:
-            if time.monotonic() > deadline:
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
-                return
-            time.sleep(0.02)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
     def reap(self) -> None:
         """Take note of what has ended, the orphans of containers too.

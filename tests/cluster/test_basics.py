@@ -83,8 +83,10 @@ def test_an_object_with_an_unknown_field_is_refused(cluster: Cluster, namespace:
 def test_the_cluster_is_an_island(cluster: Cluster) -> None:
     routes = cluster.run(["ip", "-json", "route"])
     assert '"default"' not in routes
-    asked = cluster.run(["sh", "-c", "getent hosts example.org || echo unknown"])
-    assert asked.strip() == "unknown"
+    known = cluster.run(["getent", "hosts", f"kubernetes.default.svc.{addresses.DOMAIN}"])
+    assert known.split()[0] == addresses.API_SERVICE
+    asked = cluster.run(["sh", "-c", "getent hosts example.org; echo $?"])
+    assert asked.strip() == "2"  # said at once to be unknown
 
 
 def test_pods_stay_and_are_served_while_the_api_server_is_away(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import psutil
 import pytest
@@ -18,48 +21,56 @@ from tests.cluster.pods import pod, running
 from tests.cluster.state import State
 from tests.support.platform import until
 
+COMPONENTS = {"etcd", "kube-apiserver", "kubelet", "containerd", "kube-proxy", "coredns", "pause"}
+
 
 @pytest.fixture
-def second(cluster: Cluster) -> Iterator[Cluster]:
+def owner() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that a cluster ends with, as with a test run."""
+    with subprocess.Popen(["sleep", "600"]) as process:
+        yield process
+        process.kill()
+
+
+@pytest.fixture
+def second(cluster: Cluster, owner: subprocess.Popen[bytes]) -> Iterator[Cluster]:
     """Another cluster beside the shared one, with the same addresses."""
     state = State(launch.states() / f"{cluster.state.name}-b")
     try:
-        yield launch.start(state, owner=os.getpid())
+        yield launch.start(state, owner=owner.pid)
     finally:
         launch.stop(state)
 
 
-def _inside(cluster: Cluster) -> set[int]:
-    """The processes of a cluster, as the machine numbers them."""
-    first = json.loads(cluster.state.record.read_text(encoding="utf-8"))["first"]
-    space = Path(f"/proc/{first}/ns/pid").readlink()
-    found = set()
-    for process in psutil.process_iter():
-        try:
-            if Path(f"/proc/{process.pid}/ns/pid").readlink() == space:
-                found.add(process.pid)
-        except OSError:
-            continue  # it has ended
+def _inside(cluster: Cluster) -> dict[int, str]:
+    """The processes of a cluster, as the machine numbers them, and their names."""
+    first = psutil.Process(json.loads(cluster.state.record.read_text(encoding="utf-8"))["first"])
+    found = {}
+    for process in (first, *first.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found[process.pid] = process.name()
     return found
 
 
 @pytest.mark.cluster
+@pytest.mark.parametrize("victim", ["the outer process", "the owner"])
 def test_killing_one_process_leaves_nothing_of_a_cluster_and_all_of_the_other(
-    cluster: Cluster, second: Cluster
+    cluster: Cluster, second: Cluster, owner: subprocess.Popen[bytes], victim: str
 ) -> None:
     second.apply(pod("lives", "default"))
     second.until("pod", "lives", running)
     assert not cluster.run(["kubectl", "get", "pod", "lives", "--ignore-not-found"])
-    mine, theirs = _inside(cluster), _inside(second)
-    assert len(theirs) > 8
+    theirs = _inside(second)
+    assert set(theirs.values()) >= COMPONENTS
 
-    os.kill(json.loads(second.state.record.read_text(encoding="utf-8"))["outer"], signal.SIGKILL)
+    outer = json.loads(second.state.record.read_text(encoding="utf-8"))["outer"]
+    os.kill(owner.pid if victim == "the owner" else outer, signal.SIGKILL)
     until(lambda: not any(map(psutil.pid_exists, theirs)), "its processes are gone", 20)
     assert str(second.state.folder) not in Path("/proc/mounts").read_text(encoding="utf-8")
     launch.sweep()
     assert not second.state.folder.exists()
     assert not cgroups.left(second.state.word)
-    assert mine <= _inside(cluster)
+    assert set(_inside(cluster).values()) >= COMPONENTS
     assert cluster.kubectl("get", "nodes")["items"]
 
 
@@ -76,9 +87,7 @@ def test_a_state_folder_that_cannot_be_one_is_refused(name: str, said: str) -> N
         launch.place(name)
 
 
-def test_a_cluster_that_does_not_run_is_said_to_be_absent(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with pytest.raises(ClusterError, match="make cluster-up NAME=absent"):
-        launch.find(launch.place("absent"))
+def test_a_cluster_that_does_not_run_is_said_to_be_absent() -> None:
+    name = f"absent-{uuid4().hex[:8]}"
+    with pytest.raises(ClusterError, match=f"make cluster-up NAME={name}"):
+        launch.find(launch.place(name))

@@ -20,7 +20,7 @@ def nodes(cluster: Cluster) -> Iterator[list[str]]:
     names = ["simulated-1", "simulated-2"]
     cluster.simulate(*(simulated_node(name, {GPU: 2}) for name in names))
     yield names
-    cluster.run(["kubectl", "delete", "node", *names])
+    cluster.run(["kubectl", "delete", "node", "--wait=false", *names])
 
 
 def test_pods_fill_simulated_nodes_and_answer(
