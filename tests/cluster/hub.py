@@ -34,6 +34,10 @@ from tests.support.platform import Platform
 PATIENCE = 120.0
 ROOT = Path(__file__).parents[2]
 SECRET = "0123456789abcdef" * 4
+RIGHTS = ROOT / "docs" / "reference" / "hub-rights.yaml"
+ACCOUNT = "arcetri-hub"
+HOME = "arcetri"
+"""The hub's own account, and the namespace where it is."""
 
 
 @dataclass(slots=True)
@@ -47,6 +51,7 @@ class Hub:
     platform: Platform
     """What tests ask of any platform: people who log in, the REST API, the database."""
     environment: dict[str, str] = field(default_factory=dict)
+    """Further variables of its processes."""
     _parts: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def pods(self) -> list[dict[str, Any]]:
@@ -150,6 +155,28 @@ def _inside(
         )
 
 
+def rights(namespace: str) -> list[dict[str, Any]]:
+    """What the documentation gives a hub whose sessions run in ``namespace``."""
+    text = RIGHTS.read_text(encoding="utf-8").replace(
+        "namespace: sessions", f"namespace: {namespace}"
+    )
+    return list(yaml.safe_load_all(text))
+
+
+def _account(cluster: Cluster, state: Path, namespace: str) -> Path:
+    """A kubeconfig with the hub's own rights, and no more."""
+    there = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": HOME}}
+    cluster.apply(there, *rights(namespace))
+    token = cluster.run(
+        ["kubectl", "create", "token", ACCOUNT, f"--namespace={HOME}", "--duration=6h"]
+    )
+    config = yaml.safe_load(cluster.kubeconfig.read_text(encoding="utf-8"))
+    config["users"][0]["user"] = {"token": token.strip()}
+    own = state / "kubeconfig"
+    own.write_text(yaml.safe_dump(config), encoding="utf-8")
+    return own
+
+
 @contextlib.contextmanager
 def running(
     cluster: Cluster,
@@ -168,6 +195,7 @@ def running(
         environment: Further variables of its processes.
     """
     state.mkdir()
+    told = {"KUBECONFIG": str(_account(cluster, state, namespace)), **(environment or {})}
     (state / "profiles.yaml").write_text(yaml.safe_dump(catalog), encoding="utf-8")
     for name in ("client", "proxy", "cookie", "crypt"):
         (state / name).write_text(SECRET, encoding="ascii")
@@ -206,7 +234,7 @@ def running(
             process=None,  # type: ignore[arg-type]  # its parts are this module's
             stderr=state / "hub.log",
         )
-        hub = Hub(cluster, namespace, state, settings, platform, dict(environment or {}))
+        hub = Hub(cluster, namespace, state, settings, platform, told)
         try:
             for name in ("iam", "proxy", "hub"):
                 hub.start(name)

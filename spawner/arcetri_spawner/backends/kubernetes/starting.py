@@ -130,6 +130,12 @@ class Starter:
         """
         deadline = time.monotonic() + self._config.start_timeout
         pod = await self._insist(self._pods, shaped.manifest, progress, deadline)
+        while pod is None:
+            # An earlier try arrived, and its answer did not.
+            with contextlib.suppress(ApiAway, ApiRefused):
+                pod = await self._api.get(f"{self._pods}/{shaped.plan.name}")
+                break
+            await asyncio.sleep(RETRY)
         killpoints.reach("pod.created")
         secret = shaped.secret(pod["metadata"]["uid"])
         if secret is not None:
@@ -137,24 +143,22 @@ class Starter:
         killpoints.reach("pod.secret_created")
         return pod
 
-    async def _insist(self, path: str, body: Object, progress: Progress, deadline: float) -> Object:
-        """Create an object whose name is this session's alone; one that is there already is it."""
+    async def _insist(
+        self, path: str, body: Object, progress: Progress, deadline: float
+    ) -> Object | None:
+        """Create an object whose name is this session's alone; None where it is there already."""
         while True:
             try:
                 return await self._api.create(path, body)
             except ApiRefused as error:
-                if error.reason != "AlreadyExists":
-                    raise ClusterTrouble(refusal(error.status, error.message)) from error
+                if error.reason == "AlreadyExists":
+                    return None
+                raise ClusterTrouble(refusal(error.status, error.message)) from error
             except ApiAway as error:
                 if time.monotonic() > deadline:
                     raise ClusterTrouble(cluster_away(str(error))) from error
                 progress.tell(10, "The cluster does not answer just now; trying again.", str(error))
                 await asyncio.sleep(RETRY)
-                continue
-            # An earlier try arrived, and its answer did not.
-            with contextlib.suppress(ApiAway, ApiRefused):
-                return await self._api.get(f"{path}/{body['metadata']['name']}")
-            await asyncio.sleep(RETRY)
 
     async def bring_up(self, live: Live, base_url: str, progress: Progress) -> Session:
         """Wait until the pod's server answers, telling each step.
