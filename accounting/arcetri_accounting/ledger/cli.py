@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from datetime import datetime
 from functools import update_wrapper
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,8 +33,16 @@ from arcetri_accounting.ledger.settings import (
 )
 
 VARIABLE: Final = "ARCETRI_LEDGER_DATABASE"
-_REPORTS: Final = ("capacity", "history", "report")
-_RECORDS: Final = ("corrections",)
+_REPORTS: Final = "arcetri_accounting.reports.cli"
+_RECORDS: Final = "arcetri_accounting.ledger.records_cli"
+_ELSEWHERE: Final = {
+    "capacity": _REPORTS,
+    "corrections": _RECORDS,
+    "history": _REPORTS,
+    "quarantine": _RECORDS,
+    "report": _REPORTS,
+}
+"""Commands, and the modules whose ``add_commands`` adds them."""
 
 
 def default_database() -> str:
@@ -64,18 +73,12 @@ class Group(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Name all."""
-        return sorted({*super().list_commands(ctx), *_REPORTS, *_RECORDS})
+        return sorted({*super().list_commands(ctx), *_ELSEWHERE})
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """Find one."""
-        if name in _REPORTS and name not in self.commands:
-            from arcetri_accounting.reports.cli import add_commands
-
-            add_commands(self, with_database)
-        if name in _RECORDS and name not in self.commands:
-            from arcetri_accounting.ledger import records_cli
-
-            records_cli.add_commands(self, with_database)
+        if name in _ELSEWHERE and name not in self.commands:
+            import_module(_ELSEWHERE[name]).add_commands(self, with_database)
         return super().get_command(ctx, name)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
-from arcetri_accounting.ledger.cli import main
+from arcetri_accounting.ledger.cli import Group, main
 from tests.accounting.ledger.builders import (
     T0,
     allocation,
@@ -24,6 +25,18 @@ from tests.accounting.ledger.test_importing import GOOD, HEADER, SACCT
 
 def run(url: str, *arguments: str) -> Result:
     return CliRunner().invoke(main, [*arguments, "--database", url])
+
+
+def test_every_command_that_is_listed_is_found_by_its_name_alone() -> None:
+    context = click.Context(Group("arcetri-ledger"))
+    elsewhere = Group("arcetri-ledger").list_commands(context)
+    assert {"capacity", "corrections", "history", "quarantine", "report"} == set(elsewhere)
+    together = Group("arcetri-ledger")
+    for name in elsewhere:
+        # Each in a group of its own, into which nothing has loaded the others.
+        assert Group("arcetri-ledger").get_command(context, name) is not None, name
+        together.get_command(context, name)
+    assert sorted(together.commands) == elsewhere
 
 
 def test_import_report_and_verify(url: str, tmp_path: Path) -> None:
