@@ -135,7 +135,8 @@ _retention_options = with_options(
         default=3,
         show_default=True,
         envvar="ARCETRI_LEDGER_QUARTER_YEARS",
-        help="How long roll-ups by the quarter hour, and with them lists of sessions, are kept.",
+        help="How long roll-ups by the quarter hour, and with them lists of sessions, are kept;"
+        " months of each session stay.",
     ),
     click.option(
         "--quarantine-days",
@@ -368,8 +369,10 @@ def verify(database: Database, style: str) -> None:
                 {
                     "allocations": result.allocations,
                     "quarters": result.quarters,
+                    "months": result.months,
                     "days": result.days,
                     "unchecked": result.unchecked,
+                    "unchecked_months": result.unchecked_months,
                     "findings": found,
                     "more": result.more,
                 },
@@ -383,11 +386,13 @@ def verify(database: Database, style: str) -> None:
         if result.more:
             click.echo(f"and {result.more} more")
         click.echo(
-            f"{result.allocations} allocations, {result.quarters} quarter hours and {result.days}"
-            f" rows of days: {len(result.findings) + result.more} findings"
+            f"{result.allocations} allocations, {result.quarters} quarter hours, {result.months}"
+            f" months and {result.days} rows of days: {len(result.findings) + result.more} findings"
         )
         if result.unchecked:
             click.echo(f"{result.unchecked} quarter hours not compared: their raw data is gone")
+        if result.unchecked_months:
+            click.echo(f"{result.unchecked_months} months not compared: their raw data is gone")
     if result.findings:
         sys.exit(1)
 

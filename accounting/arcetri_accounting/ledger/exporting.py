@@ -1,26 +1,38 @@
 """The ledger's usage in the formats of others: EGI accelerator records, and AUDITOR's.
 
-Both have one record for each allocation and UTC month, from the roll-ups by quarter hour, so that
-they agree with every report; what is rounded to a second is rounded once a record.
+Both have one record for each allocation and UTC month, from the roll-ups by quarter hour and from
+what stands for those that were dropped, so that they agree with every report; what is rounded to a
+second is rounded once a record.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import date
 from fractions import Fraction
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import func, select
+from sqlalchemy import Subquery, func, select, union_all
 from sqlalchemy.orm import Session
 
 from arcetri_accounting.contract.share import SHARE_UNITS
-from arcetri_accounting.contract.units import QUARTER_MS, from_ms, to_ms
-from arcetri_accounting.ledger.tables import AllocationRow, Dimensions, Person, QuarterRow
+from arcetri_accounting.contract.units import QUARTER_MS, from_ms
+from arcetri_accounting.ledger.errors import Refused
+from arcetri_accounting.ledger.months import LOST_SETTING, begin_of, month_of, name_of
+from arcetri_accounting.ledger.months import number as month_number
+from arcetri_accounting.ledger.registry import setting
+from arcetri_accounting.ledger.tables import (
+    AllocationRow,
+    Dimensions,
+    MonthRow,
+    Person,
+    QuarterRow,
+)
 from arcetri_accounting.ledger.times import said
 
 _TYPES: Final = {"gpu": "GPU", "fpga": "FPGA"}
+_AMOUNTS: Final = ("dur_ms", "used_u", "util_u", "core_ms")
 
 
 class Month(NamedTuple):
@@ -47,37 +59,63 @@ def months(session: Session, first: date, last: date, *, simulated: bool) -> Ite
         first: A day of the first month.
         last: A day of the last month.
         simulated: The simulated devices', or the real ones'; never both.
+
+    Raises:
+        Refused: A month is no longer known by allocation.
     """
-    year, month = first.year, first.month
-    while (year, month) <= (last.year, last.month):
-        after = (year + month // 12, month % 12 + 1)
-        begin = to_ms(datetime(year, month, 1, tzinfo=UTC)) // QUARTER_MS
-        end = to_ms(datetime(*after, 1, tzinfo=UTC)) // QUARTER_MS
-        names = ("dur_ms", "used_u", "util_u", "core_ms")
-        sums = [func.sum(getattr(QuarterRow, name)) for name in names]
+    wanted = range(month_number(first.year, first.month), month_number(last.year, last.month) + 1)
+    lost = int(setting(session, LOST_SETTING) or 0)
+    if wanted and begin_of(wanted[0]) < lost:
+        whole = month_of(lost - 1) + 1
+        raise Refused(
+            f"What was used before {name_of(whole)} is no longer known by session: its roll-ups by"
+            " quarter hour were dropped by a version of Arcetri that kept no months of them.",
+            code="months_lost",
+            remedy=f"Export from {name_of(whole)}-01 on; reports have the totals of what was"
+            " before.",
+        )
+    return _months(session, wanted, simulated=simulated)
+
+
+def _months(session: Session, wanted: range, *, simulated: bool) -> Iterator[Month]:
+    for month in wanted:
+        used = _used(month)
         rows = session.execute(
-            select(
-                AllocationRow,
-                Dimensions,
-                Person.account,
-                Person.name,
-                func.min(QuarterRow.quarter),
-                *sums,
-            )
+            select(AllocationRow, Dimensions, Person.account, Person.name)
+            .add_columns(*(column for column in used.c if column.name != "allocation_id"))
             .join(Dimensions, Dimensions.id == AllocationRow.dimensions_id)
             .join(Person, Person.id == Dimensions.person_id)
-            .join(QuarterRow, QuarterRow.allocation_id == AllocationRow.id)
-            .where(QuarterRow.quarter >= begin, QuarterRow.quarter < end, QuarterRow.dur_ms > 0)
+            .join(used, used.c.allocation_id == AllocationRow.id)
             .where(Dimensions.simulated.is_(simulated), Dimensions.flavor_type.in_(_TYPES))
-            .group_by(AllocationRow.id, Dimensions.id, Person.id)
             .order_by(AllocationRow.first, AllocationRow.id)
             .execution_options(yield_per=1000)
         )
         for allocation, dimensions, account, name, quarter, *amounts in rows:
             start = max(allocation.first, quarter * QUARTER_MS)
             counted = (int(amount) for amount in amounts)
-            yield Month(allocation, dimensions, account, name, year, month, start, *counted)
-        year, month = after
+            when = (month // 12, month % 12 + 1, start)
+            yield Month(allocation, dimensions, account, name, *when, *counted)
+
+
+def _used(month: int) -> Subquery:
+    """The first quarter hour and the amounts of each allocation in a month, from what is kept."""
+    kept = select(QuarterRow.allocation_id, QuarterRow.quarter.label("first")).where(
+        QuarterRow.quarter >= begin_of(month),
+        QuarterRow.quarter < begin_of(month + 1),
+        QuarterRow.dur_ms != 0,
+    )
+    dropped = select(MonthRow.allocation_id, MonthRow.first_quarter).where(MonthRow.month == month)
+    both = union_all(
+        kept.add_columns(*(getattr(QuarterRow, name) for name in _AMOUNTS)),
+        dropped.add_columns(*(getattr(MonthRow, name) for name in _AMOUNTS)),
+    ).subquery()
+    return (
+        select(both.c.allocation_id, func.min(both.c.first).label("first"))
+        .add_columns(*(func.sum(both.c[name]).label(name) for name in _AMOUNTS))
+        .group_by(both.c.allocation_id)
+        .having(func.sum(both.c.dur_ms) > 0)
+        .subquery()
+    )
 
 
 def egi(found: Iterator[Month], *, names: bool) -> Iterator[str]:

@@ -1,8 +1,9 @@
 """Letting go of what is no longer needed, a bounded amount at a time, without changing a total.
 
 Raw segments whose sessions are over and reconciled are added up by allocation and UTC day, or only
-dropped; roll-ups by quarter hour are dropped when days stand for them; a person's name is erased
-while their usage stays under a number.
+dropped; roll-ups by quarter hour are dropped when days stand for them, and added up by allocation
+and month for what days do not tell; a person's name is erased while their usage stays under a
+number.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from arcetri_accounting import killpoints
 from arcetri_accounting.contract.units import QUARTER_MS
-from arcetri_accounting.ledger import rollups
+from arcetri_accounting.ledger import months, rollups
 from arcetri_accounting.ledger.bulk import upsert
 from arcetri_accounting.ledger.database import Database, hold
 from arcetri_accounting.ledger.errors import Refused
@@ -220,7 +221,8 @@ def _quarters(database: Database, before: int, pruned: Pruned) -> None:
 
     kept_from = database.write(decide, alone=True)
     if kept_from:
-        pruned.quarters = _in_batches(database, QuarterRow, QuarterRow.quarter < kept_from)
+        while count := database.write(lambda s: months.drop_quarters(s, kept_from, _CHUNK)):
+            pruned.quarters += count
 
 
 def _in_batches(database: Database, row: type[Base], condition: ColumnElement[bool]) -> int:

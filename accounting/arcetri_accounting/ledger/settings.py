@@ -22,7 +22,8 @@ class Retention(BaseModel):
     """What becomes of old segments: kept, added up by allocation and UTC day, or dropped."""
     raw_days: Annotated[int, Field(ge=1, le=36_500)] = 90
     quarter_years: Annotated[int, Field(ge=1, le=100)] = 3
-    """Roll-ups by quarter hour, and what sessions are listed from; days stay for good."""
+    """Roll-ups by quarter hour, and what sessions are listed from; days, and the months of each
+    allocation, stay for good."""
     quarantine_days: Annotated[int, Field(ge=1, le=36_500)] = 400
     """Records that were set aside."""
 

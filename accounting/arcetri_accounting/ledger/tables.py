@@ -2,7 +2,8 @@
 
 A roll-up row is the sum over the segments of one allocation in one quarter hour; a daily row is the
 sum over the allocations of one set of dimensions in one day of the site's zone. Both are changed in
-the transaction that stores what they sum, and ``verify`` makes them anew from what is kept.
+the transaction that stores what they sum, and ``verify`` makes them anew from what is kept. Quarter
+hours that are dropped are added up by allocation and month.
 """
 
 from __future__ import annotations
@@ -216,6 +217,20 @@ class QuarterRow(_Sums, Base):
     """Grows with every change: late data and corrections show."""
 
     __table_args__ = (Index("ix_usage_quarter_quarter", "quarter"),)
+
+
+class MonthRow(_Sums, Base):
+    """What one allocation used in one month of UTC in quarter hours that are no longer kept."""
+
+    __tablename__ = "usage_month"
+
+    allocation_id: Mapped[int] = mapped_column(ForeignKey("usage_allocation.id"), primary_key=True)
+    month: Mapped[int] = mapped_column(Integer, primary_key=True)
+    """Twelve times the year, and 0 to 11."""
+    first_quarter: Mapped[int] = mapped_column(Integer)
+    """The first quarter hour in it that was used."""
+    dur_ms: Mapped[int] = mapped_column(BigInteger)
+    mem_peak: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class DayRow(_Sums, Base):

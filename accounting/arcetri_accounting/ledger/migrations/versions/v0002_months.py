@@ -1,0 +1,38 @@
+"""Months of each allocation, for when its quarter hours are dropped."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision: str | None = "0001"
+branch_labels: str | None = None
+depends_on: str | None = None
+
+_ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+
+def upgrade() -> None:
+    """Make the table, and note which months were dropped before there was one."""
+    op.create_table(
+        "usage_month",
+        sa.Column("allocation_id", _ID, nullable=False),
+        sa.Column("month", sa.Integer(), nullable=False),
+        sa.Column("first_quarter", sa.Integer(), nullable=False),
+        sa.Column("dur_ms", sa.BigInteger(), nullable=False),
+        sa.Column("mem_peak", sa.BigInteger(), nullable=True),
+        sa.Column("alloc_u", sa.BigInteger(), nullable=False),
+        sa.Column("used_u", sa.BigInteger(), nullable=False),
+        sa.Column("util_u", sa.BigInteger(), nullable=False),
+        sa.Column("occupied_u", sa.BigInteger(), nullable=False),
+        sa.Column("unobserved_u", sa.BigInteger(), nullable=False),
+        sa.Column("core_ms", sa.BigInteger(), nullable=False),
+        sa.Column("energy_mj", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["allocation_id"], ["usage_allocation.id"]),
+        sa.PrimaryKeyConstraint("allocation_id", "month"),
+    )
+    op.execute(
+        "INSERT INTO usage_setting (name, value)"
+        " SELECT 'months_kept_from', value FROM usage_setting WHERE name = 'quarters_kept_from'"
+    )
