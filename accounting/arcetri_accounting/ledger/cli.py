@@ -243,7 +243,11 @@ def serve(database_url: str, prefix: str, **options: Any) -> None:
     type=click.Choice(["csv", "sacct"]),
     help="What wrote it; told from its first line where this is not said.",
 )
-@click.option("--site", help="Where the records come from; this ledger's site unless it is said.")
+@click.option(
+    "--site",
+    help="Where the records come from, where that is not this ledger's site. Ids are unique at a"
+    " site: say the same each time a file is loaded.",
+)
 @click.option(
     "--kind",
     type=click.Choice(["notebook", "batch"]),
@@ -302,7 +306,7 @@ def import_(
     report = importing.load(
         database,
         lines,
-        site=site,
+        site=site or None,
         kind=kind or ("batch" if source == "sacct" else "notebook"),
         note=note if style == "text" else None,
     )

@@ -23,6 +23,8 @@ from arcetri_accounting.ledger.tables import CatalogRow, DayRow, ImportedRow, Pe
 from arcetri_accounting.ledger.times import said
 
 PROVENANCE: Final = "imported"
+OWN: Final = ""
+"""The site of this ledger's own records."""
 _MOST: Final = 2**62
 """What all records together may add up to: a sum in a database has 63 bits, and what agents bring
 needs room too. It is 5 million GPU-days."""
@@ -87,18 +89,16 @@ def load(
     Args:
         database: The ledger's.
         lines: What was read.
-        site: Where the records come from; ids are unique there. None for the ledger's own site.
+        site: Where the records come from; ids are unique there. None for the ledger's own site,
+            whatever that is called now or later.
         kind: ``notebook`` or ``batch``.
         note: Told of each line that was refused, rounded or read in one of two ways.
     """
     report = Report()
-    if site is None:
-        site = database.read(lambda s: registry.setting(s, registry.SITE_SETTING)) or ""
-    there = site
     while chunk := list(islice(lines, _AT_ONCE)):
         entries = [line for line in chunk if isinstance(line, Entry)]
         loaded, already, conflicts = database.write(
-            lambda session, entries=entries: _store(session, entries, there, kind)  # type: ignore[misc]
+            lambda session, entries=entries: _store(session, entries, site, kind)  # type: ignore[misc]
         )
         killpoints.reach("import.committed")
         report.loaded += len(loaded)
@@ -118,10 +118,11 @@ def load(
 
 
 def _store(
-    session: Session, entries: list[Entry], site: str, kind: str
+    session: Session, entries: list[Entry], site: str | None, kind: str
 ) -> tuple[list[Entry], int, list[Bad]]:
-    hold(session, f"import:{site}")
-    stored = _stored(session, entries, site)
+    space = _space(site)
+    hold(session, f"import:{space}")
+    stored = _stored(session, entries, space)
     held = _sums(session)
     new: dict[str, Entry] = {}
     already = 0
@@ -144,13 +145,18 @@ def _store(
             where = f"on line {first.line}" if first else "in the ledger"
             why = (
                 f"external_id {entry.external_id} is there already {where}, with another content:"
-                f" {_content(session, site, entry, first)}; it stays as it is, and a correction"
+                f" {_content(session, space, entry, first)}; it stays as it is, and a correction"
                 " changes it"
             )
             conflicts.append(Bad(entry.line, why, entry.external_id))
     if new:
         _append(session, list(new.values()), site, kind)
     return list(new.values()), already, conflicts
+
+
+def _space(site: str | None) -> str:
+    """What ids of records are unique in: never a name of the ledger's own, which may change."""
+    return OWN if site is None else site
 
 
 def _sums(session: Session) -> list[float]:
@@ -160,31 +166,32 @@ def _sums(session: Session) -> list[float]:
     return [float(one or 0) for one in sums]
 
 
-def _stored(session: Session, entries: list[Entry], site: str) -> dict[str, bytes]:
+def _stored(session: Session, entries: list[Entry], space: str) -> dict[str, bytes]:
     found = {}
     names = sorted({entry.external_id for entry in entries})
     for start in range(0, len(names), _CHUNK):
         some = ImportedRow.external_id.in_(names[start : start + _CHUNK])
         columns = select(ImportedRow.external_id, ImportedRow.sha256)
-        for name, sha256 in session.execute(columns.where(ImportedRow.site == site, some)):
+        for name, sha256 in session.execute(columns.where(ImportedRow.site == space, some)):
             found[name] = bytes(sha256)
     return found
 
 
-def _content(session: Session, site: str, entry: Entry, first: Entry | None) -> str:
+def _content(session: Session, space: str, entry: Entry, first: Entry | None) -> str:
     if first is not None:
         return f"{said(first.t0)} to {said(first.t1)}, {share_text(first.share_u)} devices"
     row = session.execute(
         select(ImportedRow.t0, ImportedRow.dur_ms).where(
-            ImportedRow.site == site, ImportedRow.external_id == entry.external_id
+            ImportedRow.site == space, ImportedRow.external_id == entry.external_id
         )
     ).one()
     return f"{said(row.t0)} to {said(row.t0 + row.dur_ms)}"
 
 
-def _append(session: Session, entries: list[Entry], site: str, kind: str) -> None:
+def _append(session: Session, entries: list[Entry], site: str | None, kind: str) -> None:
     types = _types(session)
-    accounts = _accounts(session, {entry.user for entry in entries}, site)
+    space = _space(site)
+    accounts = _accounts(session, {entry.user for entry in entries}, space)
     held = {
         entry.external_id: _held(entry, accounts[entry.user], types, site, kind)
         for entry in entries
@@ -196,7 +203,7 @@ def _append(session: Session, entries: list[Entry], site: str, kind: str) -> Non
     for entry in entries:
         one = known[held[entry.external_id].key]
         amounts = (entry.t0, entry.dur_ms, 0, 0, 0, entry.dur_ms, 0)
-        rows.append((site, entry.external_id, one.id, *amounts, None, entry.sha256()))
+        rows.append((space, entry.external_id, one.id, *amounts, None, entry.sha256()))
         pieces.append(Piece(one.id, entry.t0, entry.dur_ms, unobserved_ms=entry.dur_ms))
     append(session, ImportedRow.metadata.tables["usage_imported"], _COLUMNS, rows)
     killpoints.reach("import.appended")
@@ -204,13 +211,13 @@ def _append(session: Session, entries: list[Entry], site: str, kind: str) -> Non
     killpoints.reach("import.rolled_up")
 
 
-def _held(entry: Entry, account: str, types: dict[str, str], site: str, kind: str) -> Held:
+def _held(entry: Entry, account: str, types: dict[str, str], site: str | None, kind: str) -> Held:
     flavor_type = types.get(entry.flavor, "gpu") if entry.share_u else "cpu"
     session = entry.external_id
     if len(session) > 64:
         session = f"{session[:31]}~{registry.key_of('i', session)[2:]}"
     return Held(
-        key=registry.key_of("i", site, entry.external_id),
+        key=registry.key_of("i", _space(site), entry.external_id),
         owner=Owner(
             account, entry.group, entry.flavor, flavor_type, kind, PROVENANCE, simulated=False
         ),
@@ -240,7 +247,7 @@ def _types(session: Session) -> dict[str, str]:
     return {name: terms.type for name, terms in snapshot.flavors.items()}
 
 
-def _accounts(session: Session, users: set[str], site: str) -> dict[str, str]:
+def _accounts(session: Session, users: set[str], space: str) -> dict[str, str]:
     """The account of each user: that of the person of this name, or one made for them."""
     found: dict[str, str] = {}
     names = sorted(users)
@@ -249,5 +256,5 @@ def _accounts(session: Session, users: set[str], site: str) -> dict[str, str]:
         rows = session.execute(select(Person.name, Person.account).where(some).order_by(Person.id))
         for name, account in rows:
             found.setdefault(str(name), account)
-    made = {user: f"imported:{uuid.uuid5(_ACCOUNTS, site + chr(10) + user)}" for user in names}
+    made = {user: f"imported:{uuid.uuid5(_ACCOUNTS, space + chr(10) + user)}" for user in names}
     return made | found

@@ -52,6 +52,7 @@ class Dimensions(Base):
 
     id: Mapped[int] = mapped_column(_Id, primary_key=True)
     site: Mapped[str] = mapped_column(String(255))
+    """As it was called then; empty for this ledger's own, before it had a name."""
     person_id: Mapped[int] = mapped_column(ForeignKey("usage_person.id"), index=True)
     group: Mapped[str] = mapped_column(String(512), index=True)
     flavor: Mapped[str] = mapped_column(String(255))
@@ -357,6 +358,8 @@ class ImportedRow(Base):
 
     id: Mapped[int] = mapped_column(_Id, primary_key=True)
     site: Mapped[str] = mapped_column(String(255))
+    """Where ``external_id`` is unique: a foreign site's name; empty for this ledger's own, whose
+    name may become known later or change."""
     external_id: Mapped[str] = mapped_column(String(255))
     allocation_id: Mapped[int] = mapped_column(ForeignKey("usage_allocation.id"), index=True)
     t0: Mapped[int] = mapped_column(BigInteger)

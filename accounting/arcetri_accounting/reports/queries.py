@@ -22,6 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from arcetri_accounting.contract.witness import CatalogSnapshot
+from arcetri_accounting.ledger.registry import SITE_SETTING, setting
 from arcetri_accounting.ledger.tables import (
     AllocationRow,
     CatalogRow,
@@ -375,6 +376,7 @@ def _held(session: Session, found: Sequence[Any]) -> list[Held]:
     for at in range(0, len(ids), 500):
         some = select(OpenRow).where(OpenRow.allocation_id.in_(ids[at : at + 500]))
         tails.update((one.allocation_id, one) for one in session.scalars(some))
+    own_site = setting(session, SITE_SETTING) or ""
     result = []
     for allocation, dimensions, person, dur_ms, mem_peak, *sums in found:
         tail = tails.get(allocation.id)
@@ -382,7 +384,7 @@ def _held(session: Session, found: Sequence[Any]) -> list[Held]:
             Held(
                 id=allocation.id,
                 session=allocation.session,
-                site=dimensions.site,
+                site=dimensions.site or own_site,
                 who=_who(person),
                 group=dimensions.group,
                 flavor=dimensions.flavor,

@@ -14,9 +14,9 @@ from arcetri_accounting.ledger import importing, importrows
 from arcetri_accounting.ledger.errors import Refused
 from arcetri_accounting.ledger.importing import Report
 from arcetri_accounting.ledger.importrows import Bad, Entry, Line
-from arcetri_accounting.ledger.tables import AllocationRow, ImportedRow, Person
+from arcetri_accounting.ledger.tables import AllocationRow, Dimensions, ImportedRow, Person
 from arcetri_accounting.ledger.verify import verify
-from tests.accounting.ledger.builders import T0, allocation, batch, segment
+from tests.accounting.ledger.builders import T0, allocation, batch, catalog, seen, segment
 from tests.accounting.ledger.harness import Ledger
 
 HEADER = "external_id,start,end,user,group,flavor,gpus\n"
@@ -112,6 +112,21 @@ def test_another_content_under_the_same_id_is_reported_and_changes_nothing(ledge
     assert (within.loaded, [bad.line for bad in within.refused]) == (1, [3])
     assert "on line 2" in within.refused[0].why
     assert days.keys() == ledger.days().keys()
+
+
+def test_a_file_is_loaded_once_whatever_the_site_is_called(ledger: Ledger) -> None:
+    text = HEADER + GOOD + "\n" + GOOD.replace("j1", "j2")
+    for number, site in enumerate(("", "CNAF", "Renamed", "CNAF")):
+        if site:
+            ledger.see(seen(catalog(number, T0 + number, zone="UTC", site=site)))
+        report = load(ledger, text)
+        assert (report.loaded, report.already) == ((0, 2) if number else (2, 0)), site
+    assert sum(sums[0] for sums in ledger.days().values()) == 10_080 * 2 * 4 * 3_600_000
+    assert load(ledger, HEADER + GOOD.replace("T04", "T05")).refused
+    # What is new then is shown under the name that holds.
+    load(ledger, HEADER + GOOD.replace("j1", "j3"))
+    assert {row.site for row in ledger.all(Dimensions)} == {"", "CNAF"}
+    assert {row.site for row in ledger.all(ImportedRow)} == {""}
 
 
 def test_the_same_id_of_another_site_is_another_record(ledger: Ledger) -> None:

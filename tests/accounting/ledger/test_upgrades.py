@@ -20,7 +20,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from arcetri_accounting.ledger import exporting, migrate
+from arcetri_accounting.ledger import exporting, importing, migrate
 from arcetri_accounting.ledger.backup import backup, restore
 from arcetri_accounting.ledger.database import Database
 from arcetri_accounting.ledger.errors import DatabaseError, Refused
@@ -29,6 +29,7 @@ from arcetri_accounting.ledger.verify import verify
 from tests.accounting.ledger.builders import T0, allocation, batch, segment
 from tests.accounting.ledger.harness import Ledger
 from tests.accounting.ledger.test_files import fill
+from tests.accounting.ledger.test_importing import GOOD, HEADER, lines
 
 DUMPS = sorted((Path(__file__).parent / "dumps").glob("*.backup"))
 
@@ -98,6 +99,20 @@ def test_months_that_the_first_schema_dropped_are_known_to_be_missing(
             export(1)
     else:
         assert export(1) > 0
+
+
+@pytest.mark.parametrize("dump", DUMPS, ids=lambda dump: dump.stem)
+def test_own_records_are_still_loaded_once(ledger: Ledger, dump: Path, tmp_path: Path) -> None:
+    """The first schema knew them by the name that the site had; that of the dump's is theirs."""
+    text_ = gzip.decompress(dump.read_bytes()).decode()
+    own = tmp_path / "own"
+    own.write_bytes(gzip.compress(text_.replace('["site","CNAF"]', '["site","old"]').encode()))
+    restore(ledger.database, own)
+    days = ledger.days()
+    site = None if dump.stem == "0001" else "old"
+    found = importing.load(ledger.database, lines(HEADER + GOOD), site=site, kind="batch")
+    assert (found.loaded, found.already) == (0, 1)
+    assert ledger.days() == days
 
 
 def test_a_failed_migration_leaves_what_was_there(

@@ -1,4 +1,4 @@
-"""Months of each allocation, for when its quarter hours are dropped."""
+"""Months of each allocation; imported records of the ledger's own site apart from its name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 def upgrade() -> None:
-    """Make the table, and note which months were dropped before there was one."""
+    """Make the table, note which months were dropped before there was one, and name records."""
     op.create_table(
         "usage_month",
         sa.Column("allocation_id", _ID, nullable=False),
@@ -35,4 +35,11 @@ def upgrade() -> None:
     op.execute(
         "INSERT INTO usage_setting (name, value)"
         " SELECT 'months_kept_from', value FROM usage_setting WHERE name = 'quarters_kept_from'"
+    )
+    # The own site was known by the name that it had, which may change.
+    op.execute(
+        "UPDATE usage_imported SET site = '' WHERE site ="
+        " (SELECT value FROM usage_setting WHERE name = 'site') AND NOT EXISTS"
+        " (SELECT 1 FROM usage_imported AS other"
+        " WHERE other.site = '' AND other.external_id = usage_imported.external_id)"
     )
