@@ -457,11 +457,19 @@ def prune(database: Database, retention: Retention) -> None:
 @click.confirmation_option("--yes", prompt="The name cannot be brought back. Erase it?")
 @with_database
 def erase(database: Database, person: str) -> None:
-    """Forget a PERSON's name, given by it or by their opaque id; their usage stays."""
+    """Forget a PERSON's name, given by it or by their opaque id; their usage stays.
+
+    Backups from before still have the name: write a new one and delete those, or erase the person
+    again after restoring one. Delete what you imported the person from, too: a record in it that is
+    not loaded yet would bring the name back, as that of a new person.
+    """
     from arcetri_accounting.ledger.retention import erase as forget
 
     number = forget(database, person, times.now_ms())
-    click.echo(f"Erased; reports show them as erased person {number}.")
+    click.echo(
+        f"Erased; reports show them as erased person {number}. Backups from before still have the"
+        " name."
+    )
 
 
 @main.command()

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Double, cast, func, select
 from sqlalchemy.orm import Session
@@ -19,7 +19,7 @@ from arcetri_accounting.ledger.database import Database, hold
 from arcetri_accounting.ledger.importrows import Bad, Entry, Line, Skipped, share_text
 from arcetri_accounting.ledger.registry import Held, Owner
 from arcetri_accounting.ledger.rollups import Piece
-from arcetri_accounting.ledger.tables import CatalogRow, DayRow, ImportedRow, Person
+from arcetri_accounting.ledger.tables import ERASED, CatalogRow, DayRow, ImportedRow, Person
 from arcetri_accounting.ledger.times import said
 
 PROVENANCE: Final = "imported"
@@ -30,7 +30,6 @@ _MOST: Final = 2**62
 needs room too. It is 5 million GPU-days."""
 _AT_ONCE: Final = 1000
 _CHUNK: Final = 400
-_ACCOUNTS: Final = uuid.UUID("5b0d3c5e-2a2c-5d0e-9a5f-0f4b6a2f9c11")
 _COLUMNS: Final = (
     *("site", "external_id", "allocation_id", "t0", "dur_ms", "util_ms", "used_u"),
     *("occupied_ms", "unobserved_ms", "energy_mj", "mem_peak", "sha256"),
@@ -121,7 +120,8 @@ def _store(
     session: Session, entries: list[Entry], site: str | None, kind: str
 ) -> tuple[list[Entry], int, list[Bad]]:
     space = _space(site)
-    hold(session, f"import:{space}")
+    # Whatever site's: a name that two of them have is one person.
+    hold(session, "import")
     stored = _stored(session, entries, space)
     held = _sums(session)
     new: dict[str, Entry] = {}
@@ -129,8 +129,10 @@ def _store(
     conflicts: list[Bad] = []
     for entry in entries:
         first = new.get(entry.external_id)
-        sha256 = first.sha256() if first else stored.get(entry.external_id)
-        if sha256 is None:
+        there = (
+            _There(first.sha256(), first.t0, first.t1) if first else stored.get(entry.external_id)
+        )
+        if there is None:
             amounts = (entry.share_u * entry.dur_ms, entry.millicores * entry.dur_ms)
             after = [one + more for one, more in zip(held, amounts, strict=True)]
             if max(after) > _MOST:
@@ -139,7 +141,7 @@ def _store(
                 continue
             held = after
             new[entry.external_id] = entry
-        elif sha256 == entry.sha256():
+        elif there.says(entry):
             already += 1
         else:
             where = f"on line {first.line}" if first else "in the ledger"
@@ -166,14 +168,29 @@ def _sums(session: Session) -> list[float]:
     return [float(one or 0) for one in sums]
 
 
-def _stored(session: Session, entries: list[Entry], space: str) -> dict[str, bytes]:
+class _There(NamedTuple):
+    """A record that is there."""
+
+    sha256: bytes
+    t0: int
+    t1: int
+
+    def says(self, entry: Entry) -> bool:
+        """Whether it is the same; of a person who was erased nothing more is known than times."""
+        if self.sha256 == ERASED:
+            return (self.t0, self.t1) == (entry.t0, entry.t1)
+        return self.sha256 == entry.sha256()
+
+
+def _stored(session: Session, entries: list[Entry], space: str) -> dict[str, _There]:
     found = {}
     names = sorted({entry.external_id for entry in entries})
     for start in range(0, len(names), _CHUNK):
         some = ImportedRow.external_id.in_(names[start : start + _CHUNK])
-        columns = select(ImportedRow.external_id, ImportedRow.sha256)
-        for name, sha256 in session.execute(columns.where(ImportedRow.site == space, some)):
-            found[name] = bytes(sha256)
+        columns = select(ImportedRow.external_id, ImportedRow.sha256, ImportedRow.t0)
+        rows = columns.add_columns(ImportedRow.dur_ms).where(ImportedRow.site == space, some)
+        for name, sha256, t0, dur_ms in session.execute(rows):
+            found[name] = _There(bytes(sha256), t0, t0 + dur_ms)
     return found
 
 
@@ -191,7 +208,7 @@ def _content(session: Session, space: str, entry: Entry, first: Entry | None) ->
 def _append(session: Session, entries: list[Entry], site: str | None, kind: str) -> None:
     types = _types(session)
     space = _space(site)
-    accounts = _accounts(session, {entry.user for entry in entries}, space)
+    accounts = _accounts(session, {entry.user for entry in entries})
     held = {
         entry.external_id: _held(entry, accounts[entry.user], types, site, kind)
         for entry in entries
@@ -247,8 +264,11 @@ def _types(session: Session) -> dict[str, str]:
     return {name: terms.type for name, terms in snapshot.flavors.items()}
 
 
-def _accounts(session: Session, users: set[str], space: str) -> dict[str, str]:
-    """The account of each user: that of the person of this name, or one made for them."""
+def _accounts(session: Session, users: set[str]) -> dict[str, str]:
+    """The account of each user: that of the person of this name, or one made for them.
+
+    It is made at random: whoever knows the name cannot find the person by it once it is erased.
+    """
     found: dict[str, str] = {}
     names = sorted(users)
     for start in range(0, len(names), _CHUNK):
@@ -256,5 +276,4 @@ def _accounts(session: Session, users: set[str], space: str) -> dict[str, str]:
         rows = session.execute(select(Person.name, Person.account).where(some).order_by(Person.id))
         for name, account in rows:
             found.setdefault(str(name), account)
-    made = {user: f"imported:{uuid.uuid5(_ACCOUNTS, space + chr(10) + user)}" for user in names}
-    return made | found
+    return {user: f"imported:{uuid.uuid4()}" for user in names} | found

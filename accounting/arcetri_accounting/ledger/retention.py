@@ -23,9 +23,12 @@ from arcetri_accounting.ledger.errors import Refused
 from arcetri_accounting.ledger.rollups import Piece, local_day, site_zone
 from arcetri_accounting.ledger.settings import Retention
 from arcetri_accounting.ledger.tables import (
+    ERASED,
     AllocationRow,
     Base,
     CompactedRow,
+    Dimensions,
+    ImportedRow,
     Person,
     QuarantineRow,
     QuarterRow,
@@ -244,6 +247,10 @@ def _in_batches(database: Database, row: type[Base], condition: ColumnElement[bo
 def erase(database: Database, name: str, now: int) -> int:
     """Forget a person's name, for good; their usage stays, under the person's number.
 
+    Nothing that is kept can be made from the name. The hub knows a person by an id, so the name
+    does not come back with later sessions; a file of past records knows only names, so a record in
+    it that is not yet here makes a new person. Records that are here already are not loaded again.
+
     Args:
         database: The ledger's.
         name: The account's name, or its opaque id.
@@ -274,6 +281,13 @@ def erase(database: Database, name: str, now: int) -> int:
         session.execute(
             update(Person).where(Person.id == person.id).values(name=None, erased_at=now)
         )
+        theirs = (
+            select(AllocationRow.id)
+            .join(Dimensions, Dimensions.id == AllocationRow.dimensions_id)
+            .where(Dimensions.person_id == person.id)
+        )
+        records = update(ImportedRow).where(ImportedRow.allocation_id.in_(theirs))
+        session.execute(records.values(sha256=ERASED))
         return person.id
 
     return database.write(work)

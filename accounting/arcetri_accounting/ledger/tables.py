@@ -8,7 +8,7 @@ hours that are dropped are added up by allocation and month.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     JSON,
@@ -27,6 +27,10 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 # SQLite numbers rows itself only where the key is a plain INTEGER.
 _Id = BigInteger().with_variant(Integer, "sqlite")
+
+
+ERASED: Final = b""
+"""Instead of a digest that would tell a name to whoever guesses it."""
 
 
 class Base(DeclarativeBase):
@@ -371,7 +375,8 @@ class ImportedRow(Base):
     energy_mj: Mapped[int] = mapped_column(BigInteger)
     mem_peak: Mapped[int | None] = mapped_column(BigInteger)
     sha256: Mapped[bytes] = mapped_column(LargeBinary(32))
-    """Of what the record says: another content under the same ``external_id`` is a conflict."""
+    """Of what the record says: another content under the same ``external_id`` is a conflict. ERASED
+    where the person was erased, whose name is in it: who knows the name could find them by it."""
 
     __table_args__ = (UniqueConstraint("site", "external_id", name="uq_usage_imported"),)
 

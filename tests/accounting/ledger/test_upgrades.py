@@ -25,6 +25,7 @@ from arcetri_accounting.ledger.backup import backup, restore
 from arcetri_accounting.ledger.database import Database
 from arcetri_accounting.ledger.errors import DatabaseError, Refused
 from arcetri_accounting.ledger.migrate import VERSION_TABLE
+from arcetri_accounting.ledger.tables import ERASED, ImportedRow, Person
 from arcetri_accounting.ledger.verify import verify
 from tests.accounting.ledger.builders import T0, allocation, batch, segment
 from tests.accounting.ledger.harness import Ledger
@@ -113,6 +114,26 @@ def test_own_records_are_still_loaded_once(ledger: Ledger, dump: Path, tmp_path:
     found = importing.load(ledger.database, lines(HEADER + GOOD), site=site, kind="batch")
     assert (found.loaded, found.already) == (0, 1)
     assert ledger.days() == days
+
+
+@pytest.mark.parametrize("dump", DUMPS, ids=lambda dump: dump.stem)
+def test_what_was_made_from_names_is_not_kept(ledger: Ledger, dump: Path, tmp_path: Path) -> None:
+    """The first schema made ids of imported persons, and digests of their records, from names."""
+    old = tmp_path / "old"
+    erased = gzip.decompress(dump.read_bytes()).decode().replace('"alice",null]', "null,7]")
+    account = '[9,"imported:3d4cbbe4-2b4c-5d2e-8c0f-7c1c0d3f6a11","bob",null]\n'
+    header = '{"table":"usage_person","columns":["id","account","name","erased_at"]}\n'
+    assert header in erased
+    rows = erased.replace(header, header + account).splitlines(keepends=True)
+    end = json.loads(rows[-1])
+    rows[-1] = json.dumps(end | {"rows": end["rows"] + 1})
+    old.write_bytes(gzip.compress("".join(rows).encode()))
+    restore(ledger.database, old)
+    people = {row.id: row for row in ledger.all(Person)}
+    assert {row.erased_at for number, row in people.items() if number != 9} == {7}
+    first = dump.stem == "0001"
+    assert (people[9].account in account) is not first
+    assert {bytes(row.sha256) == ERASED for row in ledger.all(ImportedRow)} == {first}
 
 
 def test_a_failed_migration_leaves_what_was_there(

@@ -1,6 +1,8 @@
-"""Months of each allocation; imported records of the ledger's own site apart from its name."""
+"""Months of each allocation; imported records apart from the names of sites and persons."""
 
 from __future__ import annotations
+
+import uuid
 
 import sqlalchemy as sa
 from alembic import op
@@ -14,7 +16,7 @@ _ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 def upgrade() -> None:
-    """Make the table, note which months were dropped before there was one, and name records."""
+    """Make the table, note which months were dropped before there was one, and rename."""
     op.create_table(
         "usage_month",
         sa.Column("allocation_id", _ID, nullable=False),
@@ -42,4 +44,20 @@ def upgrade() -> None:
         " (SELECT value FROM usage_setting WHERE name = 'site') AND NOT EXISTS"
         " (SELECT 1 FROM usage_imported AS other"
         " WHERE other.site = '' AND other.external_id = usage_imported.external_id)"
+    )
+    # Persons' ids and digests of records were made from names.
+    connection = op.get_bind()
+    person = sa.table("usage_person", sa.column("id"), sa.column("account"), sa.column("erased_at"))
+    imported = sa.select(person.c.id).where(person.c.account.startswith("imported:"))
+    for id_ in connection.execute(imported).scalars().all():
+        account = f"imported:{uuid.uuid4()}"
+        connection.execute(sa.update(person).where(person.c.id == id_).values(account=account))
+    connection.execute(
+        sa.text(
+            "UPDATE usage_imported SET sha256 = :erased WHERE allocation_id IN"
+            " (SELECT allocation.id FROM usage_allocation AS allocation"
+            " JOIN usage_dimensions ON usage_dimensions.id = allocation.dimensions_id"
+            " JOIN usage_person ON usage_person.id = usage_dimensions.person_id"
+            " WHERE usage_person.erased_at IS NOT NULL)"
+        ).bindparams(sa.bindparam("erased", b"", sa.LargeBinary()))
     )
