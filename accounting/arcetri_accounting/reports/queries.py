@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import (
@@ -28,6 +28,7 @@ from arcetri_accounting.ledger.tables import (
     CatalogRow,
     DayRow,
     Dimensions,
+    MonthRow,
     OpenRow,
     Person,
     QuarterRow,
@@ -183,7 +184,9 @@ def _whole(total: ColumnElement[Any]) -> ColumnElement[int]:
     return cast(total, BigInteger)
 
 
-def _sum_columns(table: type[DayRow] | type[QuarterRow]) -> list[ColumnElement[int]]:
+def _sum_columns(
+    table: type[DayRow] | type[QuarterRow] | type[MonthRow],
+) -> list[ColumnElement[int]]:
     sums = {name: func.coalesce(func.sum(getattr(table, name)), 0) for name in _SUMS}
     return [_whole(column).label(name) for name, column in sums.items()]
 
@@ -476,9 +479,30 @@ def session_page(
 def one_session(
     session: Session, name: str, sight: Sight, known: Sequence[str], wanted: Filter
 ) -> list[Held]:
-    """The allocations of one session that are in sight; none where there are none."""
+    """The allocations of one session that are in sight, whole; none where there are none.
+
+    What the period of ``wanted`` says of quarter hours is meant to be all that are kept: with those
+    come the months of what is not.
+    """
     statement = _held_statement(wanted).where(AllocationRow.session == name, seen(sight, known))
-    return _held(session, session.execute(statement).all())
+    found = _held(session, session.execute(statement).all())
+    return [_with_months(session, one) for one in found]
+
+
+def _with_months(session: Session, one: Held) -> Held:
+    row = session.execute(
+        select(func.coalesce(_whole(func.sum(MonthRow.dur_ms)), 0), func.max(MonthRow.mem_peak))
+        .add_columns(*_sum_columns(MonthRow))
+        .where(MonthRow.allocation_id == one.id)
+    ).one()
+    dur_ms, peak, *sums = row
+    peaks = [known for known in (peak, one.mem_peak) if known is not None]
+    return replace(
+        one,
+        sums=one.sums + Sums(*sums),
+        dur_ms=one.dur_ms + dur_ms,
+        mem_peak=max(peaks, default=None),
+    )
 
 
 def quarters_of(session: Session, allocation_ids: Sequence[int]) -> list[QuarterRow]:

@@ -11,9 +11,11 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import exists, func, or_, select
 from sqlalchemy.orm import Session
 
-from arcetri_accounting.contract.units import from_ms
+from arcetri_accounting.contract.units import QUARTER_MS, from_ms
 from arcetri_accounting.contract.witness import CatalogSnapshot, FlavorTerms, GroupTerms
 from arcetri_accounting.ledger.database import Database
+from arcetri_accounting.ledger.registry import setting
+from arcetri_accounting.ledger.retention import QUARTERS_SETTING
 from arcetri_accounting.ledger.rollups import site_zone
 from arcetri_accounting.ledger.tables import (
     AllocationRow,
@@ -53,6 +55,8 @@ class Context:
     leads: frozenset[str]
     only_simulated: bool
     """There are simulated devices here and no real ones."""
+    sessions_from: int = 0
+    """In milliseconds since 1970: single sessions are kept of what was used since; 0 means all."""
 
     @property
     def today(self) -> date:
@@ -72,6 +76,12 @@ class Context:
     def this_month(self) -> Period:
         """The month that today lies in."""
         return month(month_key(self.today), self.zone)
+
+    def kept_from(self, period: Period) -> date | None:
+        """The day before which a period's sessions are no longer kept; None where all are."""
+        if self.sessions_from <= period.start_ms:
+            return None
+        return local_day(self.sessions_from, self.zone)
 
     def moment(self, milliseconds: int) -> str:
         """A moment as people read it here."""
@@ -132,6 +142,7 @@ def context(session: Session, reader: Reader, now: int) -> Context:
         known_groups=known,
         leads=access.led(reader, terms, known),
         only_simulated=queries.only_simulated(session),
+        sessions_from=int(setting(session, QUARTERS_SETTING) or 0) * QUARTER_MS,
     )
 
 
@@ -191,7 +202,8 @@ def report(session: Session, found: Context, asked: Asked, quality: Known | None
         folded = numbers.rows(entries, running, asked.by, label)
     total = numbers.total(folded)
     quality = quality or known(session, wanted.period, found.now)
-    judged = completeness.judge(quality, wanted.period, total, found.now)
+    kept_from = found.kept_from(wanted.period)
+    judged = completeness.judge(quality, wanted.period, total, found.now, kept_from)
     return Report(
         context=found,
         wanted=wanted,

@@ -29,6 +29,7 @@ from arcetri_accounting.reports.api import (
     wall_clock,
 )
 from arcetri_accounting.reports.auth import NeedsLogin, Readers
+from arcetri_accounting.reports.completeness import not_listed
 from arcetri_accounting.reports.params import Params
 from arcetri_accounting.reports.service import Context
 
@@ -82,6 +83,7 @@ def environment(prefix: str, hub_prefix: str) -> Environment:
         split=charts.split,
         from_ms=from_ms,
         SHOWN=views.SHOWN_SESSIONS,
+        not_listed=not_listed,
     )
     made.filters.update({name: getattr(present, name) for name in present.__all__})
     return made
