@@ -68,7 +68,11 @@ class TotalParams(Params):
 class QuotaParams(TotalParams):
     """Whose quota."""
 
-    group: str = Field(min_length=1, max_length=MAX_TEXT, description="Full path.")
+    group: str = Field(
+        min_length=1,
+        max_length=MAX_TEXT,
+        description="Full path; the slash it begins with may be left out.",
+    )
 
 
 class ProblemRoute(APIRoute):

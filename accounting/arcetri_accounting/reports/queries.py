@@ -111,6 +111,17 @@ def groups_with_usage(session: Session) -> list[str]:
     return list(session.scalars(select(Dimensions.group).distinct().order_by(Dimensions.group)))
 
 
+def flavors_with_usage(session: Session) -> list[str]:
+    """Every flavour that was ever used."""
+    return list(session.scalars(select(Dimensions.flavor).distinct().order_by(Dimensions.flavor)))
+
+
+def is_person(session: Session, name: str) -> bool:
+    """Whether there is anybody of a name or opaque id."""
+    found = select(Person.id).where(or_(Person.account == name, Person.name == name))
+    return session.scalars(found.limit(1)).first() is not None
+
+
 def only_simulated(session: Session) -> bool:
     """Whether there are simulated devices here and no real ones."""
     devices = Dimensions.flavor_type != "cpu"

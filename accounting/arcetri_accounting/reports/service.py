@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from difflib import get_close_matches
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
@@ -28,7 +29,7 @@ from arcetri_accounting.ledger.tables import (
     WitnessRow,
 )
 from arcetri_accounting.reports import access, completeness, hints, numbers, queries, quotas
-from arcetri_accounting.reports.access import Reader, Sight, View
+from arcetri_accounting.reports.access import Reader, Sight, View, is_below
 from arcetri_accounting.reports.completeness import Completeness, Gap, Known, Node
 from arcetri_accounting.reports.numbers import Amounts, By, Row
 from arcetri_accounting.reports.periods import Period, local_day, month, month_key, zone_of
@@ -158,6 +159,27 @@ def covers(found: Context, wanted: Filter, view: View) -> str:
         led = ", ".join(sorted(found.leads))
         return f"Everybody's usage in {wanted.group or led}{below}."
     return f"Everybody's usage{part}{below}."
+
+
+def unknown(session: Session, found: Context, wanted: Filter) -> list[str]:
+    """Sentences about names in a filter that neither the ledger nor the catalog has.
+
+    For who reads everything: to others it would tell who is there.
+    """
+    said = []
+    for what, name, names in (
+        ("group", wanted.group, {*found.groups, *found.known_groups}),
+        ("flavour", wanted.flavor, {*found.flavors, *queries.flavors_with_usage(session)}),
+    ):
+        below = what == "group" and wanted.below
+        if name is None or name in names or (below and any(is_below(one, name) for one in names)):
+            continue
+        near = get_close_matches(name, names, 1)
+        meant = f" Did you mean {near[0]}?" if near else ""
+        said.append(f"Neither the ledger nor the catalog knows a {what} {name}.{meant}")
+    if wanted.user is not None and not queries.is_person(session, wanted.user):
+        said.append(f"The ledger knows nobody of the name or id {wanted.user}.")
+    return said
 
 
 def choose_view(found: Context, wanted: Filter, view: View | None) -> tuple[View, Sight]:

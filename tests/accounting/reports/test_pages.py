@@ -186,3 +186,17 @@ def test_a_site_with_only_simulated_devices_shows_them(database: Database) -> No
     assert re.search(r'card-value">(<a[^>]*>)?5\.00', page)
     other = client(build(database), "bruno").get("?simulated=exclude").text
     assert 'data-session="s1"' not in other
+
+
+@pytest.mark.parametrize("group", [CMS, CMS.strip("/"), f"{CMS}/"])
+def test_a_group_is_meant_however_its_path_is_spelt(ledger: Database, group: str) -> None:
+    fill(ledger, *USES)
+    alice = client(build(ledger), "alice")
+    for path in ("report", "sessions", "hints", "completeness"):
+        assert alice.get(f"api/v1/{path}", group=group, view="group").status_code == 200, path
+    assert alice.json("quota", group=group)["group"] == CMS
+    assert alice.json("report", group=group)["filter"]["group"] == CMS
+    assert alice.json("report", group=group)["total"]["allocated_gpu_hours"] == "15.000000"
+    assert f"<option selected>{CMS}</option>" in alice.get("group", group=group).text
+    assert alice.get("report.csv", group=group, view="group").status_code == 200
+    assert alice.get("api/v1/report", group="lab/astro", view="group").status_code == 403
