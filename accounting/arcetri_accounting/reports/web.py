@@ -83,6 +83,7 @@ def environment(prefix: str, hub_prefix: str) -> Environment:
         split=charts.split,
         from_ms=from_ms,
         SHOWN=views.SHOWN_SESSIONS,
+        SHOWN_UNUSED=views.SHOWN_UNUSED,
         not_listed=not_listed,
     )
     made.filters.update({name: getattr(present, name) for name in present.__all__})
@@ -183,6 +184,14 @@ def router(
             ),
         )
         return show("sessions.html", page, page.context)
+
+    @routes.get("/unused")
+    def unused(params: Annotated[PageParams, Query()], reader: Reader = who) -> Response:
+        page = read(
+            reader,
+            lambda session, found: views.unused_page(session, found, params, params.offset, prefix),
+        )
+        return show("unused.html", page, page.context)
 
     @routes.get("/session")
     def session(
