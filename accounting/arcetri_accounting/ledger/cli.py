@@ -300,7 +300,7 @@ def import_(
         if one.note:
             click.echo(f"line {one.line}: noted: {one.note}")
         if one.rounded:
-            counted = importrows.share_text(one.share_u)
+            counted = importrows.exact_text(one.share_u)
             click.echo(f"line {one.line}: rounded: gpus {one.rounded} counts as {counted}")
 
     report = importing.load(

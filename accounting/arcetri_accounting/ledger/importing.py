@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from decimal import Decimal
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
@@ -16,10 +17,25 @@ from arcetri_accounting.contract.witness import CatalogSnapshot
 from arcetri_accounting.ledger import registry, rollups
 from arcetri_accounting.ledger.bulk import append
 from arcetri_accounting.ledger.database import Database, hold
-from arcetri_accounting.ledger.importrows import Bad, Entry, Line, Skipped, share_text
+from arcetri_accounting.ledger.importrows import (
+    Bad,
+    Entry,
+    Line,
+    Skipped,
+    exact_text,
+    share_text,
+)
 from arcetri_accounting.ledger.registry import Held, Owner
 from arcetri_accounting.ledger.rollups import Piece
-from arcetri_accounting.ledger.tables import ERASED, CatalogRow, DayRow, ImportedRow, Person
+from arcetri_accounting.ledger.tables import (
+    ERASED,
+    AllocationRow,
+    CatalogRow,
+    DayRow,
+    Dimensions,
+    ImportedRow,
+    Person,
+)
 from arcetri_accounting.ledger.times import said
 
 PROVENANCE: Final = "imported"
@@ -65,6 +81,7 @@ class Report:
                     "external_id": one.external_id,
                     "gpus": one.rounded,
                     "counted": share_text(one.share_u),
+                    "counted_exactly": exact_text(one.share_u),
                 }
                 for one in self.rounded
             ],
@@ -195,14 +212,30 @@ def _stored(session: Session, entries: list[Entry], space: str) -> dict[str, _Th
 
 
 def _content(session: Session, space: str, entry: Entry, first: Entry | None) -> str:
+    """What is there already, as much of it as can be told."""
     if first is not None:
-        return f"{said(first.t0)} to {said(first.t1)}, {share_text(first.share_u)} devices"
-    row = session.execute(
-        select(ImportedRow.t0, ImportedRow.dur_ms).where(
-            ImportedRow.site == space, ImportedRow.external_id == entry.external_id
-        )
+        values = (first.share_u, first.flavor, first.user, first.group)
+        return _told(first.t0, first.t1, *values, first.millicores)
+    row, allocation, dimensions, person = session.execute(
+        select(ImportedRow, AllocationRow, Dimensions, Person)
+        .join(AllocationRow, AllocationRow.id == ImportedRow.allocation_id)
+        .join(Dimensions, Dimensions.id == AllocationRow.dimensions_id)
+        .join(Person, Person.id == Dimensions.person_id)
+        .where(ImportedRow.site == space, ImportedRow.external_id == entry.external_id)
     ).one()
-    return f"{said(row.t0)} to {said(row.t0 + row.dur_ms)}"
+    who = person.name or f"erased person {person.id}"
+    values = (allocation.share_u, dimensions.flavor, who, dimensions.group)
+    return _told(row.t0, row.t0 + row.dur_ms, *values, allocation.millicores)
+
+
+def _told(
+    t0: int, t1: int, share_u: int, flavor: str, user: str, group: str, millicores: int
+) -> str:
+    cores = f", {Decimal(millicores) / 1000:f} cores" if millicores else ""
+    return (
+        f"{said(t0)} to {said(t1)}, user {user}, group {group}, flavor {flavor},"
+        f" gpus {exact_text(share_u)}{cores}"
+    )
 
 
 def _append(session: Session, entries: list[Entry], site: str | None, kind: str) -> None:

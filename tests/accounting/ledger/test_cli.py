@@ -49,6 +49,10 @@ def test_import_report_and_verify(url: str, tmp_path: Path) -> None:
     )
     assert "line 3: refused: gpus 'x'" in first.stdout
     assert run(url, "import", "--strict", str(path)).exit_code == 1
+    rounded = tmp_path / "rounded.csv"
+    rounded.write_text(HEADER + GOOD.replace("j1", "j9").replace("t4,1", "t4,0.333333"))
+    said = run(f"sqlite:///{tmp_path}/rounded.sqlite", "import", str(rounded)).stdout
+    assert "line 2: rounded: gpus 0.333333 counts as 1/3" in said
     again = json.loads(run(url, "import", "--format", "json", str(path)).stdout)
     assert (again["loaded"], again["already"], again["refused"][0]["line"]) == (0, 1, 3)
     days = ("--from", "2026-03-01", "--to", "2026-03-31")
