@@ -337,15 +337,25 @@ def _told_apart(file: Any) -> tuple[Any, str]:
 @click.option("--format", "style", type=click.Choice(["egi", "auditor"]), required=True)
 @click.option("--names", is_flag=True, help="With people's names instead of their opaque ids.")
 @click.option("--simulated", is_flag=True, help="The simulated devices' instead of the real ones'.")
+@click.option(
+    "--site", help="What this site is called in records from before a catalog said; as it is now."
+)
 @with_database
 def export(
-    database: Database, first: datetime, last: datetime, style: str, names: bool, simulated: bool
+    database: Database,
+    first: datetime,
+    last: datetime,
+    style: str,
+    names: bool,
+    simulated: bool,
+    site: str | None,
 ) -> None:
     """Write usage as EGI accelerator records or AUDITOR records, one an allocation and month."""
     from arcetri_accounting.ledger import exporting
 
     def work(session: Any) -> None:
-        found = exporting.months(session, first.date(), last.date(), simulated=simulated)
+        span = (first.date(), last.date())
+        found = exporting.months(session, *span, simulated=simulated, site=site)
         write = exporting.egi if style == "egi" else exporting.auditor
         for part in write(found, names=names):
             click.echo(part, nl=False)

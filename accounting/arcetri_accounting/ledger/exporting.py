@@ -17,11 +17,11 @@ from sqlalchemy import Subquery, func, select, union_all
 from sqlalchemy.orm import Session
 
 from arcetri_accounting.contract.share import SHARE_UNITS
-from arcetri_accounting.contract.units import QUARTER_MS, from_ms
+from arcetri_accounting.contract.units import QUARTER_MS
 from arcetri_accounting.ledger.errors import Refused
 from arcetri_accounting.ledger.months import LOST_SETTING, begin_of, month_of, name_of
 from arcetri_accounting.ledger.months import number as month_number
-from arcetri_accounting.ledger.registry import setting
+from arcetri_accounting.ledger.registry import SITE_SETTING, setting
 from arcetri_accounting.ledger.tables import (
     AllocationRow,
     Dimensions,
@@ -35,6 +35,12 @@ _TYPES: Final = {"gpu": "GPU", "fpga": "FPGA"}
 _AMOUNTS: Final = ("dur_ms", "used_u", "util_u", "core_ms")
 
 
+class NoSite(Refused):
+    """A record belongs to this ledger's site, and nobody has said what that is called."""
+
+    default_code = "site_unknown"
+
+
 class Month(NamedTuple):
     """What an allocation used in one month of UTC; times in ms, amounts in 1/10080 device-ms."""
 
@@ -42,6 +48,7 @@ class Month(NamedTuple):
     dimensions: Dimensions
     account: str
     name: str | None
+    site: str
     year: int
     month: int
     begin: int
@@ -51,7 +58,9 @@ class Month(NamedTuple):
     core_ms: int
 
 
-def months(session: Session, first: date, last: date, *, simulated: bool) -> Iterator[Month]:
+def months(
+    session: Session, first: date, last: date, *, simulated: bool, site: str | None = None
+) -> Iterator[Month]:
     """Usage of devices in whole UTC months, oldest first.
 
     Args:
@@ -59,9 +68,11 @@ def months(session: Session, first: date, last: date, *, simulated: bool) -> Ite
         first: A day of the first month.
         last: A day of the last month.
         simulated: The simulated devices', or the real ones'; never both.
+        site: What to call this ledger's site in records from before a catalog named it; None for
+            what it is called now.
 
     Raises:
-        Refused: A month is no longer known by allocation.
+        Refused: A month is no longer known by allocation, or a record's site has no name.
     """
     wanted = range(month_number(first.year, first.month), month_number(last.year, last.month) + 1)
     lost = int(setting(session, LOST_SETTING) or 0)
@@ -74,10 +85,22 @@ def months(session: Session, first: date, last: date, *, simulated: bool) -> Ite
             remedy=f"Export from {name_of(whole)}-01 on; reports have the totals of what was"
             " before.",
         )
-    return _months(session, wanted, simulated=simulated)
+    site = site or setting(session, SITE_SETTING) or ""
+    if wanted and not site:
+        for _ in _nameless(session, wanted, simulated=simulated):
+            raise NoSite(
+                "There is usage here from before any catalog named the site, and a record needs the"
+                " name of its site.",
+                remedy="Say it with --site, or start the platform once: the hub sends its catalog.",
+            )
+    return _months(session, wanted, site, simulated=simulated)
 
 
-def _months(session: Session, wanted: range, *, simulated: bool) -> Iterator[Month]:
+def _nameless(session: Session, wanted: range, *, simulated: bool) -> Iterator[Month]:
+    return (one for one in _months(session, wanted, "", simulated=simulated) if not one.site)
+
+
+def _months(session: Session, wanted: range, site: str, *, simulated: bool) -> Iterator[Month]:
     for month in wanted:
         used = _used(month)
         rows = session.execute(
@@ -93,8 +116,8 @@ def _months(session: Session, wanted: range, *, simulated: bool) -> Iterator[Mon
         for allocation, dimensions, account, name, quarter, *amounts in rows:
             start = max(allocation.first, quarter * QUARTER_MS)
             counted = (int(amount) for amount in amounts)
-            when = (month // 12, month % 12 + 1, start)
-            yield Month(allocation, dimensions, account, name, *when, *counted)
+            of = (account, name, dimensions.site or site, month // 12, month % 12 + 1, start)
+            yield Month(allocation, dimensions, *of, *counted)
 
 
 def _used(month: int) -> Subquery:
@@ -143,7 +166,7 @@ def egi_record(one: Month, *, names: bool) -> dict[str, Any]:
         "AssociatedRecord": one.allocation.session,
         "GlobalUserName": (one.name or one.account) if names else one.account,
         "FQAN": one.dimensions.group,
-        "SiteName": one.dimensions.site,
+        "SiteName": one.site,
         "Count": int(count) if count.denominator == 1 else float(count),
         "Cores": round(cores / 1000) if cores else None,
         "AvailableDuration": round(Fraction(one.dur_ms, 1000)),
@@ -186,7 +209,7 @@ def auditor_record(one: Month, *, names: bool) -> dict[str, Any]:
             }
         )
     meta = {
-        "site": [dimensions.site],
+        "site": [one.site],
         "group": [dimensions.group],
         "user": [(one.name or one.account) if names else one.account],
         "flavor": [dimensions.flavor],
@@ -201,5 +224,5 @@ def auditor_record(one: Month, *, names: bool) -> dict[str, Any]:
         "meta": {name: values for name, values in meta.items() if values[0]},
         "components": components,
         "start_time": said(one.begin),
-        "stop_time": from_ms(one.begin + one.dur_ms).isoformat().replace("+00:00", "Z"),
+        "stop_time": said(one.begin + one.dur_ms),
     }

@@ -14,6 +14,7 @@ from tests.accounting.ledger.builders import (
     T0,
     allocation,
     batch,
+    catalog,
     ended,
     seen,
     segment,
@@ -61,8 +62,34 @@ def test_import_report_and_verify(url: str, tmp_path: Path) -> None:
     assert (row["key"], row["allocated_gpu_hours"]) == ("alice", "4.000000")
     checked = run(url, "verify", "--format", "json")
     assert (checked.exit_code, json.loads(checked.stdout)["findings"]) == (0, [])
-    exported = run(url, "export", *days, "--format", "egi").stdout
+    exported = run(url, "export", *days, "--format", "egi", "--site", "CNAF").stdout
     assert json.loads(exported)["UsageRecords"][0]["AvailableDuration"] == 4 * 3600
+
+
+def test_an_export_names_the_site_or_says_that_it_has_none(ledger: Ledger, tmp_path: Path) -> None:
+    url = ledger.database.engine.url.render_as_string(hide_password=False)
+    path = tmp_path / "past.csv"
+    path.write_text(HEADER + GOOD, encoding="utf-8")
+    run(url, "import", str(path))
+    days = ("--from", "2026-03-01", "--to", "2026-03-31", "--format")
+
+    def site(*options: str) -> str:
+        (record,) = json.loads(run(url, "export", *days, "egi", *options).stdout)["UsageRecords"]
+        return str(record["SiteName"])
+
+    for style in ("egi", "auditor"):
+        refused = run(url, "export", *days, style)
+        assert (refused.exit_code, refused.stdout) == (2, "")
+        assert "before any catalog named the site" in refused.stderr
+        assert "--site" in refused.stderr
+    assert site("--site", "LNF") == "LNF"
+    ledger.see(seen(catalog(1)))
+    assert site() == "CNAF"
+    assert site("--site", "LNF") == "LNF"
+    # What was recorded under a name keeps it.
+    run(url, "import", "--site", "old", str(path.rename(tmp_path / "other.csv")))
+    records = json.loads(run(url, "export", *days, "egi").stdout)["UsageRecords"]
+    assert sorted(one["SiteName"] for one in records) == ["CNAF", "old"]
 
 
 def test_what_is_said_differently_is_listed(ledger: Ledger) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -180,6 +181,15 @@ def test_exports_agree_with_the_ledger_to_a_second(ledger: Ledger) -> None:
     assert {("j2", 3), ("j2", 4)} <= by_month
     assert "alice" not in text.replace("a-alice", "")
     assert "SIM" not in text
+
+
+def test_times_have_one_spelling(ledger: Ledger) -> None:
+    fill(ledger)
+    form = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
+    for one in map(json.loads, exporting.auditor(iter(_months(ledger)), names=False)):
+        assert form.fullmatch(one["start_time"])
+        assert form.fullmatch(one["stop_time"])
+        assert one["start_time"] < one["stop_time"]
 
 
 def test_simulated_usage_is_exported_apart(ledger: Ledger) -> None:

@@ -234,3 +234,15 @@ def test_all_that_lay_unused_is_a_link_away(ledger: Database) -> None:
     assert sorted(found) == [f"idle{n:02}" for n in range(63)]
     assert client(build(ledger), "carla").get("unused", view="group", group=CMS).status_code == 403
     assert "None in" in alice.get("unused", view="group", month="2026-08").text
+
+
+def test_one_quarter_hour_is_one(ledger: Database) -> None:
+    begin = at("2026-11-10T08:00")
+    fill(
+        ledger,
+        full("one", "alice", begin, 0.1, used=0.5),
+        full("two", "alice", begin, 0.5, used=0.5),
+    )
+    alice = client(build(ledger), "alice")
+    assert "<summary>1 quarter hour</summary>" in alice.get("session", id="one").text
+    assert "<summary>2 quarter hours</summary>" in alice.get("session", id="two").text
