@@ -211,6 +211,21 @@ def test_the_database_is_taken_from_the_environment(
     assert (tmp_path / "env.sqlite").exists()
 
 
+def test_retention_is_taken_from_the_environment(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = allocation()
+    ledger.take(batch([segment(1, one, T0)], one))
+    url = str(ledger.database.url)
+    monkeypatch.setenv("ARCETRI_LEDGER_RAW", "keep")
+    monkeypatch.setenv("ARCETRI_LEDGER_RAW_DAYS", "1")
+    assert "0 segments" in run(url, "prune").stdout
+    monkeypatch.setenv("ARCETRI_LEDGER_RAW", "drop")
+    assert "1 segments" in run(url, "prune").stdout
+    monkeypatch.setenv("ARCETRI_LEDGER_QUARTER_YEARS", "none")
+    assert run(url, "prune").exit_code == 2
+
+
 def test_what_was_set_aside_can_be_looked_at(ledger: Ledger) -> None:
     of = allocation()
     url = str(ledger.database.url)
