@@ -32,6 +32,8 @@ class Reader:
     """Sees the names of persons, not only opaque ids, where they see everything."""
 
 
+EVERYONE = "everyone"
+"""What usage is charged to that no group's grant gave; it is no path."""
 OPERATOR = Reader(name="", everything=True)
 """Who runs a command on the ledger's own machine."""
 
@@ -55,6 +57,11 @@ class Sight:
 def normal(group: str) -> str:
     """A group's path in one spelling, with the leading slash."""
     return "/" + group.strip("/")
+
+
+def spelt(group: str) -> str:
+    """A group as usage is charged to it, however somebody wrote it: a path, or ``everyone``."""
+    return group if group == EVERYONE else normal(group)
 
 
 def with_office(reader: Reader, admins: Iterable[str]) -> Reader:
