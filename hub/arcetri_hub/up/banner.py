@@ -92,7 +92,13 @@ def _folders(plan: Plan) -> list[str]:
 
 def _isolation(plan: Plan) -> list[str]:
     if plan.settings.accounts:
-        return ["  Each user's sessions run as a system account of their own."]
+        lines = ["  Each user's sessions run as a system account of their own."]
+        if plan.no_mounts:
+            lines += [
+                "    In them the account is a number without a name: whoami and ssh do not work,",
+                "    because nothing can be mounted over /etc/passwd.",
+            ]
+        return lines
     return [
         "  All sessions run as this account: users are NOT isolated from each other, and a",
         "    notebook can get at the platform's own keys, and so at everybody's logins and files.",
