@@ -94,3 +94,10 @@ def test_the_end_of_what_ran_stays_told() -> None:
     later = NOW + timedelta(days=1)
     assert ended(("killed", "", NOW), "UTC", later) is not None
     assert ended(("start_failed", "It broke.", NOW), "UTC", later) is not None
+
+
+def test_a_start_one_cancelled_is_no_failure_and_soon_no_news() -> None:
+    told = ended(("cancelled", "", NOW), "UTC", NOW)
+    assert told is not None
+    assert told.sentence == "You cancelled the start."
+    assert ended(("cancelled", "", NOW), "UTC", NOW + timedelta(seconds=70)) is None
