@@ -7,7 +7,7 @@ the transaction that stores what they sum, and ``verify`` makes them anew from w
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     JSON,
@@ -30,6 +30,10 @@ _Id = BigInteger().with_variant(Integer, "sqlite")
 
 class Base(DeclarativeBase):
     """The ledger's schema; it may share a database with others, so every name says whose it is."""
+
+
+MADE_FROM_NAMES: Final = ("imported:", "generated:")
+"""How accounts begin that were made for a name, where nobody said whose account it is."""
 
 
 class Person(Base):
