@@ -33,7 +33,7 @@ def as_json(ready: Ready) -> str:
         {
             "url": ready.plan.settings.public_url,
             "users": [
-                {"name": user.name, "password": user.password, "groups": list(user.groups)}
+                {"name": user.name, "password": user.password, "groups": list(user.memberships)}
                 for user in ready.users
             ],
             "simulated": bool(ready.simulated),
@@ -108,7 +108,7 @@ def _isolation(plan: Plan) -> list[str]:
 
 def _users(users: Iterable[DemoUser]) -> list[str]:
     rows = [("user", "password", "groups", "")]
-    rows += [(u.name, u.password, " ".join(u.groups) or "none", u.can) for u in users]
+    rows += [(u.name, u.password, " ".join(u.memberships) or "none", u.can) for u in users]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return [
         "    "

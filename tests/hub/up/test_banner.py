@@ -49,6 +49,16 @@ def test_it_says_where_accounts_have_no_names(folder: StateFolder, why: str) -> 
     assert ("without a name" in text) == bool(why)
 
 
+def test_it_names_every_group_that_the_iam_does(folder: StateFolder) -> None:
+    plan = prepare(UpOptions(state=folder.path), folder, [])
+
+    users = {user["name"]: user["groups"] for user in json.loads(as_json(ready(plan)))["users"]}
+
+    assert users["chiara"] == ["/arcetri", "/arcetri/cms", "/arcetri/cms/leads"]
+    assert users["elena"] == []
+    assert " /arcetri /arcetri/cms /arcetri/cms/leads " in " ".join(as_text(ready(plan)).split())
+
+
 def test_with_a_real_iam_nobody_is_told_to_change_people(
     folder: StateFolder, tmp_path: Path
 ) -> None:
