@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from arcetri_spawner.policy import OPTION_KEYS
@@ -36,6 +37,11 @@ def is_ready(user: User, server_name: str) -> bool:
     """Whether the server answers."""
     spawner = spawner_of(user, server_name)
     return bool(spawner and spawner.ready)
+
+
+def free_name(user: User) -> str:
+    """A name for one more session beside the user's first one: ``session-2``, or a later number."""
+    return next(name for n in count(2) if not is_active(user, name := f"session-{n}"))
 
 
 def choice_of(spawner: Any | None) -> dict[str, str]:
