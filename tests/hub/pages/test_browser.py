@@ -244,7 +244,7 @@ def test_home_and_the_admins_page_move_while_they_are_open(
     expect(home.locator(".session")).to_contain_text("Virgo", timeout=PATIENCE)
     row = admin.get_by_role("row").filter(has_text="bruno")
     expect(row).to_be_visible(timeout=PATIENCE)
-    expect(admin.locator('[data-flavor="t4"]')).to_contain_text("1 of 2 free", timeout=PATIENCE)
+    expect(admin.locator('[data-flavor="t4"]')).to_contain_text("1 of 2 not held", timeout=PATIENCE)
 
     # Who is writing is not disturbed, whatever happens meanwhile.
     row.get_by_text("Stop…").click()
