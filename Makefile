@@ -8,9 +8,6 @@ PYTHON ?= $(shell for p in $(CANDIDATES); do \
 	"$$p" -c '$(FITS)' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
 
 BIN := .venv/bin
-# Tests wait more than they work: one process more than there are processors. A file's tests share
-# what they start, so they stay together.
-SIDE_BY_SIDE = --numprocesses $$(($$(nproc) + 1)) --dist loadfile
 SOURCES := hub spawner accounting
 
 .DEFAULT_GOAL := help
@@ -30,10 +27,7 @@ setup: .dev ## Make the environment for everything below
 test: .dev ## Run every tier of tests this machine can; options for pytest in ARGS="..."
 	@$(BIN)/python -m tests.support.tiers </dev/null
 	@$(BIN)/python -m tests.cluster.prepare --where-possible </dev/null
-	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS) </dev/null || { status=$$?; \
-	    test $$status -eq 1 || exit $$status; \
-	    echo "Once more, one after the other, what failed in company:"; \
-	    $(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(ARGS) </dev/null; }
+	@$(BIN)/python -m tests.support.runs $(ARGS) </dev/null
 
 soak: .dev ## Kill accounting's processes for hundreds of rounds; how many in ROUNDS=300
 	@ARCETRI_SOAK=$(or $(ROUNDS),300) $(BIN)/python -m pytest tests/accounting \

@@ -37,6 +37,10 @@ class Base(DeclarativeBase):
     """The ledger's schema; it may share a database with others, so every name says whose it is."""
 
 
+MADE_FROM_NAMES: Final = ("imported:", "generated:")
+"""How accounts begin that were made for a name, where nobody said whose account it is."""
+
+
 class Person(Base):
     """An account's opaque id, and the name it is shown by until the person is erased."""
 

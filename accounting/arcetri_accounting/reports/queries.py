@@ -24,6 +24,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from arcetri_accounting.contract.witness import CatalogSnapshot
 from arcetri_accounting.ledger.registry import SITE_SETTING, setting
 from arcetri_accounting.ledger.tables import (
+    MADE_FROM_NAMES,
     AllocationRow,
     CatalogRow,
     DayRow,
@@ -164,8 +165,21 @@ def seen(sight: Sight, known: Iterable[str]) -> ColumnElement[bool]:
     if groups:
         parts.append(Dimensions.group.in_(groups))
     if sight.person is not None:
-        parts.append(_of_persons(Person.name == sight.person))
+        parts.append(_of_persons(_own(sight)))
     return or_(*parts) if parts else false()
+
+
+def _own(sight: Sight) -> ColumnElement[bool]:
+    """The reader, as a condition on Person.
+
+    Where the hub says which account they are, only what was recorded without one goes by the name:
+    the same name may have been another person's before.
+    """
+    named = Person.name == sight.person
+    if sight.account is None:
+        return named
+    nameless = (Person.account.startswith(made, autoescape=True) for made in MADE_FROM_NAMES)
+    return or_(Person.account == sight.account, and_(named, or_(*nameless)))
 
 
 def _of_persons(condition: ColumnElement[bool]) -> ColumnElement[bool]:

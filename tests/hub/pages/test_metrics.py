@@ -144,6 +144,7 @@ def test_every_way_to_fail_is_declared_by_its_error_and_has_its_label() -> None:
         ("denied", "session_limit", 'arcetri_request_refuse_total{code="session_limit"}'),
         ("busy", "busy_capacity", 'arcetri_request_refuse_total{code="busy_capacity"}'),
         ("denied", "never heard of", 'arcetri_request_refuse_total{code="other"}'),
+        ("cancelled", "", 'arcetri_request_decide_total{outcome="cancelled"}'),
         ("failed", "storage_full", 'arcetri_session_start_fail_total{code="storage_full"}'),
         ("failed", "never heard of", 'arcetri_session_start_fail_total{code="other"}'),
     ],

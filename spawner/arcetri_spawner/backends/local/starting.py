@@ -126,8 +126,10 @@ class Starter:
                 uid=claimed.uid,
                 gids=claimed.gids,
             )
-            member = sorted({ids.gids[group] for group in needed.own})
-            account = accounts.Account(ids.uid, ids.gid, tuple(member))
+            own = {group: ids.gids[group] for group in sorted(needed.own)}
+            account = accounts.Account(
+                ids.uid, ids.gid, tuple(sorted(set(own.values()))), grant.username, own
+            )
             owners = accounts.owners(
                 catalog, grant.volumes, account=account, gids=ids.gids, private=private
             )
