@@ -18,7 +18,7 @@ pytest_plugins = ["tests.support.platform"]
 
 
 def _tier(item: pytest.Item) -> str:
-    for name in ("browser", "component"):
+    for name in ("gpu", "browser", "component"):
         if item.get_closest_marker(name) is not None:
             return name
     return "unit"
@@ -36,7 +36,10 @@ def pytest_runtest_makereport(
     """Note each test's tier; where nothing may be skipped, turn a skip into a failure."""
     report = yield
     report.user_properties.append(("tier", _tier(item)))
-    if report.skipped and tiers.all_required() and not hasattr(report, "wasxfail"):
+    excused = hasattr(report, "wasxfail") or (
+        call.excinfo is not None and isinstance(call.excinfo.value, tiers.NoHardware)
+    )
+    if report.skipped and tiers.all_required() and not excused:
         report.outcome = "failed"
         report.longrepr = (
             f"{tiers.REQUIRE_VARIABLE}=all, but: {call.excinfo and call.excinfo.value}"
@@ -55,7 +58,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             tier = str(dict(report.user_properties).get("tier", "unit"))
             if outcome == "skipped":
                 reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
-                skipped.setdefault(tier, Counter())[str(reason).removeprefix("Skipped: ")] += 1
+                # "Skipped: ...", "NoHardware: ..."
+                skipped.setdefault(tier, Counter())[str(reason).partition(": ")[2]] += 1
             elif report.when == "call" and outcome in ("passed", "failed"):
                 ran[tier] += 1
     terminalreporter.section("tiers")
