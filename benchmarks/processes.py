@@ -13,7 +13,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def resident_mb(pid: int) -> float:
-    """Resident memory."""
+    """Resident memory in MB, of 1,000,000 bytes."""
     return _memory_mb(pid, "Rss")
 
 
@@ -26,4 +26,4 @@ def _memory_mb(pid: int, name: str) -> float:
     text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
     found = re.search(rf"^{name}:\s+(\d+) kB$", text, re.MULTILINE)
     assert found is not None  # noqa: S101 - the kernel writes it always
-    return round(int(found.group(1)) / 1024, 1)
+    return round(int(found.group(1)) * 1024 / 1e6, 1)
