@@ -48,9 +48,10 @@ class Piece:
         """Use in units, and what is left for the next piece."""
         return divmod(share_u * self.busy + self.carry, FULL)
 
-    def usage(self, share_u: int) -> dict[str, object]:
-        """What it says as ``contract.usage.Usage``, without the allocation."""
+    def usage(self, allocation: str, share_u: int) -> dict[str, object]:
+        """What it says of an allocation, given by key, as ``contract.usage.Usage``."""
         usage: dict[str, object] = {
+            "allocation": allocation,
             "t0": self.b0 + self.offset,
             "dur_ms": self.through - self.b0,
             "b0": self.b0,
@@ -132,24 +133,31 @@ def _account(piece: Piece, to: int, track: Track, seen: list[Seen]) -> None:
     begin = piece.through
     covered: list[tuple[int, int]] = []
     for a, b, value in track.busy:
+        if b <= begin or a >= to:
+            continue
         a, b = max(a, begin), min(b, to)
-        if b > a:
-            piece.util_ms += b - a
-            piece.busy += (b - a) * value
-            covered.append((a, b))
+        piece.util_ms += b - a
+        piece.busy += (b - a) * value
+        covered.append((a, b))
+    looked = 0
     for a, b, occupied in seen:
+        if b <= begin or a >= to:
+            continue
         a, b = max(a, begin), min(b, to)
-        if b > a:
-            if occupied:
-                piece.occupied_ms += b - a
+        if occupied:
+            piece.occupied_ms += b - a
+        looked += b - a
+        if track.busy:
             covered.append((a, b))
-    piece.unobserved_ms += to - begin - _union(covered)
+    # Looks do not overlap each other; what was measured may overlap them.
+    piece.unobserved_ms += to - begin - (_union(covered) if track.busy else looked)
     for a, b, energy in track.energy:
+        if b <= begin or a >= to:
+            continue
         x, y = max(a, begin), min(b, to)
-        if y > x:
-            part = energy * (y - a) // (b - a) - energy * (x - a) // (b - a)
-            piece.energy_mj = (piece.energy_mj or 0) + part
-            piece.energy_method = track.method
+        part = energy * (y - a) // (b - a) - energy * (x - a) // (b - a)
+        piece.energy_mj = (piece.energy_mj or 0) + part
+        piece.energy_method = track.method
     for at, held in track.memory:
         if begin < at <= to:
             piece.mem_peak = max(piece.mem_peak or 0, held)

@@ -13,7 +13,7 @@ import structlog
 
 from arcetri_accounting.agent.clock import Clock, Instant
 from arcetri_accounting.agent.presence import Sighting
-from arcetri_accounting.agent.readings import Busy, Device, Reading
+from arcetri_accounting.agent.readings import Busy, Device, EnergyMethod, Reading
 from arcetri_accounting.agent.sampler import library, samples
 from arcetri_accounting.agent.sampler.library import Handle, NvmlError
 from arcetri_accounting.contract.share import SHARE_UNITS
@@ -37,8 +37,8 @@ class Part:
     device: Device
     handle: Handle
     gpm: library.Gpm | None = None
-    looked: Instant | None = None
-    """When its processes were read last."""
+    looked: int | None = None
+    """When its processes were read last, by CLOCK_BOOTTIME; None where the machine slept since."""
     sampled: int | None = None
     """Up to when its utilisation is known."""
     stamp: int = 0
@@ -72,6 +72,10 @@ class Board:
     _mig: bool = False
     _known: dict[str, Device] = field(default_factory=dict)
     """What was there when it was last found whole; it is what is lost with it."""
+    _present: frozenset[str] = frozenset()
+    """Their names."""
+    _slept: int | None = None
+    """How long the machine had slept, since it booted, before the last look."""
     _events: library.Events | None = None
     _searched: int = -SEARCH_MS
     _samples: library.Samples | None = None
@@ -131,7 +135,7 @@ class Board:
     def _renew(self, gpu: Part, *, search: bool) -> bool:
         """Find the instances again where that is due; True where they are known to have changed."""
         changed = self._events is not None and self._events.changed()
-        now = self.clock.now().boot
+        now = self.clock.boottime()
         if not (changed or search or now - self._searched >= SEARCH_MS) and (
             self._events is not None or not self._mig
         ):
@@ -143,8 +147,12 @@ class Board:
         if self._mig:
             self._find_instances(gpu, anew=changed)
         self._searched = now
-        self._known = {part.device.uuid: part.device for part in (gpu, *self._parts)}
+        self._know({part.device.uuid: part.device for part in (gpu, *self._parts)})
         return changed
+
+    def _know(self, devices: dict[str, Device]) -> None:
+        self._known = devices
+        self._present = frozenset(devices)
 
     def _find_instances(self, gpu: Part, *, anew: bool) -> None:
         before = {part.device.uuid: part for part in self._parts}
@@ -177,8 +185,8 @@ class Board:
     # -- reading ---------------------------------------------------------------------------------
 
     def _read(self, gpu: Part, remade: bool) -> Glance:
-        at = self.clock.now().boot
-        sightings = [Sighting(gpu.device, at, remade=self._reloaded)]
+        before = self._wake(gpu)
+        sightings = [Sighting(gpu.device, before.boot, remade=self._reloaded)]
         remade = remade or self._reloaded
         readings: list[Reading] = []
         energy = self._read_energy(gpu)
@@ -201,10 +209,25 @@ class Board:
             self._searched = -SEARCH_MS
             there = {sighting.device.uuid for sighting in sightings}
             self._parts = [part for part in self._parts if part.device.uuid in there]
-            self._known = {uuid: self._known[uuid] for uuid in there}
-        return Glance(tuple(sightings), tuple(readings), frozenset(self._known), self._errors)
+            self._know({uuid: self._known[uuid] for uuid in there})
+        if _slept(before, self.clock.now()):
+            # Nobody knows which of them were read before it slept.
+            for reading in readings:
+                reading.seen_from = None
+        return Glance(tuple(sightings), tuple(readings), self._present, self._errors)
 
-    def _read_part(self, part: Part, energy: tuple[int, int, int] | None, method: str) -> Reading:
+    def _wake(self, gpu: Part) -> Instant:
+        """Forget the last look where the machine slept since it began; returns what time it is."""
+        now = self.clock.now()
+        slept, self._slept = self._slept, now.boot - now.awake
+        if slept is not None and self._slept - slept >= SLEPT_MS:
+            for part in (gpu, *self._parts):
+                part.looked = None
+        return now
+
+    def _read_part(
+        self, part: Part, energy: tuple[int, int, int] | None, method: EnergyMethod
+    ) -> Reading:
         busy = self._utilisation(part)
         assert self._processes is not None  # noqa: S101 - made when the GPU was found
         count, held = -1, None
@@ -215,25 +238,16 @@ class Board:
                 raise
         if held is None:
             held = self._memory(part)
-        now = self.clock.now()
+        at = self.clock.boottime()
         since = None
         if count >= 0:
-            since = self._since(part.looked, now)
-            part.looked = now
-        return Reading(
-            part.device.uuid,
-            now.boot,
-            busy,
-            since,
-            count > 0,
-            held,
-            energy,
-            "split" if method == "split" else "measured",
-        )
+            since = at if part.looked is None else max(part.looked, at - self.hold_ms)
+            part.looked = at
+        return Reading(part.device.uuid, at, busy, since, count > 0, held, energy, method)
 
     def _since(self, before: Instant | None, now: Instant) -> int:
-        """Since when a look that is taken now holds."""
-        if before is None or (now.boot - before.boot) - (now.awake - before.awake) >= SLEPT_MS:
+        """Since when a rate that is read now holds."""
+        if before is None or _slept(before, now):
             return now.boot
         return max(before.boot, now.boot - self.hold_ms)
 
@@ -296,8 +310,7 @@ class Board:
 
     def _whole(self, before: Instant, now: Instant) -> int:
         """From when a mean between two moments holds: all of it, however long it was."""
-        slept = (now.boot - before.boot) - (now.awake - before.awake) >= SLEPT_MS
-        return now.boot if slept else before.boot
+        return now.boot if _slept(before, now) else before.boot
 
     def _memory(self, part: Part) -> int | None:
         info = self._optional(lambda: pynvml.nvmlDeviceGetMemoryInfo(part.handle))
@@ -310,7 +323,7 @@ class Board:
         if value is None:
             self._measures_energy = False
             return None
-        at = self.clock.now().boot
+        at = self.clock.boottime()
         before, self._energy = self._energy, (at, value)
         if before is None or value < before[1] or at <= before[0]:
             # A counter that went back was reset: what it counted since then is not known.
@@ -330,20 +343,19 @@ class Board:
     def _failed(self, error: NvmlError) -> Glance:
         code = error.value
         log.warning("a GPU does not answer", index=self.index, code=code, error=str(error))
-        now = self.clock.now().boot
+        now = self.clock.boottime()
         lost = code in library.GONE or (self._gpu is None and bool(self._known))
         self._forget()
-        present = frozenset(self._known)
         if code in library.UNLOADED:
-            return Glance((), (), present, self._errors, unloaded=True)
+            return Glance((), (), self._present, self._errors, unloaded=True)
         if not lost:
             # Nothing is said of it now; at the next look it is found again.
-            return Glance((), (), present, self._errors)
+            return Glance((), (), self._present, self._errors)
         devices = self._known.values()
         return Glance(
             tuple(Sighting(device, now, down=True) for device in devices),
             tuple(Reading(device.uuid, now, down=True) for device in devices),
-            present,
+            self._present,
             self._errors,
         )
 
@@ -356,6 +368,11 @@ class Board:
                 if part.gpm is not None:
                     part.gpm.close()
         self._events = None
+
+
+def _slept(before: Instant, now: Instant) -> bool:
+    """Whether the machine slept between two moments."""
+    return (now.boot - before.boot) - (now.awake - before.awake) >= SLEPT_MS
 
 
 def _mig_enabled(handle: Handle) -> bool:

@@ -47,6 +47,8 @@ class NvmlSampler:
         self._driver: Task[Count] = Task()
         self._boards: list[tuple[Board, Task[Glance]]] = []
         self._listed: dict[int, frozenset[str]] = {}
+        self._present: frozenset[str] = frozenset()
+        """All that is listed."""
         self._count = Count(0, ready=False)
         self._counted: int | None = None
         self._initialised = False
@@ -57,8 +59,7 @@ class NvmlSampler:
     def look(self, now: Instant, wanted: frozenset[str]) -> Look:
         """Look at every GPU; see ``Sampler``."""
         self._search(now)
-        known = frozenset().union(*self._listed.values())
-        unknown = wanted - known
+        unknown = wanted - self._present
         search, self._missed = bool(unknown - self._missed), unknown
         asked = []
         if self._count.ready and not self._reload:
@@ -126,7 +127,9 @@ class NvmlSampler:
             if glance is None:
                 silent += task.busy
                 continue
-            self._listed[board.index] = glance.present
+            if self._listed.get(board.index) is not glance.present:
+                self._listed[board.index] = glance.present
+                self._present = frozenset().union(*self._listed.values())
             self._figures.nvml_errors += glance.errors
             self._reload = self._reload or glance.unloaded
             sightings += glance.sightings
@@ -135,5 +138,5 @@ class NvmlSampler:
         if self._count.absent:
             present = frozenset()
         elif self._count.ready and len(self._listed) == len(self._boards):
-            present = frozenset().union(*self._listed.values())
+            present = self._present
         return Look(tuple(sightings), tuple(readings), present, silent, available=self._count.ready)

@@ -49,7 +49,10 @@ class Pool:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._changed = threading.Condition()
+        lock = threading.Lock()
+        # Each wakes only whom it is for: who wakes for nothing takes the time of who works.
+        self._given = threading.Condition(lock)
+        self._finished = threading.Condition(lock)
         self._waiting: deque[Task[Any]] = deque()
         self._idle = 0
         self._threads = 0
@@ -58,56 +61,58 @@ class Pool:
     def give(self, task: Task[T], work: Callable[[], T]) -> None:
         """Have ``work`` called; the task must not be busy."""
         task.busy, task.done, task.work = True, False, work
-        with self._changed:
+        with self._given:
             self._waiting.append(task)
 
     def wait(self, tasks: Sequence[Task[Any]], seconds: float) -> None:
         """Return when these are done, or after so many seconds; more threads join as needed."""
         deadline = time.monotonic() + seconds
-        with self._changed:
+        with self._finished:
             while not all(task.done for task in tasks):
                 left = deadline - time.monotonic()
-                if left <= 0:
-                    # What nobody has begun would wait for what hangs.
-                    self._join()
-                    return
+                # At the end: what nobody has begun would wait for what hangs.
                 self._join()
-                self._changed.wait_for(lambda: all(task.done for task in tasks), min(left, QUICK))
+                if left <= 0:
+                    return
+                # Once all is begun no other thread can help.
+                self._finished.wait(min(left, QUICK) if self._waiting else left)
 
     def close(self) -> None:
         """End the threads that are not hanging."""
-        with self._changed:
+        with self._given:
             self._closed = True
             self._waiting.clear()
-            self._changed.notify_all()
+            self._given.notify_all()
 
     def _join(self) -> None:
         if not self._waiting:
             return
         if self._idle:
-            self._changed.notify_all()
+            self._given.notify()
         else:
             self._threads += 1
             name = f"{self._name}-{self._threads}"
             threading.Thread(target=self._run, name=name, daemon=True).start()
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._idle += 1
-                while not self._waiting and not self._closed:
-                    self._changed.wait()
-                self._idle -= 1
-                if self._closed:
-                    return
-                task = self._waiting.popleft()
+        task: Task[Any] | None = None
+        while (task := self._next(task)) is not None:
             try:
                 assert task.work is not None  # noqa: S101 - it was given with its work
                 task.result = task.work()
             except Exception:  # a fault of one device must not end the looks at it for good
                 log.exception("a look at a device failed")
                 task.result = None
-            with self._changed:
-                task.done = True
+
+    def _next(self, done: Task[Any] | None) -> Task[Any] | None:
+        """What is to be done after that; None once the pool is closed."""
+        with self._given:
+            if done is not None:
+                done.done = True
                 if not self._waiting:
-                    self._changed.notify_all()
+                    self._finished.notify()
+            self._idle += 1
+            while not self._waiting and not self._closed:
+                self._given.wait()
+            self._idle -= 1
+            return None if self._closed else self._waiting.popleft()
