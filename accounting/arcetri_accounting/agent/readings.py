@@ -85,9 +85,12 @@ class Track:
 
     def forget(self, before: int) -> None:
         """Drop what ends by then, but the last look, which says what was there."""
-        for spans, keep in ((self.busy, 0), (self.seen, 1), (self.energy, 0)):
-            if len(spans) > keep and spans[0][1] <= before:
-                _drop(spans, before, keep)
+        if self.busy:
+            _drop(self.busy, before, keep=0)
+        if self.seen:
+            _drop(self.seen, before, keep=1)
+        if self.energy:
+            _drop(self.energy, before, keep=0)
         while self.memory and self.memory[0][0] <= before:
             del self.memory[0]
 

@@ -242,7 +242,7 @@ class Outbox:
         items: list[Item] = []
         size = 0
         with self._lock, self._translating():
-            if not self._count()[0]:
+            if not self.depth():
                 return items
             rows = self._database.execute(
                 "SELECT seq, stream, attachment, body FROM record ORDER BY seq LIMIT ?", (limit,)
@@ -288,25 +288,26 @@ class Outbox:
 
     def last_seq(self) -> int:
         """The highest number given to a record of this epoch; 0 before the first."""
-        with self._lock, self._translating():
-            return self._count()[1]
+        return self._count()[1]
 
     def depth(self) -> int:
         """How many records wait."""
-        with self._lock, self._translating():
-            return self._count()[0]
+        return self._count()[0]
 
     def _count(self) -> tuple[int, int]:
         """How many records wait, and the highest number given."""
         # Asked several times in each cycle, and most often nothing was added or taken since.
-        if self._counted is None:
+        counted = self._counted
+        if counted is not None:
+            return counted
+        with self._lock, self._translating():
             # Only the oldest are ever deleted, so what is between the ends is all there.
             low, high, last = self._database.execute(
                 "SELECT (SELECT min(seq) FROM record), (SELECT max(seq) FROM record),"
                 " (SELECT seq FROM sqlite_sequence WHERE name = 'record')"
             ).fetchone()
-            self._counted = (0 if low is None else high - low + 1, last or 0)
-        return self._counted
+            self._counted = counted = (0 if low is None else high - low + 1, last or 0)
+        return counted
 
     def close(self) -> None:
         """Let another process have it."""
