@@ -22,7 +22,7 @@ pytest_plugins = ["tests.support.platform"]
 
 
 def _tier(item: pytest.Item) -> str:
-    for name in ("cluster", "browser", "component"):
+    for name in ("cluster", "gpu", "browser", "component"):
         if item.get_closest_marker(name) is not None:
             return name
     return "unit"
@@ -40,7 +40,10 @@ def pytest_runtest_makereport(
     """Note each test's tier; where nothing may be skipped, turn a skip into a failure."""
     report = yield
     report.user_properties.append(("tier", _tier(item)))
-    if report.skipped and tiers.all_required() and not hasattr(report, "wasxfail"):
+    excused = hasattr(report, "wasxfail") or (
+        call.excinfo is not None and isinstance(call.excinfo.value, tiers.NoHardware)
+    )
+    if report.skipped and tiers.all_required() and not excused:
         report.outcome = "failed"
         report.longrepr = (
             f"{tiers.REQUIRE_VARIABLE}=all, but: {call.excinfo and call.excinfo.value}"

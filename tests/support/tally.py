@@ -48,7 +48,8 @@ def results(stats: Mapping[str, list[Any]]) -> dict[str, Result]:
 def _reason(report: pytest.TestReport, kind: str) -> str:
     if kind != "skipped" or not isinstance(report.longrepr, tuple):
         return ""
-    return str(report.longrepr[2]).removeprefix("Skipped: ")
+    # "Skipped: ...", "NoHardware: ..."
+    return str(report.longrepr[2]).partition(": ")[2]
 
 
 def lines(tally: Mapping[str, Result]) -> Iterator[str]:

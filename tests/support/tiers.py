@@ -2,6 +2,11 @@
 
 ``python -m tests.support.tiers`` installs what is missing where it can (Debian, as root), and is
 what ``make test`` runs first. A test asks with ``need("chromium")``, or by its marker.
+
+With ARCETRI_TEST_REQUIRE=all, as in CI, a test that is skipped is one that fails: whatever a test
+needs can be installed, so that its absence is a mistake of whoever set up the machine. Hardware is
+the one exception, since nobody can install it: a test without its hardware is skipped everywhere,
+and the summary counts it with the reason, in CI as elsewhere.
 """
 
 from __future__ import annotations
@@ -22,6 +27,13 @@ import pytest
 from tests.cluster import builds
 
 REQUIRE_VARIABLE = "ARCETRI_TEST_REQUIRE"
+_COUNT_GPUS = "import pynvml; pynvml.nvmlInit(); print(pynvml.nvmlDeviceGetCount())"
+
+
+class NoHardware(pytest.skip.Exception):
+    """The test is skipped, and rightly: what it needs cannot be installed."""
+
+    __module__ = "builtins"  # as pytest's own, which reports would else write out
 
 
 def find_initdb() -> Path | None:
@@ -37,6 +49,24 @@ def find_chromium() -> Path | None:
     """The browser that Playwright is told to use."""
     found = shutil.which("chromium")
     return Path(found) if found else None
+
+
+@functools.cache
+def count_gpus() -> int:
+    """How many GPUs the system's own libnvidia-ml finds; 0 where there is none or it hangs."""
+    try:
+        # Not in this process: a driver may hang, and tests load a library of their own.
+        result = subprocess.run(
+            [sys.executable, "-c", _COUNT_GPUS],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return 0
+    return int(result.stdout) if result.returncode == 0 else 0
 
 
 def _has_font() -> bool:
@@ -59,6 +89,8 @@ class Part:
     packages: tuple[str, ...]
     """Debian's packages that bring it; none when no package can."""
     present: Callable[[], bool]
+    hardware: bool = False
+    """Nobody can install it: a test without it is skipped, and never a failure."""
 
 
 PARTS = {
@@ -93,6 +125,7 @@ PARTS = {
     "prctl": Part(
         "Linux", (), lambda: sys.platform == "linux" and ctypes.util.find_library("c") is not None
     ),
+    "gpu": Part("a GPU that NVML finds", (), lambda: count_gpus() > 0, hardware=True),
 }
 
 TIERS: dict[str, tuple[str, ...]] = {
@@ -117,6 +150,7 @@ TIERS: dict[str, tuple[str, ...]] = {
         "glusterd",
         "glusterfs",
     ),
+    "gpu": ("prctl", "gpu"),
 }
 """What each tier cannot do without; single tests may need more."""
 
@@ -132,16 +166,20 @@ def missing(name: str) -> str:
 
 
 def need(*names: str) -> None:
-    """Skip the running test when a part is missing; fail it when nothing may be skipped."""
-    reasons = [reason for name in names if (reason := missing(name))]
-    if reasons:
-        if all_required():
-            pytest.fail("; ".join(reasons), pytrace=False)
-        pytest.skip("; ".join(reasons))
+    """Skip the running test when a part is missing; fail it when this part may not be missing."""
+    reasons = {name: reason for name in names if (reason := missing(name))}
+    if not reasons:
+        return
+    said = "; ".join(reasons.values())
+    if all(PARTS[name].hardware for name in reasons):
+        raise NoHardware(said)
+    if all_required():
+        pytest.fail(said, pytrace=False)
+    pytest.skip(said)
 
 
 def all_required() -> bool:
-    """Whether a skipped test is a failure, as in CI."""
+    """Whether a skipped test is a failure, as in CI; not for want of hardware (``NoHardware``)."""
     return os.environ.get(REQUIRE_VARIABLE) == "all"
 
 

@@ -1,5 +1,6 @@
 """Usage on the whole platform: a session's hours show while it runs, and stay when things die."""
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -110,6 +111,34 @@ def test_nothing_is_lost_when_ledger_and_agent_are_killed_under_a_session(
     until(final, "the session is final", patience=60)
     said = Decimal(_one(platform, token, session)["allocated_gpu_hours"])
     assert abs(said - _lease_hours(platform, session)) < Decimal("0.000001")
+
+
+def _agents_figure(platform: Platform, name: str) -> float | None:
+    """A figure of the agent, found as an operator's Prometheus finds it; None while it is away."""
+    ((target,),) = (
+        one["targets"] for one in json.loads((platform.state / "agent-metrics.json").read_text())
+    )
+    try:
+        text = httpx.get(f"http://{target}/metrics", timeout=10).text
+    except httpx.HTTPError:
+        return None
+    (line,) = [line for line in text.splitlines() if line.startswith(f"{name} ")]
+    return float(line.split()[1])
+
+
+def test_the_agents_figures_are_at_hand_and_stay_where_they_are(platform: Platform) -> None:
+    before = platform.child("arcetri_accounting.agent")
+    assert _agents_figure(platform, "arcetri_agent_unwritten_depth") == 0
+    os.kill(before, signal.SIGKILL)
+    until(
+        lambda: (
+            _other(platform, "arcetri_accounting.agent", before)
+            and _agents_figure(platform, "arcetri_agent_cycle_total")
+        ),
+        "the agent that is back is scraped again",
+    )
+    resident = psutil.Process(platform.child("arcetri_accounting.agent")).memory_info().rss
+    assert resident < 60e6, "50 MB, and what structlog loads of the tools of development"
 
 
 def _other(platform: Platform, part: str, pid: int) -> bool:

@@ -85,6 +85,8 @@ class Books:
         """What makes a moment of this boot the wall clock's."""
         self.holdings: dict[tuple[str, str], Holding] = {}
         """By session and device."""
+        self.changes = 0
+        """Grows with each holding that begins, ends or becomes another."""
 
     def start(self, event: Started, generation: Callable[[str], int]) -> list[Holding]:
         """Take a session's start; return what was opened."""
@@ -114,6 +116,7 @@ class Books:
                 event.pid_start_ticks,
             )
             self.holdings[place] = holding
+            self.changes += 1
             opened.append(holding)
         return opened
 
@@ -142,6 +145,7 @@ class Books:
             yield from self._cut(holding, None)
             allocation = holding.allocation.model_copy(update={"generation": generation})
             self.holdings[place] = replace(holding, allocation=allocation)
+            self.changes += 1
 
     def advance(self, now: int, tracks: Mapping[str, Track]) -> Iterator[Cut]:
         """Account up to ``now``, as far as starts and ends are known, and close what has ended."""
@@ -162,6 +166,7 @@ class Books:
                     yield Cut(holding, finished)
             if ends:
                 del self.holdings[place]
+                self.changes += 1
                 if holding.piece.through > holding.piece.b0:
                     yield Cut(holding, holding.piece)
 
@@ -170,6 +175,7 @@ class Books:
         for place, holding in list(self.holdings.items()):
             if holding.boot_id != self.boot_id:
                 del self.holdings[place]
+                self.changes += 1
                 if holding.piece.through > holding.piece.b0:
                     yield Cut(holding, holding.piece)
 

@@ -40,6 +40,9 @@ class Clock(Protocol):
     def now(self) -> Instant:
         """This moment."""
 
+    def boottime(self) -> int:
+        """This moment by CLOCK_BOOTTIME alone, in milliseconds."""
+
 
 class SystemClock:
     """The machine's clocks."""
@@ -59,3 +62,7 @@ class SystemClock:
             time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000,
             time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1_000_000,
         )
+
+    def boottime(self) -> int:
+        """This moment by CLOCK_BOOTTIME alone, in milliseconds."""
+        return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000

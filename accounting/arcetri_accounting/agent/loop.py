@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
@@ -36,6 +37,22 @@ HEARTBEATS: Final = 1000
 """More batches than are sent between two cycles: after a restart none has an old number."""
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What only changes where a holding or a device is new or gone."""
+
+    changes: tuple[int, int]
+    """When that was, as the books and the presences count it."""
+    devices: frozenset[str]
+    """Of real GPUs, those that sessions hold."""
+    allocations: dict[str, str]
+    """By key, the JSON of each that is held in this boot."""
+    people: dict[str, str]
+    """By account, the names of who holds them."""
+    fixed: dict[str, Holding | Known]
+    """By name, what is kept once."""
+
+
 class Agent:
     """One node's agent. One thread calls ``cycle``, again and again."""
 
@@ -57,6 +74,7 @@ class Agent:
         self._processes = Processes()
         self._tracks: dict[str, Track] = {}
         self._named: dict[str, tuple[str, str, str, str]] = {}
+        self._held: Held | None = None
         self._position = self._told = self._damaged = 0
         self._first = True
         self._earliest: int | None = None
@@ -99,13 +117,45 @@ class Agent:
 
     def tail(self) -> Tail:
         """What runs in this boot, as far as it is accounted for."""
-        usages: list[dict[str, object]] = []
-        allocations: dict[str, tuple[str, str, str]] = {}
-        for holding in self.books.holdings.values():
-            if holding.boot_id == self.books.boot_id:
-                usages.append({"allocation": holding.key, **holding.piece.usage(holding.share_u)})
-                allocations[holding.key] = self._name(holding)[1:]
-        return Tail(self.books.boot_id, tuple(usages), allocations)
+        held = self._hold()
+        boot = self.books.boot_id
+        usages = tuple(
+            [
+                one.piece.usage(one.key, one.share_u)
+                for one in self.books.holdings.values()
+                if one.boot_id == boot
+            ]
+        )
+        return Tail(boot, usages, held.allocations, held.people)
+
+    def _hold(self) -> Held:
+        """What is held; made anew only where something began, ended or became another."""
+        changes = self.books.changes, len(self.presences.known)
+        if self._held is None or self._held.changes != changes:
+            self._held = self._look_up(changes)
+        return self._held
+
+    def _look_up(self, changes: tuple[int, int]) -> Held:
+        holdings = self.books.holdings.values()
+        keys = {one.key for one in holdings}
+        for key in self._named.keys() - keys:
+            del self._named[key]
+        here = [self._name(one) for one in holdings if one.boot_id == self.books.boot_id]
+        fixed: dict[str, Holding | Known] = {one.name: one for one in holdings}
+        fixed.update((known.name, known) for known in self.presences.known.values())
+        return Held(
+            changes,
+            frozenset(
+                one.allocation.device
+                for one in holdings
+                if one.allocation.device
+                and not one.allocation.simulated
+                and one.allocation.flavor_type == "gpu"
+            ),
+            {key: text for key, text, _account, _username in here},
+            {account: username for _key, _text, account, username in here},
+            fixed,
+        )
 
     def _clocks(self, now: Instant) -> None:
         last, self._last = self._last, now
@@ -126,16 +176,16 @@ class Agent:
             self._presences(self.presences.step(now.offset))
 
     def _look(self, now: Instant) -> None:
-        wanted = frozenset(
-            device
-            for (_session, device), one in self.books.holdings.items()
-            if device and not one.allocation.simulated and one.allocation.flavor_type == "gpu"
-        )
-        look = self._sampler.look(now, wanted)
+        look = self._sampler.look(now, self._hold().devices)
         killpoints.reach("cycle.sampled")
         for reading in look.readings:
-            self._tracks.setdefault(reading.uuid, Track()).add(reading)
+            track = self._tracks.get(reading.uuid)
+            if track is None:
+                track = self._tracks[reading.uuid] = Track()
+            track.add(reading)
         for sighting in look.sightings:
+            if self.presences.goes_on(sighting):
+                continue
             uuid = sighting.device.uuid
             before = self.presences.generation(uuid)
             self._presences(self.presences.see(sighting, self.books.offset))
@@ -191,8 +241,7 @@ class Agent:
     def _cuts(self, cuts: Iterable[Cut]) -> None:
         for cut in cuts:
             one = cut.holding
-            usage = cut.piece.usage(one.share_u)
-            record = {"type": "segment", "allocation": one.key, **usage}
+            record = {"type": "segment", **cut.piece.usage(one.key, one.share_u)}
             self._keeper.add(one.boot_id, record, self._name(one))
             self._figures.segments += 1
 
@@ -211,12 +260,11 @@ class Agent:
         return found
 
     def _forget(self) -> None:
-        keys = {holding.key for holding in self.books.holdings.values()}
-        for key in self._named.keys() - keys:
-            del self._named[key]
         through: dict[str, int] = {}
         for (_session, device), one in self.books.holdings.items():
-            through[device] = min(one.piece.through, through.get(device, one.piece.through))
+            reached = one.piece.through
+            if reached <= through.get(device, reached):
+                through[device] = reached
         for uuid, track in self._tracks.items():
             unread = through.get(uuid, track.horizon - self.books.patience)
             track.forget(max(unread, track.horizon - KEPT_MS))
@@ -251,8 +299,7 @@ class Agent:
             "holdings": state.dump_holdings(self.books),
             "devices": state.dump_devices(self.presences),
         }
-        fixed: dict[str, Holding | Known] = {one.name: one for one in self.books.holdings.values()}
-        fixed.update((known.name, known) for known in self.presences.known.values())
+        fixed = self._hold().fixed
         if self._keeper.commit(kept, fixed, state.dump_fixed) and self._position > self._told:
             try:
                 self._source.acknowledge(self._position)

@@ -7,7 +7,7 @@ and so has every device after a reboot.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -29,11 +29,14 @@ class Known:
     b0: int = 0
     offset: int = 0
     through: int = 0
+    cut: int = field(init=False)
+    """Where its span is to be cut: at the next quarter hour."""
     name: str = field(init=False)
     """Under which what does not change of it is kept."""
 
     def __post_init__(self) -> None:
         self.name = f"device {self.device.uuid}"
+        self.cut = _next_quarter(self.through, self.offset)
 
 
 @dataclass(slots=True)
@@ -68,6 +71,25 @@ class Presences:
                 known.generation += 1
             known.state, known.fresh = "gone", True
 
+    def goes_on(self, sighting: Sighting) -> bool:
+        """Take a look at a device that is there as before; False where there is more to it.
+
+        Nearly every look is one of these. What ``see`` makes of it is the same.
+        """
+        known = self.known.get(sighting.device.uuid)
+        if (
+            known is None
+            or known.device is not sighting.device
+            or known.state != "up"
+            or sighting.down
+            or sighting.remade
+            or not known.through <= sighting.at < known.cut
+            or sighting.at - known.through > self.patience
+        ):
+            return False
+        known.through = sighting.at
+        return True
+
     def see(self, sighting: Sighting, offset: int) -> Iterator[dict[str, object]]:
         """Take a look at a device; yields what is finished by it."""
         uuid = sighting.device.uuid
@@ -82,25 +104,24 @@ class Presences:
             if sighting.remade or returned:
                 known.generation += not known.fresh
             _open(known, state, sighting.at, offset)
-            if not sighting.down:
-                known.device = sighting.device
         elif sighting.at - known.through > self.patience:
             yield from _close(known)
             _open(known, state, sighting.at, offset)
         else:
-            while (cut := _next_quarter(known)) <= sighting.at:
+            while (cut := known.cut) <= sighting.at:
                 known.through = cut
                 yield from _close(known)
                 _open(known, state, cut, known.offset)
             known.through = max(known.through, sighting.at)
         if state == "up":
             known.fresh = False
+            known.device = sighting.device
 
-    def gone(self, present: Iterable[str]) -> Iterator[dict[str, object]]:
+    def gone(self, present: Set[str]) -> Iterator[dict[str, object]]:
         """These are all there are: what else was known is there no more."""
-        there = set(present)
-        for uuid, known in self.known.items():
-            if uuid not in there and known.state != "gone":
+        for uuid in self.known.keys() - present:
+            known = self.known[uuid]
+            if known.state != "gone":
                 yield from _close(known)
                 known.state = "gone"
 
@@ -124,11 +145,11 @@ _STATES: Final = ("up", "down")
 
 def _open(known: Known, state: str, at: int, offset: int) -> None:
     known.state, known.b0, known.through, known.offset = state, at, at, offset
+    known.cut = _next_quarter(at, offset)
 
 
-def _next_quarter(known: Known) -> int:
-    wall = known.through + known.offset
-    return (wall // QUARTER_MS + 1) * QUARTER_MS - known.offset
+def _next_quarter(at: int, offset: int) -> int:
+    return ((at + offset) // QUARTER_MS + 1) * QUARTER_MS - offset
 
 
 def _close(known: Known) -> Iterator[dict[str, object]]:

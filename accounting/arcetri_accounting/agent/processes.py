@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from pathlib import Path
 
 
@@ -28,7 +28,7 @@ class Processes:
         self._dead: set[tuple[int, int]] = set()
         self._poll = select.poll()
 
-    def alive(self, wanted: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
+    def alive(self, wanted: Iterable[tuple[int, int]]) -> Set[tuple[int, int]]:
         """Those of the wanted processes, by pid and start time, that live; others are let go."""
         names = set(wanted)
         for name in self._files.keys() - names:
@@ -37,11 +37,11 @@ class Processes:
         for name in names - self._files.keys() - self._dead:
             self._watch(*name)
         ended = {file for file, _event in self._poll.poll(0)} if self._files else set()
-        for name, file in list(self._files.items()):
-            if file in ended:
+        if ended:
+            for name in [name for name, file in self._files.items() if file in ended]:
                 self._drop(name)
                 self._dead.add(name)
-        return set(self._files)
+        return self._files.keys()
 
     def close(self) -> None:
         """Let go of all."""

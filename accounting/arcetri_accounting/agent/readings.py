@@ -67,7 +67,8 @@ class Track:
 
     def add(self, reading: Reading) -> None:
         """Take a reading; what lies before the last one of its sort is cut off."""
-        self.horizon = max(self.horizon, reading.at)
+        if reading.at > self.horizon:
+            self.horizon = reading.at
         for begin, end, value in reading.busy:
             begin = max(begin, self.busy[-1][1]) if self.busy else begin
             if end > begin:
@@ -84,9 +85,12 @@ class Track:
 
     def forget(self, before: int) -> None:
         """Drop what ends by then, but the last look, which says what was there."""
-        _drop(self.busy, before, keep=0)
-        _drop(self.seen, before, keep=1)
-        _drop(self.energy, before, keep=0)
+        if self.busy:
+            _drop(self.busy, before, keep=0)
+        if self.seen:
+            _drop(self.seen, before, keep=1)
+        if self.energy:
+            _drop(self.energy, before, keep=0)
         while self.memory and self.memory[0][0] <= before:
             del self.memory[0]
 

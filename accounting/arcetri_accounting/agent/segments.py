@@ -8,7 +8,7 @@ taken as the difference of two running totals.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from arcetri_accounting.agent.readings import FULL, EnergyMethod, Seen, Track
@@ -38,6 +38,11 @@ class Piece:
     energy_mj: int | None = None
     energy_method: EnergyMethod | None = None
     mem_peak: int | None = None
+    cut: int = field(init=False)
+    """Where it has to be cut at the latest."""
+
+    def __post_init__(self) -> None:
+        self.cut = ((self.through + self.offset) // CUT_MS + 1) * CUT_MS - self.offset
 
     @classmethod
     def begin(cls, at: int, offset: int, carry: int = 0) -> Piece:
@@ -48,9 +53,10 @@ class Piece:
         """Use in units, and what is left for the next piece."""
         return divmod(share_u * self.busy + self.carry, FULL)
 
-    def usage(self, share_u: int) -> dict[str, object]:
-        """What it says as ``contract.usage.Usage``, without the allocation."""
+    def usage(self, allocation: str, share_u: int) -> dict[str, object]:
+        """What it says of an allocation, given by key, as ``contract.usage.Usage``."""
         usage: dict[str, object] = {
+            "allocation": allocation,
             "t0": self.b0 + self.offset,
             "dur_ms": self.through - self.b0,
             "b0": self.b0,
@@ -76,10 +82,10 @@ def advance(
     began: int,
     ends: bool = False,
     hold: int = 0,
-) -> Iterator[tuple[Piece, Piece]]:
-    """Account up to ``to``, cutting on the way: yields each finished piece and the one after it.
+) -> list[tuple[Piece, Piece]]:
+    """Account up to ``to``, cutting on the way; returns each finished piece and the one after it.
 
-    The last piece yielded as the second, or ``piece`` itself where none is cut, was changed to
+    The last piece returned as the second, or ``piece`` itself where none is cut, was changed to
     reach ``to``.
 
     Args:
@@ -92,17 +98,14 @@ def advance(
         hold: How long the last look of an allocation that ends holds, in milliseconds.
     """
     seen = list(_held(track.seen, to, began, hold)) if ends else track.seen
-    while (cut := next_cut(piece)) <= to:
-        _account(piece, cut, track, seen)
+    pieces: list[tuple[Piece, Piece]] = []
+    while piece.cut <= to:
+        _account(piece, piece.cut, track, seen)
         finished, piece = piece, cut_off(piece, share_u)
-        yield finished, piece
+        pieces.append((finished, piece))
     if to > piece.through:
         _account(piece, to, track, seen)
-
-
-def next_cut(piece: Piece) -> int:
-    """Where the piece has to be cut at the latest."""
-    return ((piece.through + piece.offset) // CUT_MS + 1) * CUT_MS - piece.offset
+    return pieces
 
 
 def cut_off(piece: Piece, share_u: int, offset: int | None = None) -> Piece:
@@ -129,30 +132,47 @@ def trimmed(piece: Piece, to: int) -> Piece:
 
 
 def _account(piece: Piece, to: int, track: Track, seen: list[Seen]) -> None:
+    # What was read is in the order of time.
     begin = piece.through
     covered: list[tuple[int, int]] = []
     for a, b, value in track.busy:
+        if b <= begin:
+            continue
+        if a >= to:
+            break
         a, b = max(a, begin), min(b, to)
-        if b > a:
-            piece.util_ms += b - a
-            piece.busy += (b - a) * value
-            covered.append((a, b))
+        piece.util_ms += b - a
+        piece.busy += (b - a) * value
+        covered.append((a, b))
+    looked = 0
     for a, b, occupied in seen:
+        if b <= begin:
+            continue
+        if a >= to:
+            break
         a, b = max(a, begin), min(b, to)
-        if b > a:
-            if occupied:
-                piece.occupied_ms += b - a
+        if occupied:
+            piece.occupied_ms += b - a
+        looked += b - a
+        if track.busy:
             covered.append((a, b))
-    piece.unobserved_ms += to - begin - _union(covered)
+    # Looks do not overlap each other; what was measured may overlap them.
+    piece.unobserved_ms += to - begin - (_union(covered) if track.busy else looked)
     for a, b, energy in track.energy:
+        if b <= begin:
+            continue
+        if a >= to:
+            break
         x, y = max(a, begin), min(b, to)
-        if y > x:
-            part = energy * (y - a) // (b - a) - energy * (x - a) // (b - a)
-            piece.energy_mj = (piece.energy_mj or 0) + part
-            piece.energy_method = track.method
+        part = energy * (y - a) // (b - a) - energy * (x - a) // (b - a)
+        piece.energy_mj = (piece.energy_mj or 0) + part
+        piece.energy_method = track.method
     for at, held in track.memory:
-        if begin < at <= to:
-            piece.mem_peak = max(piece.mem_peak or 0, held)
+        if at <= begin:
+            continue
+        if at > to:
+            break
+        piece.mem_peak = max(piece.mem_peak or 0, held)
     piece.through = to
 
 

@@ -31,10 +31,16 @@ T = TypeVar("T")
 _BUSY_SECONDS: Final = 20
 _ATTEMPTS: Final = 5
 _COURTESY: Final = 0.25
-"""Seconds that a delivery waits for those who read."""
+"""Seconds that a delivery waits in all for those who read."""
 _WRITERS_LOCK: Final = 0x41726365745573
 """Any number that nobody else uses as an advisory lock in this database."""
 _MODE: Final = "arcetri_ledger_mode"
+
+
+class _Turn(threading.local):
+    """What the delivery that this thread stores has left of its courtesy, in seconds."""
+
+    courtesy = 0.0
 
 
 class Database:
@@ -56,6 +62,8 @@ class Database:
         self._writing = threading.Lock() if self.is_sqlite else nullcontext()
         self._reading = 0
         self._read = threading.Condition()
+        self._turn = _Turn()
+        event.listen(self.engine, "before_cursor_execute", self._give_way)
         # The other half of the processors is the readers', and the database's for them.
         self._turns = threading.BoundedSemaphore(max(1, (os.cpu_count() or 1) // 2))
 
@@ -105,9 +113,25 @@ class Database:
         reports, and nobody for a backlog.
         """
         with self._turns:
-            with self._read:
-                self._read.wait_for(lambda: not self._reading, _COURTESY)
-            yield
+            self._turn.courtesy = _COURTESY
+            try:
+                self._give_way()
+                yield
+            finally:
+                self._turn.courtesy = 0.0
+
+    def _give_way(self, *_statement: object) -> None:
+        """Wait for those who read, in a delivery's turn: before it, and before each statement.
+
+        A report that is asked for in the middle of a delivery so has the database to itself after
+        one statement. What the transaction has locked meanwhile, no reader waits for.
+        """
+        if self._turn.courtesy <= 0 or not self._reading:
+            return
+        begun = time.monotonic()
+        with self._read:
+            self._read.wait_for(lambda: not self._reading, self._turn.courtesy)
+        self._turn.courtesy -= time.monotonic() - begun
 
     def write(self, work: Callable[[Session], T], *, alone: bool = False, once: bool = False) -> T:
         """Run ``work`` in a transaction of its own, and return what it returns.

@@ -79,9 +79,12 @@ class Transaction:
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
+        self.appended = False
+        """There are more records than before."""
 
     def append(self, body: str, *, stream: str = "", attachment: str | None = None) -> int:
         """Add a record, a JSON object that is not empty and has no ``seq``; return its number."""
+        self.appended = True
         cursor = self._database.execute(
             "INSERT INTO record (stream, attachment, body) VALUES (?, ?, ?)",
             (stream, attachment, body),
@@ -129,6 +132,7 @@ class Outbox:
         self.path = path
         self._lock = threading.RLock()
         self._max_pages = max_pages
+        self._counted: tuple[int, int] | None = None
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._guard = os.open(
@@ -210,8 +214,9 @@ class Outbox:
         with self._lock, self._translating():
             self._check_inode()
             self._database.execute("BEGIN IMMEDIATE")
+            transaction = Transaction(self._database)
             try:
-                yield Transaction(self._database)
+                yield transaction
                 killpoints.reach("spool.written")
                 self._database.execute("COMMIT")
             except BaseException:
@@ -219,6 +224,9 @@ class Outbox:
                 if self._database.in_transaction:
                     self._database.execute("ROLLBACK")
                 raise
+            finally:
+                if transaction.appended:
+                    self._counted = None
         killpoints.reach("spool.committed")
 
     def get(self, name: str) -> str | None:
@@ -234,6 +242,8 @@ class Outbox:
         items: list[Item] = []
         size = 0
         with self._lock, self._translating():
+            if not self.depth():
+                return items
             rows = self._database.execute(
                 "SELECT seq, stream, attachment, body FROM record ORDER BY seq LIMIT ?", (limit,)
             )
@@ -267,6 +277,7 @@ class Outbox:
             if seq > self.last_seq():
                 raise ValueError(f"{seq} is acknowledged, but {self.last_seq()} is the last record")
             with self.transaction():
+                self._counted = None
                 gone = self._database.execute("DELETE FROM record WHERE seq <= ?", (seq,)).rowcount
                 if gone:
                     self._database.execute(
@@ -277,18 +288,26 @@ class Outbox:
 
     def last_seq(self) -> int:
         """The highest number given to a record of this epoch; 0 before the first."""
-        with self._lock, self._translating():
-            row = self._database.execute(
-                "SELECT seq FROM sqlite_sequence WHERE name = 'record'"
-            ).fetchone()
-        return 0 if row is None else int(row[0])
+        return self._count()[1]
 
     def depth(self) -> int:
         """How many records wait."""
+        return self._count()[0]
+
+    def _count(self) -> tuple[int, int]:
+        """How many records wait, and the highest number given."""
+        # Asked several times in each cycle, and most often nothing was added or taken since.
+        counted = self._counted
+        if counted is not None:
+            return counted
         with self._lock, self._translating():
             # Only the oldest are ever deleted, so what is between the ends is all there.
-            low, high = self._database.execute("SELECT min(seq), max(seq) FROM record").fetchone()
-        return 0 if low is None else int(high) - int(low) + 1
+            low, high, last = self._database.execute(
+                "SELECT (SELECT min(seq) FROM record), (SELECT max(seq) FROM record),"
+                " (SELECT seq FROM sqlite_sequence WHERE name = 'record')"
+            ).fetchone()
+            self._counted = counted = (0 if low is None else high - low + 1, last or 0)
+        return counted
 
     def close(self) -> None:
         """Let another process have it."""

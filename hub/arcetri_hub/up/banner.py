@@ -38,6 +38,7 @@ def as_json(ready: Ready) -> str:
             ],
             "simulated": bool(ready.simulated),
             "pid": ready.pid,
+            "agent_metrics": ready.plan.usage.agent_metrics_url,
         }
     )
 
@@ -72,6 +73,7 @@ def as_text(ready: Ready) -> str:
         "",
         f"  Catalog:  {plan.settings.profiles}  (edit it: changes count at once)",
         f"  State:    {plan.settings.state_dir}  (logs in logs/, pids in run/)",
+        f"  Metrics:  {plan.usage.agent_metrics_url}  (the usage agent's)",
         f"  Stop:     Ctrl-C  ({_ending(plan)})",
         "",
     ]

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -232,8 +236,12 @@ def test_the_end_does_not_wait_for_a_ledger_that_hangs(lonely: Line) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://host/x", "http://", "host:80", "http://u:p@host/", "http://host/?x=1"]
-)
+    "url",
+    [
+        "ftp://host/x", "http://", "host:80", "http://u:p@host/", "http://@host/",
+        "http://host/?x=1", "http://host/a b", "http://host/\u00e9",
+    ],
+)  # fmt: skip
 def test_an_address_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="URL"):
         Transport(url, lambda: "")
@@ -250,3 +258,81 @@ def test_a_connection_that_was_closed_meanwhile_is_made_again() -> None:
     with pytest.raises(Unreachable):
         transport.post(b"{}")
     transport.close()
+
+
+@contextmanager
+def saying(*parts: bytes) -> Iterator[Transport]:
+    """A transport to a server that says these parts to each request, and hangs up after one."""
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = server.accept()
+                with connection:
+                    connection.recv(65_536)
+                    for part in parts:
+                        connection.sendall(part)
+                        time.sleep(0.02)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    transport = Transport(f"http://127.0.0.1:{server.getsockname()[1]}", lambda: "token", timeout=2)
+    try:
+        yield transport
+    finally:
+        transport.close()
+        server.shutdown(socket.SHUT_RDWR)
+        server.close()
+        thread.join(10)
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize(
+    ("parts", "body"),
+    [
+        pytest.param([OK + b"Content-Length: 3\r\n\r\nabc"], b"abc", id="of known length"),
+        pytest.param([OK + b"content-LENGTH: 3\r\n\r\na", b"bc"], b"abc", id="in two parts"),
+        pytest.param(
+            [OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n", b"1\r\nc\r\n0\r\n\r\n"],
+            b"abc", id="in chunks",
+        ),
+        pytest.param(
+            [b"HTTP/1.1 100 Continue\r\n\r\n", OK + b"Content-Length: 0\r\n\r\n"], b"",
+            id="announced",
+        ),
+        pytest.param([b"HTTP/1.0 200 OK\r\n\r\na", b"bc"], b"abc", id="up to the end"),
+    ],
+)  # fmt: skip
+def test_an_answer_is_read_however_it_comes(parts: list[bytes], body: bytes) -> None:
+    with saying(*parts) as transport:
+        answer = transport.post(b"{}")
+        assert (answer.status, answer.body) == (200, body)
+
+
+@pytest.mark.parametrize(
+    ("parts", "why"),
+    [
+        pytest.param([], "closed before", id="nothing"),
+        pytest.param([b"HTTP/1.1 200"], "closed before", id="half a line"),
+        pytest.param([OK + b"Content-Length: 9\r\n\r\nabc"], "closed before", id="cut off"),
+        pytest.param([b"SSH-2.0-OpenSSH_9.2\r\n"], "HttpParserError", id="another protocol"),
+        pytest.param([b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"],
+                     "Upgrade", id="another one later"),
+        pytest.param([OK + b"A: b\r\n" * 200_000], "too long", id="headers without end"),
+        pytest.param([OK + b"Content-Length: 2000000\r\n\r\n" + bytes(2_000_000)], "too long",
+                     id="too much"),
+        pytest.param([OK, *[b"A: b\r\n"] * 200], "takes too long|timed out", id="drop by drop"),
+    ],
+)  # fmt: skip
+def test_what_is_no_whole_answer_is_none(parts: list[bytes], why: str) -> None:
+    with saying(*parts) as transport, pytest.raises(Unreachable, match=why):
+        transport.post(b"{}")
+
+
+def test_a_token_that_would_be_a_header_is_not_sent() -> None:
+    transport = Transport("http://127.0.0.1:9", lambda: "token\r\nX: y", timeout=2)
+    with pytest.raises(Unreachable, match="--token-file"):
+        transport.post(b"{}")

@@ -27,7 +27,7 @@ shares = st.sampled_from([10_080, 5_040, 1_440, 1_260, 630, 210, 1])
 
 def checked(piece: Piece, share_u: int) -> Usage:
     """A piece as the contract has it; every rule of the contract is checked on the way."""
-    usage = Usage.model_validate({"allocation": KEY, **piece.usage(share_u)})
+    usage = Usage.model_validate(piece.usage(KEY, share_u))
     if usage.used_u is not None:
         assert usage.used_u <= share_u * usage.util_ms
     return usage

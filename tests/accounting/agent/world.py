@@ -40,6 +40,9 @@ class HandClock:
     def now(self) -> Instant:
         return Instant(self.wall, self.boot, self.awake)
 
+    def boottime(self) -> int:
+        return self.boot
+
     def tick(self, milliseconds: int, *, asleep: bool = False) -> None:
         self.wall += milliseconds
         self.boot += milliseconds
@@ -231,15 +234,14 @@ class World:
         return sorted(found, key=lambda record: record.b0)
 
     def running(self, session: str) -> list[Usage]:
-        names = {key: json.loads(text)["session"] for key, (text, _, _) in
-                 self.tail.allocations.items()}  # fmt: skip
+        names = {key: json.loads(text)["session"] for key, text in self.tail.allocations.items()}
         usages = [Usage.model_validate(usage) for usage in self.tail.usages]
         return [usage for usage in usages if names[usage.allocation] == session]
 
     def generations(self, session: str) -> set[int]:
         """Of the devices that a running session holds."""
         return {
-            json.loads(self.tail.allocations[usage.allocation][0])["generation"]
+            json.loads(self.tail.allocations[usage.allocation])["generation"]
             for usage in self.running(session)
         }
 

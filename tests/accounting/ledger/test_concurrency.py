@@ -18,6 +18,8 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from sqlalchemy import text
+from sqlalchemy.orm import Session
 
 from arcetri_accounting.ledger import database as module
 from arcetri_accounting.ledger.app import build_app
@@ -250,6 +252,33 @@ def test_a_delivery_comes_after_those_who_read_but_does_not_wait_for_ever(
         reader.result(60)
         delivery.result(60)
     assert order == ["read", "stored"]
+
+    # Neither does one that has begun go on beside them.
+    reading.clear()
+    read.clear()
+    begun = threading.Event()
+
+    def store(db: Session) -> None:
+        db.execute(text("SELECT 1"))
+        begun.set()
+        reading.wait(60)
+        db.execute(text("SELECT 1"))
+        order.append("stored")
+
+    def deliver_slowly() -> None:
+        with ledger.database.turn():
+            ledger.database.write(store)
+
+    with ThreadPoolExecutor(2) as pool:
+        delivery = pool.submit(deliver_slowly)
+        begun.wait(60)
+        reader = pool.submit(ledger.database.read, report)
+        with pytest.raises(TimeoutError):
+            delivery.result(0.2)
+        read.set()
+        reader.result(60)
+        delivery.result(60)
+    assert order[2:] == ["read", "stored"]
 
     monkeypatch.setattr(module, "_COURTESY", 0.05)
     reading.clear()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -57,6 +58,25 @@ def test_it_names_every_group_that_the_iam_does(folder: StateFolder) -> None:
     assert users["chiara"] == ["/arcetri", "/arcetri/cms", "/arcetri/cms/leads"]
     assert users["elena"] == []
     assert " /arcetri /arcetri/cms /arcetri/cms/leads " in " ".join(as_text(ready(plan)).split())
+
+
+def test_the_agents_metrics_are_named_and_stay_at_their_port(folder: StateFolder) -> None:
+    first = prepare(UpOptions(state=folder.path), folder, [])
+    url = first.usage.agent_metrics_url
+    assert url in as_text(ready(first))
+    assert json.loads(as_json(ready(first)))["agent_metrics"] == url
+    assert prepare(UpOptions(state=folder.path), folder, []).usage.agent_metrics_url == url
+
+    warnings: list[str] = []
+    with socket.create_server(("127.0.0.1", first.usage.agent_metrics_port)):
+        moved = prepare(UpOptions(state=folder.path), folder, warnings).usage
+
+    assert moved.agent_metrics_port != first.usage.agent_metrics_port
+    ((target,),) = (
+        one["targets"] for one in json.loads((folder.path / "agent-metrics.json").read_text())
+    )
+    assert moved.agent_metrics_url == f"http://{target}/metrics"
+    assert any(str(moved.agent_metrics_port) in warning for warning in warnings)
 
 
 def test_with_a_real_iam_nobody_is_told_to_change_people(

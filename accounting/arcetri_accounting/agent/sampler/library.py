@@ -91,6 +91,7 @@ class Processes:
         self._size = PROCESSES
         self._buffer = (pynvml.c_nvmlProcessInfo_v3_t * self._size)()
         self._count = ctypes.c_uint()
+        self._counted = ctypes.byref(self._count)
 
     def read(self, handle: Handle) -> tuple[int, int | None]:
         """How many there are, and the bytes they hold; None where that is not told.
@@ -99,18 +100,19 @@ class Processes:
             NvmlError: It cannot be asked.
         """
         self._count.value = self._size
-        code = self._call(handle, ctypes.byref(self._count), self._buffer)
+        code = self._call(handle, self._counted, self._buffer)
         if code == pynvml.NVML_ERROR_INSUFFICIENT_SIZE:
             self._size = self._count.value * 2 + 5
             self._buffer = (pynvml.c_nvmlProcessInfo_v3_t * self._size)()
             self._count.value = self._size
-            code = self._call(handle, ctypes.byref(self._count), self._buffer)
+            code = self._call(handle, self._counted, self._buffer)
         _check(code)
+        count = self._count.value
         held: int | None = 0
-        for i in range(self._count.value):
+        for i in range(count):
             used = self._buffer[i].usedGpuMemory
             held = None if held is None or used == _UNKNOWN else held + used
-        return self._count.value, held
+        return count, held
 
 
 class Events:
@@ -130,6 +132,8 @@ class Events:
             raise
         self._call = _function("nvmlEventSetWait_v2")
         self._data = pynvml.c_nvmlEventData_t()
+        self._told = ctypes.byref(self._data)
+        self._at_once = ctypes.c_uint(0)
 
     def changed(self) -> bool:
         """Whether they were since the last call; does not wait for it.
@@ -137,11 +141,11 @@ class Events:
         Raises:
             NvmlError: It cannot be asked.
         """
-        code = self._call(self._set, ctypes.byref(self._data), ctypes.c_uint(0))
+        code = self._call(self._set, self._told, self._at_once)
         if code == pynvml.NVML_ERROR_TIMEOUT:
             return False
         _check(code)
-        while self._call(self._set, ctypes.byref(self._data), ctypes.c_uint(0)) == 0:
+        while self._call(self._set, self._told, self._at_once) == 0:
             # Several changes are one.
             continue
         return True
