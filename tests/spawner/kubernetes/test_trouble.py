@@ -26,6 +26,7 @@ from arcetri_spawner.backends.kubernetes import (
 from arcetri_spawner.backends.kubernetes.ends import REASONS
 from arcetri_spawner.backends.kubernetes.manifest import JsonObject
 from arcetri_spawner.backends.kubernetes.scheduling import no_room, read_obstacles
+from arcetri_spawner.backends.kubernetes.words import ClusterFault
 
 IMAGE = "registry.example/arcetri/torch:2026.11"
 
@@ -439,7 +440,7 @@ def test_every_code_is_declared_and_every_end_has_its_sentence() -> None:
             match node:
                 case ast.keyword(arg="code", value=ast.Constant(value=str(code))):
                     used.add(code)
-    assert used == set(ClusterTrouble.codes)
+    assert used == {*ClusterTrouble.codes, *ClusterFault.codes}
     assert set(ENDS) & used >= REASONS
 
 

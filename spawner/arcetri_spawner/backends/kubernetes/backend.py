@@ -35,7 +35,7 @@ from arcetri_spawner.backends.kubernetes.live import Live, session_of, url_of
 from arcetri_spawner.backends.kubernetes.offering import Offering
 from arcetri_spawner.backends.kubernetes.starting import Starter
 from arcetri_spawner.backends.kubernetes.trouble import exit_of
-from arcetri_spawner.backends.kubernetes.words import ClusterTrouble
+from arcetri_spawner.backends.kubernetes.words import ClusterFault, ClusterTrouble
 from arcetri_spawner.backends.progress import Progress
 from arcetri_spawner.errors import BackendError
 from arcetri_spawner.identity import NumberSource
@@ -274,7 +274,7 @@ class KubernetesBackend:
         """Have a pod deleted; again and again while the API server gives no answer.
 
         Raises:
-            BackendError: It may not be deleted.
+            ClusterFault: It may not be deleted.
         """
         while True:
             try:
@@ -284,7 +284,7 @@ class KubernetesBackend:
                 log.warning("pod not deleted yet", session=str(session_id), why=str(error))
                 await asyncio.sleep(RETRY)
             except ApiRefused as error:
-                raise BackendError(
+                raise ClusterFault(
                     "The cluster does not let the platform end this session.",
                     code="stop_refused",
                     remedy="The operator looks at the rights of the hub's service account.",

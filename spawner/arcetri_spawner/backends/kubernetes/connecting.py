@@ -7,14 +7,14 @@ from kubernetes_asyncio.client import ApiClient, Configuration
 from kubernetes_asyncio.config import ConfigException
 
 from arcetri_spawner.backends.kubernetes.api import Api
-from arcetri_spawner.errors import BackendError
+from arcetri_spawner.backends.kubernetes.words import ClusterFault
 
 
 async def connect() -> Api:
     """Make the connection; inside a running loop.
 
     Raises:
-        BackendError: Nothing says where the API server is.
+        ClusterFault: Nothing says where the API server is.
     """
     configuration = Configuration()
     try:
@@ -25,7 +25,7 @@ async def connect() -> Api:
         try:
             await config.load_kube_config(client_configuration=configuration)
         except (ConfigException, OSError) as error:
-            raise BackendError(
+            raise ClusterFault(
                 "Nothing says where the cluster's API server is.",
                 code="cluster_unknown",
                 remedy="The operator runs the hub in a pod of the cluster, or sets KUBECONFIG.",

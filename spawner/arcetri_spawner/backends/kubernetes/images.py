@@ -98,7 +98,7 @@ def _registry_away(image: str) -> Trouble:
     return Trouble(
         f'The registry of the image "{image}" does not answer the node.',
         code="registry_away",
-        remedy=f"The node goes on trying. If it lasts for minutes: {OPERATOR}",
+        remedy=f"Start again in a few minutes. If it lasts: {OPERATOR}",
         final=False,
     )
 

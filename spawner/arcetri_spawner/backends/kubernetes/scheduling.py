@@ -116,7 +116,7 @@ def volume_not_ready() -> Trouble:
     return Trouble(
         "The session's storage cannot be mounted on its node yet.",
         code="volume_not_ready",
-        remedy=f"The node goes on trying. If it lasts for minutes: {OPERATOR}",
+        remedy=f"Start again in a few minutes. If it lasts: {OPERATOR}",
         final=False,
     )
 

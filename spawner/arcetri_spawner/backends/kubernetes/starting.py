@@ -228,6 +228,6 @@ def _gone() -> Trouble:
 def _silent(seconds: float) -> Trouble:
     return Trouble(
         f"The notebook server did not answer within {seconds:.0f} seconds.",
-        code="start_failed",
+        code="server_silent",
         remedy="Start again. If it ends the same way, choose another environment.",
     )

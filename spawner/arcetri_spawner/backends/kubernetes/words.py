@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar, Final
 
-from arcetri_spawner.errors import StartFailed
+from arcetri_spawner.errors import BackendError, StartFailed
 
 DETAILS_LENGTH: Final = 4000
 """How much raw text is kept; a message of the cluster can be of any length."""
@@ -69,6 +69,7 @@ class ClusterTrouble(StartFailed):
         "quota_exceeded",
         "registry_away",
         "server_crashed",
+        "server_silent",
         "volume_not_ready",
         "webhook_refused",
     )
@@ -79,3 +80,10 @@ class ClusterTrouble(StartFailed):
         if trouble.code in ("cluster_away", "quota_exceeded", "no_room"):
             # Nobody is at fault: the same request may do in a while.
             self.status = 503
+
+
+class ClusterFault(BackendError):
+    """The cluster is not there for the platform, or does not let it do what it must."""
+
+    default_code = "cluster_fault"
+    codes: ClassVar[tuple[str, ...]] = ("cluster_unknown", "stop_refused")
