@@ -195,7 +195,7 @@ def test_exported_records_agree_within_a_second(ledger: Ledger, history: History
     _deliver(ledger, history.deliveries)
     first, last = date(2026, 3, 1), date(2026, 4, 30)
     found = ledger.database.read(
-        lambda db: list(exporting.months(db, first, last, simulated=False))
+        lambda db: list(exporting.months(db, first, last, simulated=False, site="CNAF"))
     )
     expected = oracle.months(history.truths)
     shares = {truth.session: truth.share for truth in history.truths}

@@ -114,7 +114,7 @@ asked = st.builds(
     first=days,
     last=days,
     view=st.sampled_from([None, "own", "group", "all"]),
-    group=st.none() | st.sampled_from([*GROUPS, "/lab", "/lab/astro/", "", "%"]),
+    group=st.none() | st.sampled_from([*GROUPS, "/lab", "/lab/astro/", "lab/cms", "", "%"]),
     below=st.booleans(),
     user=st.none() | st.sampled_from([*USERS, "id-alice", "id-carla", "nobody"]),
     flavor=st.none() | st.sampled_from([*TYPES, "no-such"]),
@@ -123,11 +123,18 @@ asked = st.builds(
 )
 
 
+def _meant(one: Asked) -> str | None:
+    """The group that is asked for, in the spelling that usage is charged to."""
+    if one.group == "everyone":
+        return one.group
+    return f"/{one.group.strip('/')}" if one.group else None
+
+
 def view_of(one: Asked) -> str | None:
     """The view that is answered; None where the request is refused."""
     reader = READERS[one.reader]
     leads = LEADS.get(one.reader, set())
-    group = one.group or None
+    group = _meant(one)
     view = one.view
     if view is None:
         view = "all" if reader.everything else "group" if group in leads else "own"
@@ -146,8 +153,9 @@ def counted(use: Use, one: Asked, view: str) -> bool:
         return False
     if view == "group" and not reader.everything and use.group not in LEADS[one.reader]:
         return False
-    if one.group and use.group != one.group:
-        below = one.below and use.group.startswith(one.group.rstrip("/") + "/")
+    group = _meant(one)
+    if group and use.group != group:
+        below = one.below and use.group.startswith(f"{group}/")
         if not below:
             return False
     if one.user:
