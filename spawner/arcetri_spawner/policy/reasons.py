@@ -236,14 +236,14 @@ def flavor_not_granted(flavor: str, offered: Iterable[str]) -> Reason:
 
 def flavor_granted_elsewhere(flavor: str, grantors: Sequence[GroupPath]) -> Reason:
     """The same refusal as ``explain`` words it for admins, with the edit that would change it."""
-    edit = f"list {shown(flavor)} in the flavors of one of your groups in profiles.yaml"
+    edit = f"an admin lists {shown(flavor)} in the flavors of one of your groups in profiles.yaml"
+    which = "it" if len(grantors) == 1 else "one of them"
     return _refuse(
         "flavor_not_granted",
         f'None of your groups grants a flavour "{shown(flavor)}".',
-        f"Join a group that grants it, {listed(sorted(grantors), last='or')}; or an admin can"
-        f" {edit}."
+        f"Granted by {listed(sorted(grantors), last='and')}: join {which} in IAM, or {edit}."
         if grantors
-        else f"No group grants it yet: an admin can {edit}.",
+        else f"No group grants it yet: {edit}.",
     )
 
 
