@@ -146,6 +146,8 @@ def programs() -> dict[str, Path]:
         raise cache.ClusterError(
             f"Not built yet: {', '.join(lacking)}. Run make cluster-build, once (about 15 minutes)."
         )
+    for module in MODULES:
+        cache.used(module.cached())
     return {
         name: module.cached() / name
         for module in MODULES

@@ -6,6 +6,8 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import shutil
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -30,6 +32,28 @@ def digest(parts: Iterable[bytes | str | Path]) -> str:
         data = data.encode() if isinstance(data, str) else data
         whole.update(hashlib.sha256(data).digest())
     return whole.hexdigest()[:16]
+
+
+UNUSED = 14 * 24 * 3600
+"""Seconds after which what nobody has used is not kept."""
+
+
+def used(path: Path) -> None:
+    """Note that something is used now; without the right to, it is as if it were not."""
+    with contextlib.suppress(OSError):
+        os.utime(path)
+
+
+def prune() -> None:
+    """Remove programs and images that no checkout has used for long."""
+    # The last are of builds that were killed.
+    for pattern in ("bin/*", "images/*", ".build-*"):
+        for path in root().glob(pattern):
+            if time.time() - path.stat().st_mtime > UNUSED:
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

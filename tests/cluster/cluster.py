@@ -222,6 +222,7 @@ class Cluster:
                 env=self.environment(),
                 stdin=subprocess.PIPE,
                 pass_fds=[listener.fileno()],
+                start_new_session=True,  # a Ctrl-C is not for it
             )  # fmt: skip
             try:
                 yield int(listener.getsockname()[1])

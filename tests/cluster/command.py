@@ -41,10 +41,11 @@ def up(state: State) -> None:
     name = "" if state.name == "mine" else f" NAME={state.name}"
     click.echo(
         f"The cluster {state.name} is ready; its folder is {state.folder}.\n"
-        f'  make cluster-run CMD="kubectl get pods -A"{name}   a command inside\n'
-        f"  make cluster-shell{name}                            a shell inside\n"
-        f"  make cluster-forward TO=HOST:PORT{name}             a page inside, for a browser here\n"
-        f"  make cluster-down{name}                             the end, leaving nothing"
+        f'a command inside:     make cluster-run CMD="kubectl get pods -A"{name}\n'
+        f"a shell inside:       make cluster-shell{name}\n"
+        f"one of the images:    make cluster-image IMAGE=minimal{name}\n"
+        f"a page for a browser: make cluster-forward TO=HOST:PORT{name}\n"
+        f"the end:              make cluster-down{name}"
     )
 
 

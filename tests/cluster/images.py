@@ -114,6 +114,7 @@ def build(image: Image) -> Path:
     """
     archive = image.archive
     if archive.exists():
+        cache.used(archive)
         return archive
     archive.parent.mkdir(exist_ok=True)
     if image.base:
@@ -130,24 +131,24 @@ def build(image: Image) -> Path:
 def _build(image: Image, archive: Path) -> None:
     fresh = archive.with_suffix(".new")
     fresh.unlink(missing_ok=True)
-    with tempfile.TemporaryDirectory(prefix="arcetri-image-") as name:
-        context = Path(name) / "context"
+    with tempfile.TemporaryDirectory(prefix=".build-", dir=archive.parent.parent) as name:
+        folder = Path(name)
+        context = folder / "context"
         shutil.copytree(image.folder, context)
         if image.prepare:
             image.prepare(context)
-        options = secrets(Path(name))
+        options = secrets(folder)
         if image.base:
-            if not _has(image.base.reference):
-                _buildah("pull", f"docker-archive:{image.base.archive}")
             options += ["--build-arg", f"{image.argument}={image.base.reference}"]
         try:
+            if image.base:
+                _buildah(folder, "pull", "--quiet", f"docker-archive:{image.base.archive}")
             _buildah(
-                "bud", "--isolation=chroot", "--pull-never", "--quiet", "--layers=false",
+                folder, "bud", "--isolation=chroot", "--pull-never", "--quiet", "--layers=false",
                 f"--tag={image.reference}", *options, str(context),
             )  # fmt: skip
-            _buildah(
-                "push", "--quiet", image.reference, f"docker-archive:{fresh}:{image.reference}"
-            )
+            target = f"docker-archive:{fresh}:{image.reference}"
+            _buildah(folder, "push", "--quiet", image.reference, target)
         except subprocess.CalledProcessError as error:
             raise cache.ClusterError(
                 f"The image {image.name} could not be built; the lines above say why."
@@ -155,24 +156,18 @@ def _build(image: Image, archive: Path) -> None:
     fresh.replace(archive)
 
 
-def _has(reference: str) -> bool:
-    result = subprocess.run(
-        [*_storage(), "inspect", "--type=image", reference],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False,
-    )  # fmt: skip
-    return result.returncode == 0
+def _buildah(folder: Path, *arguments: str) -> None:
+    """Run buildah with its images in ``folder``, which can be removed when it has ended.
 
-
-def _storage() -> list[str]:
-    """Buildah with its images below the cache, apart from those of the machine's user."""
-    root = cache.root() / "buildah"
-    return ["nice", "-n", "19", "buildah", f"--root={root}", f"--runroot={root}.run"]
-
-
-def _buildah(*arguments: str) -> None:
-    # Its standard output repeats what its standard error says.
+    It finds no image of another checkout there by the same name, and its mounts end with it.
+    """
+    alone = ["nice", "-n", "19", "unshare", "--mount", "--propagation=private"]
+    storage = [f"--root={folder / 'storage'}", f"--runroot={folder / 'run'}"]
     subprocess.run(
-        [*_storage(), *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True
+        [*alone, "buildah", *storage, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,  # it repeats what standard error says
+        check=True,
     )
 
 

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -28,8 +27,6 @@ LONGEST_STATE = 90
 START_PATIENCE = 300.0
 STOP_PATIENCE = 30.0
 _DAY = 24 * 3600
-_STARTED: dict[Path, subprocess.Popen[bytes]] = {}
-"""The clusters that this process has started itself, and must bury."""
 _HIDDEN = ("/run", "/var", "/proc", "/sys")
 """Folders that look another inside."""
 
@@ -128,53 +125,60 @@ def _prepare(state: State, archives: list[Path]) -> None:
             (state.bin / name).symlink_to(program)
 
 
-def _spawn(state: State, owner: int | None) -> subprocess.Popen[bytes]:
+def _spawn(state: State, owner: int | None) -> psutil.Process:
     """The outer process; what is inside dies with it."""
     descriptor = -1 if owner is None else os.pidfd_open(owner)
     command = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-    command += ["--propagation=private", sys.executable, "-m", "tests.cluster.inside"]
+    command += ["--propagation=private", f"--wd={REPOSITORY}"]
+    command += [sys.executable, "-m", "tests.cluster.inside", str(state.folder), str(descriptor)]
+    log = str(state.logs / "cluster.log")
     try:
-        with (state.logs / "cluster.log").open("w") as log:
-            process = subprocess.Popen(
-                [*command, str(state.folder), str(descriptor)],
-                cwd=REPOSITORY,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=() if owner is None else (descriptor,),
-                start_new_session=True,
-            )
+        if owner is not None:
+            os.set_inheritable(descriptor, True)
+        # Not subprocess, whose objects want to outlive what they started.
+        outer = os.posix_spawnp(
+            command[0],
+            command,
+            os.environ,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT, 0o644),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+        )
     finally:
         if owner is not None:
             os.close(descriptor)
-    _STARTED[state.folder] = process
+    process = psutil.Process(outer)
     first = _first_inside(process)
-    record = {
-        "outer": process.pid,
-        "first": first,
-        "begun": psutil.Process(process.pid).create_time(),
-    }
+    record = {"outer": outer, "first": first, "begun": process.create_time()}
     state.record.write_text(json.dumps(record), encoding="utf-8")
     return process
 
 
-def _first_inside(process: subprocess.Popen[bytes]) -> int:
-    while process.poll() is None:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if found := psutil.Process(process.pid).children():
-                return found[0].pid
+def _first_inside(process: psutil.Process) -> int:
+    while not _over(process):
+        if found := process.children():
+            return found[0].pid
         time.sleep(0.01)
     raise cache.ClusterError(
         "A cluster needs new namespaces, which this machine refuses (unshare)."
     )
 
 
-def _wait(state: State, process: subprocess.Popen[bytes], say: Callable[[str], None]) -> None:
+def _over(process: psutil.Process) -> bool:
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _wait(state: State, process: psutil.Process, say: Callable[[str], None]) -> None:
     deadline = time.monotonic() + START_PATIENCE
-    log = (state.logs / "cluster.log").open(encoding="utf-8", errors="replace")
-    with log:
+    with (state.logs / "cluster.log").open(encoding="utf-8", errors="replace") as log:
         while True:
-            ready, over = state.ready.exists(), process.poll() is not None
+            ready, over = state.ready.exists(), _over(process)
             for line in log.read().splitlines():
                 say(line)
             if ready:
@@ -211,18 +215,17 @@ def _outer(state: State) -> psutil.Process | None:
         same = process.create_time() == record["begun"]
     except (OSError, ValueError, psutil.NoSuchProcess):
         return None
-    return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+    return process if same and not _over(process) else None
 
 
 def stop(state: State) -> None:
     """End a cluster and remove what it left: its folder and its control groups."""
     outer = _outer(state)
-    if own := _STARTED.pop(state.folder, None):
-        own.kill()
-        own.wait()
     if outer is not None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(outer.pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(outer.pid, 0)  # when this process has started it
         first = json.loads(state.record.read_text(encoding="utf-8"))["first"]
         deadline = time.monotonic() + STOP_PATIENCE
         # The first process inside is the last to go.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from tests.cluster import builds, images
+from tests.cluster import builds, cache, images
 from tests.cluster.cache import ClusterError
 from tests.support import tiers
 
@@ -24,6 +24,7 @@ def main(arguments: list[str]) -> int:
         builds.build()
         for image in images.ALL.values():
             images.build(image)
+        cache.prune()
     except ClusterError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.cluster import builds
+from tests.cluster import builds, cache
 from tests.cluster.builds import MODULES, SOURCES, Module
 from tests.cluster.cache import ClusterError
 
@@ -51,6 +53,25 @@ def test_a_build_that_fails_says_where(sources: Path, capfd: pytest.CaptureFixtu
     assert "undefined: prinltn" in capfd.readouterr().err
     with pytest.raises(ClusterError, match="Not built yet"):
         builds.programs()
+
+
+@pytest.mark.usefixtures("sources")
+def test_what_nobody_has_used_for_long_is_not_kept() -> None:
+    builds.build()
+    program = builds.programs()["small"]
+    (cache.root() / "images").mkdir()
+    old = cache.root() / "images" / "base-0123456789abcdef.tar"
+    old.touch()
+    cache.prune()
+    assert program.exists()
+    assert old.exists()
+    long_ago = time.time() - cache.UNUSED - 60
+    for path in (old, program.parent):
+        os.utime(path, (long_ago, long_ago))
+    assert builds.programs()["small"] == program
+    cache.prune()
+    assert program.exists()
+    assert not old.exists()
 
 
 def test_without_go_it_is_said_that_go_is_missing(

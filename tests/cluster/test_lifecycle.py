@@ -66,6 +66,7 @@ def test_killing_one_process_leaves_nothing_of_a_cluster_and_all_of_the_other(
     outer = json.loads(second.state.record.read_text(encoding="utf-8"))["outer"]
     os.kill(owner.pid if victim == "the owner" else outer, signal.SIGKILL)
     until(lambda: not any(map(psutil.pid_exists, theirs)), "its processes are gone", 20)
+    until(lambda: not launch.alive(second.state), "the outer process is gone", 5)
     assert str(second.state.folder) not in Path("/proc/mounts").read_text(encoding="utf-8")
     launch.sweep()
     assert not second.state.folder.exists()

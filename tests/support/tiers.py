@@ -99,7 +99,11 @@ PARTS = {
     "chromium": Part("Chromium", ("chromium",), lambda: find_chromium() is not None),
     "fonts": Part("the DejaVu fonts", ("fonts-dejavu-core",), _has_font),
     "setpriv": Part("setpriv", ("util-linux",), lambda: bool(shutil.which("setpriv"))),
-    "go": Part("Go", (), lambda: builds.find_go() is not None),
+    "go": Part(
+        "Go 1.26 or newer",
+        (),
+        lambda: builds.find_go() is not None,
+    ),
     "cni": Part(
         "the container network plugins",
         ("containernetworking-plugins",),
