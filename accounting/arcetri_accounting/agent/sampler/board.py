@@ -210,7 +210,8 @@ class Board:
             there = {sighting.device.uuid for sighting in sightings}
             self._parts = [part for part in self._parts if part.device.uuid in there]
             self._know({uuid: self._known[uuid] for uuid in there})
-        if _slept(before, self.clock.now()):
+        took = readings[-1].at - before.boot if readings else 0
+        if took >= SLEPT_MS and _slept(before, self.clock.now()):
             # Nobody knows which of them were read before it slept.
             for reading in readings:
                 reading.seen_from = None
