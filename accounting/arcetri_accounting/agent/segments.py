@@ -60,11 +60,12 @@ class Piece:
             "t0": self.b0 + self.offset,
             "dur_ms": self.through - self.b0,
             "b0": self.b0,
-            "util_ms": self.util_ms,
-            "used_u": self.used(share_u)[0] if self.util_ms else None,
             "occupied_ms": self.occupied_ms,
             "unobserved_ms": self.unobserved_ms,
         }
+        if self.util_ms:
+            usage["util_ms"] = self.util_ms
+            usage["used_u"] = self.used(share_u)[0]
         if self.energy_mj is not None:
             usage["energy_mj"] = self.energy_mj
             usage["energy_method"] = self.energy_method
