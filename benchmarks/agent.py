@@ -3,21 +3,24 @@
 8 GPUs of 7 MIG instances each, every instance held by a session and busy with a process; both look
 once a second, and hand over once a second what they saw (the agent to its ledger, durably; the
 exporter to who scrapes it), so that what a cycle costs is compared and not how often there is one.
-nvitop-exporter is installed into an environment of its own; where it cannot be had, its figures are
-left out.
+Both run at the same time, each on a fake library of its own, and what they cost is read of both at
+the ends of the same windows. nvitop-exporter is installed, as locked in ``requirements/bench.txt``,
+into an environment of its own; where it cannot be had, its figures are left out.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
+import math
 import os
 import re
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -26,29 +29,57 @@ from typing import Any, Final
 import httpx
 
 from arcetri_hub.up import ports
+from benchmarks import exporter
+from benchmarks.processes import cpu_seconds, proportional_mb, resident_mb
+from benchmarks.stats import ratio_of_medians
 from tests.accounting.agent.process import Hub
 from tests.accounting.agent.tiny import TOKEN, TinyLedger, serving
 from tests.support.nvml import BURSTS, RANDOM, STEADY, FakeMachine, Load, remove
 
-CYCLES: Final = 20
-DEVICES: Final = 64
-HANGING: Final = "hang nvmlDeviceGetComputeRunningProcesses_v3 5 MIG-3-2"
-LOOKS: Final = "nvmlDeviceGetMemoryInfo_v2"
-"""What nvitop-exporter asks of every device once a cycle."""
+GPUS: Final = 8
+INSTANCES: Final = 7
+DEVICES: Final = GPUS * (1 + INSTANCES)
+HUNG: Final = "MIG-3-2"
+_COMMAND: Final = """
+import sys
+# Among the tools of development only, and structlog loads it wherever it finds it.
+sys.modules["rich"] = None
+from arcetri_accounting.agent.cli import main
+main()
+"""
 LOADS: Final = {"steady": STEADY, "bursts": BURSTS, "random": RANDOM}
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What the fake library does to both."""
+
+    extra: str
+    """For its script, once everything is known."""
+    windows: int
+    seconds: int
+    """Of each window; where a device hangs, an exporter needs longer for a cycle."""
+
+
+CONDITIONS: Final = {
+    "no delay": Condition("", 10, 6),
+    "200 us a call": Condition("slow * 200", 10, 6),
+    "one hangs 5 s": Condition(f"hang nvmlDeviceGetComputeRunningProcesses_v3 5 {HUNG}", 5, 12),
+}
 
 
 def run() -> dict[str, Any]:
     """Measure the agent, and nvitop-exporter beside it where it can be installed."""
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            exporter = _install(Path(folder) / "nvitop")
-            conditions = {"no delay": "", "200 us a call": "slow * 200", "one hangs 5 s": HANGING}
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            python = exporter.install(folder / "nvitop")
             found: dict[str, Any] = {
-                name: _condition(Path(folder) / str(number), extra, exporter)
-                for number, (name, extra) in enumerate(conditions.items())
+                name: _condition(folder / str(number), condition, python)
+                for number, (name, condition) in enumerate(CONDITIONS.items())
             }
-            found["used_error"] = error_of_used(Path(folder) / "used")
+            found["used_error"] = error_of_used(folder / "used")
+            found["beside"] = json.loads(exporter.versions(python)) if python else {}
             return found
     finally:
         remove()
@@ -97,179 +128,157 @@ def error_of_used(folder: Path, seconds: float = 65.0) -> dict[str, Any]:
     return answer
 
 
-def _condition(folder: Path, extra: str, exporter: Path | None) -> dict[str, Any]:
+def _condition(folder: Path, condition: Condition, python: Path | None) -> dict[str, Any]:
     folder.mkdir()
-    found: dict[str, Any] = {"agent": _measure_agent(folder / "agent", extra)}
-    if exporter is not None:
-        found["nvitop_exporter"] = theirs = _measure_exporter(folder / "nvitop", extra, exporter)
-        found["cpu_ratio"] = round(
-            theirs["cpu_ms_per_cycle"] / found["agent"]["cpu_ms_per_cycle"], 1
+    ours, theirs = _Machine(folder / "agent"), _Machine(folder / "nvitop")
+    hub, ledger = Hub(folder / "agent"), TinyLedger()
+    port = ports.choose()
+    with contextlib.ExitStack() as stack:
+        url = stack.enter_context(serving(ledger))
+        sessions = {
+            name: hub.start(name, share="1/7")
+            for name in (f"MIG-{gpu}-{i}" for gpu in range(GPUS) for i in range(INSTANCES))
+        }
+        process = stack.enter_context(
+            _agent(folder / "agent", url, ours.environment(), 1.0, "--metrics-port", str(port))
         )
+        ledger.wait(lambda: len(ledger.open) == len(sessions), "all sessions are seen")
+        peer = None
+        watching: contextlib.AbstractContextManager[dict[str, Any]] = contextlib.nullcontext({})
+        if python is not None:
+            peer = stack.enter_context(exporter.running(python, theirs, DEVICES))
+            watching = exporter.watched(peer)
+        for machine in (ours, theirs):
+            machine.begin(condition.extra)
+        time.sleep(2)
+        with watching as seen:
+            found = _windows(condition, process.pid, port, ours, ledger, sessions, peer)
+    hub.journal.close()
+    if peer is not None:
+        found["nvitop_exporter"] |= seen
     return found
 
 
-def _machine(folder: Path, extra: str) -> FakeMachine:
-    lines = [extra]
-    for gpu in range(8):
-        lines += [f"gpu GPU-{gpu} mig NVIDIA A100-SXM4-40GB", "energy 1000 250000"]
-        for instance in range(7):
-            pid = 4_000_000 + gpu * 7 + instance
-            lines += [f"mig MIG-{gpu}-{instance} 1g.5gb", f"process {pid} 1000000000"]
-    machine = FakeMachine(folder / "machine")
-    # A function that hangs does so only once everything is known.
-    machine.has("\n".join(lines[1:]))
-    return machine
+class _Machine(FakeMachine):
+    """The fake library with the devices, at first without what it does to who looks."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        lines: list[str] = []
+        for gpu in range(GPUS):
+            lines += [f"gpu GPU-{gpu} mig NVIDIA A100-SXM4-40GB", "energy 1000 250000"]
+            for instance in range(INSTANCES):
+                pid = 4_000_000 + gpu * INSTANCES + instance
+                lines += [f"mig MIG-{gpu}-{instance} 1g.5gb", f"process {pid} 1000000000"]
+        self._text = "\n".join(lines)
+        super().__init__(folder / "machine")
+        self.has(self._text)
+
+    def begin(self, extra: str) -> None:
+        """Do it from now on."""
+        self.has(f"{extra}\n{self._text}")
 
 
-def _begin(machine: FakeMachine, folder: Path, extra: str) -> None:
-    script = folder / "machine"
-    machine.has(f"{extra}\n{script.read_text()}")
-    time.sleep(2)
-
-
-def _measure_agent(folder: Path, extra: str) -> dict[str, Any]:
-    folder.mkdir()
-    machine = _machine(folder, extra)
-    hub, ledger = Hub(folder), TinyLedger()
-    environment = machine.environment()
-    with serving(ledger) as url:
-        for gpu in range(8):
-            for instance in range(7):
-                hub.start(f"MIG-{gpu}-{instance}", share="1/7")
-        with _agent(folder, url, environment, 1.0) as process:
-            ledger.wait(lambda: len(ledger.open) == 56, "all sessions are seen")
-            _begin(machine, folder, extra)
-            before, cpu, batches = machine.calls(), _cpu(process.pid), len(ledger.batches)
-            time.sleep(CYCLES)
-            sent = [batch.sent_at for batch in ledger.batches[batches:]]
-            cycles = len(sent)
-            apart = [(b - a) / 1000 for a, b in pairwise(sent)]
-            calls = sum(machine.calls().values()) - sum(before.values())
-            cost = _cpu(process.pid) - cpu
-            resident = _memory(process.pid)
-        port = ports.choose()
-        with _agent(folder, url, environment, 1.0, "--metrics-port", str(port)):
-            took, missed = _delays(port)
-    hub.journal.close()
-    return {
-        "cycles": cycles,
-        "calls_per_device_and_cycle": round(calls / cycles / DEVICES, 3),
-        "cpu_ms_per_cycle": round(1000 * cost / cycles, 3),
-        "cycle_ms_median": round(1000 * median(took), 2),
-        "cycle_ms_longest": round(1000 * max(took), 2),
-        "cycles_missed": missed,
-        "seconds_between_cycles_longest": round(max(apart), 2),
-        "resident_mb": round(resident["Rss"] / 1024, 1),
-        "of_its_own_mb": round(resident["Pss"] / 1024, 1),
-    }
-
-
-def _delays(port: int) -> tuple[list[float], int]:
+def _windows(
+    condition: Condition,
+    pid: int,
+    port: int,
+    machine: FakeMachine,
+    ledger: TinyLedger,
+    sessions: Mapping[str, str],
+    peer: exporter.Exporter | None,
+) -> dict[str, Any]:
+    """Read at the ends of each window what both have cost since its beginning."""
+    cost: list[float] = []
+    beside: list[float] = []
     took: list[float] = []
-    missed = 0
-    time.sleep(4)
-    for _ in range(CYCLES):
-        text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
-        took.append(_metric(text, "arcetri_agent_cycle_seconds"))
-        missed = int(_metric(text, "arcetri_agent_cycle_miss_total"))
-        time.sleep(1)
-    return took, missed
+    looked = spent = 0.0
+    calls = 0
+    _edge()
+    first, unobserved = len(ledger.batches), _unobserved(ledger, sessions)
+    peers_calls = peer.calls() if peer else 0
+    for _ in range(condition.windows):
+        begun, batches = sum(machine.calls().values()), len(ledger.batches)
+        cpu = cpu_seconds(pid)
+        if peer:
+            peer.lap()
+        _edge(condition.seconds)
+        cost.append((cpu_seconds(pid) - cpu) * 1000 / max(len(ledger.batches) - batches, 1))
+        calls += sum(machine.calls().values()) - begun
+        if peer:
+            seconds, cycles = peer.lap()
+            beside.append(seconds * 1000 / max(cycles, 0.1))
+            looked, spent = looked + cycles, spent + seconds
+        # Between two windows: being asked costs something too.
+        metrics = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
+        took.append(_metric(metrics, "arcetri_agent_cycle_seconds"))
+    sent = [batch.sent_at for batch in ledger.batches[first:]]
+    lost = _lost(unobserved, _unobserved(ledger, sessions))
+    found: dict[str, Any] = {
+        "agent": {
+            "cycles": len(sent),
+            "calls_per_device_and_cycle": round(calls / len(sent) / DEVICES, 3),
+            "cpu_ms_per_cycle": round(median(cost), 3),
+            "cycle_ms_median": round(1000 * median(took), 2),
+            "cycle_ms_longest": round(1000 * max(took), 2),
+            "cycles_missed": int(_metric(metrics, "arcetri_agent_cycle_miss_total")),
+            "seconds_between_cycles_longest": round(
+                max((b - a) / 1000 for a, b in pairwise(sent)), 2
+            ),
+            "resident_mb": resident_mb(pid),
+            "of_its_own_mb": proportional_mb(pid),
+            **lost,
+        }
+    }
+    if peer:
+        found["nvitop_exporter"] = {
+            "cycles": round(looked, 1),
+            "calls_per_device_and_cycle": round((peer.calls() - peers_calls) / looked / DEVICES, 3),
+            "cpu_ms_per_cycle": round(1000 * spent / looked, 3),
+            "resident_mb": peer.resident_mb(),
+        }
+        found["cpu"] = ratio_of_medians(cost, beside).to_json()
+    return found
+
+
+def _edge(seconds: int = 0) -> None:
+    """Wait until so many seconds have passed, and then between two cycles of the agent.
+
+    It has one at every whole second, so that a window holds as many as it has seconds.
+    """
+    now = time.time()
+    edge = math.floor(now + seconds) + 0.5
+    time.sleep(edge + (edge <= now) - now)
+
+
+def _unobserved(ledger: TinyLedger, sessions: Mapping[str, str]) -> dict[str, int]:
+    """Milliseconds of each instance that nothing was seen of, cut or not."""
+    with ledger.lock:
+        told: Sequence[Any] = [*ledger.segments(), *ledger.open]
+        found = dict.fromkeys(sessions, 0)
+        of = {session: name for name, session in sessions.items()}
+        for one in told:
+            found[of[ledger.allocations[one.allocation].session]] += one.unobserved_ms
+        return found
+
+
+def _lost(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, float]:
+    """Samples, of a second each, that the instances beside one that hangs have lost, and others."""
+    gpu = HUNG.rpartition("-")[0]
+    lost = {name: (after[name] - before[name]) / 1000 for name in before}
+    siblings = {name for name in lost if name.startswith(f"{gpu}-") and name != HUNG}
+    return {
+        "samples_lost_of_its_siblings": round(sum(lost[name] for name in siblings), 1),
+        "samples_lost_of_other_gpus": round(
+            sum(lost[name] for name in lost.keys() - siblings - {HUNG}), 1
+        ),
+    }
 
 
 def _metric(text: str, name: str) -> float:
     found = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
     assert found is not None  # noqa: S101 - every metric is always there
     return float(found.group(1))
-
-
-def _measure_exporter(folder: Path, extra: str, command: Path) -> dict[str, Any]:
-    folder.mkdir()
-    machine = _machine(folder, extra)
-    port = ports.choose()
-    with subprocess.Popen(  # noqa: S603 - installed above
-        [command, "--port", str(port), "--interval", "1"],
-        env=machine.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    ) as process:  # fmt: skip
-        try:
-            _until_called(machine)
-            _begin(machine, folder, extra)
-            cpu, before = _cpu(process.pid), machine.calls()
-            with _scraped(port):
-                bursts, longest = _watch(machine)
-            cost = _cpu(process.pid) - cpu
-            after = machine.calls()
-            resident = _memory(process.pid)
-        finally:
-            process.kill()
-    calls = sum(after.values()) - sum(before.values())
-    cycles = (after[LOOKS] - before[LOOKS]) / DEVICES
-    return {
-        "cycles": round(cycles, 1),
-        "calls_per_device_and_cycle": round(calls / max(cycles, 0.1) / DEVICES, 3),
-        "cpu_ms_per_cycle": round(1000 * cost / max(cycles, 0.1), 3),
-        "cycle_ms_median": round(1000 * median(bursts), 2) if bursts else None,
-        "seconds_between_cycles_longest": round(longest, 2),
-        "resident_mb": round(resident["Rss"] / 1024, 1),
-    }
-
-
-@contextlib.contextmanager
-def _scraped(port: int) -> Iterator[None]:
-    done = threading.Event()
-
-    def scrape() -> None:
-        while not done.wait(1):
-            with contextlib.suppress(httpx.HTTPError):
-                httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=20, trust_env=False)
-
-    scraper = threading.Thread(target=scrape)
-    scraper.start()
-    try:
-        yield
-    finally:
-        done.set()
-        scraper.join()
-
-
-def _until_called(machine: FakeMachine) -> None:
-    deadline = time.monotonic() + 60
-    while machine.calls().get(LOOKS, 0) < 3 * DEVICES:
-        if time.monotonic() > deadline:
-            raise RuntimeError("nvitop-exporter does not look at the devices")
-        time.sleep(0.1)
-
-
-def _watch(machine: FakeMachine) -> tuple[list[float], float]:
-    """How long each burst of calls took, and the longest time between two that were all done."""
-    ends = time.monotonic() + CYCLES
-    bursts: list[float] = []
-    began: float | None = None
-    last = done = time.monotonic()
-    counted = machine.calls()
-    longest = 0.0
-    while (now := time.monotonic()) < ends:
-        calls = machine.calls()
-        if calls != counted:
-            began = began or now
-            if calls[LOOKS] // DEVICES != counted[LOOKS] // DEVICES:
-                longest, done = max(longest, now - done), now
-            last, counted = now, calls
-        elif began is not None and now - last > 0.3:
-            bursts.append(last - began)
-            began = None
-        time.sleep(0.002)
-    return bursts, longest
-
-
-def _install(folder: Path) -> Path | None:
-    """nvitop-exporter in an environment of its own; None where it cannot be had."""
-    try:
-        subprocess.run([sys.executable, "-m", "venv", folder], check=True, timeout=300)  # noqa: S603
-        pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "nvitop-exporter"]
-        subprocess.run(pip, check=True, timeout=300, stderr=subprocess.DEVNULL)  # noqa: S603
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return folder / "bin" / "nvitop-exporter"
 
 
 @contextlib.contextmanager
@@ -279,7 +288,7 @@ def _agent(
     token = folder / "token"
     token.write_text(TOKEN)
     with (folder / "agent.log").open("ab") as log, subprocess.Popen(  # noqa: S603
-        [sys.executable, "-c", "from arcetri_accounting.agent.cli import main; main()", "run",
+        [sys.executable, "-c", _COMMAND, "run",
          "--journal", folder / "journal", "--spool", folder / "spool.db", "--ledger", url,
          "--token-file", token, "--node", "node1", "--interval", str(interval), *more],
         env={**os.environ, **environment}, stderr=log,
@@ -289,17 +298,3 @@ def _agent(
         finally:
             process.terminate()
             process.wait(20)
-
-
-def _cpu(pid: int) -> float:
-    """Seconds of processor that all threads of a process have had, to the nanosecond."""
-    tasks = Path(f"/proc/{pid}/task").glob("*/schedstat")
-    return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
-
-
-def _memory(pid: int) -> dict[str, int]:
-    """Resident and proportional memory in KiB."""
-    text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
-    return {
-        name: int(size) for name, size in re.findall(r"^(Rss|Pss):\s+(\d+)", text, re.MULTILINE)
-    }

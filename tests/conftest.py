@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from collections import Counter
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 
-from tests.support import tiers
+from tests.support import tally, tiers
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As in the background of a script: what tests start would inherit it, and hear no Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Taken away, so that no run that a test starts writes over it.
+_record = os.environ.pop(tally.RECORD_VARIABLE, None)
+
 pytest_plugins = ["tests.support.platform"]
 
 
 def _tier(item: pytest.Item) -> str:
-    for name in ("browser", "component"):
+    for name in ("cluster", "gpu", "browser", "component"):
         if item.get_closest_marker(name) is not None:
             return name
     return "unit"
@@ -36,7 +40,10 @@ def pytest_runtest_makereport(
     """Note each test's tier; where nothing may be skipped, turn a skip into a failure."""
     report = yield
     report.user_properties.append(("tier", _tier(item)))
-    if report.skipped and tiers.all_required() and not hasattr(report, "wasxfail"):
+    excused = hasattr(report, "wasxfail") or (
+        call.excinfo is not None and isinstance(call.excinfo.value, tiers.NoHardware)
+    )
+    if report.skipped and tiers.all_required() and not excused:
         report.outcome = "failed"
         report.longrepr = (
             f"{tiers.REQUIRE_VARIABLE}=all, but: {call.excinfo and call.excinfo.value}"
@@ -46,21 +53,9 @@ def pytest_runtest_makereport(
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say which tiers ran, and of each that did not or not wholly, why."""
-    ran: Counter[str] = Counter()
-    skipped: dict[str, Counter[str]] = {}
-    for outcome, reports in terminalreporter.stats.items():
-        for report in reports:
-            if not isinstance(report, pytest.TestReport):
-                continue
-            tier = str(dict(report.user_properties).get("tier", "unit"))
-            if outcome == "skipped":
-                reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
-                skipped.setdefault(tier, Counter())[str(reason).removeprefix("Skipped: ")] += 1
-            elif report.when == "call" and outcome in ("passed", "failed"):
-                ran[tier] += 1
+    found = tally.results(terminalreporter.stats)
+    if _record is not None:
+        tally.write(found, Path(_record))
     terminalreporter.section("tiers")
-    for tier in tiers.TIERS:
-        line = f"{tier}: {ran[tier]} run" if ran[tier] else f"{tier}: none run"
-        for reason, count in skipped.get(tier, {}).items():
-            line += f"; {count} skipped: {reason}"
+    for line in tally.lines(found):
         terminalreporter.line(line)

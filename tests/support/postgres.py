@@ -7,26 +7,36 @@ and at its end stops the server and removes the folder.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.support import tiers
 
+# After a kill -9 the number in the file may be another process's by now: a server's own folder is
+# where it works.
 _GUARD = """
 cat > /dev/null
 if [ -f "$1/data/postmaster.pid" ]; then
-    kill -QUIT "$(head -n 1 "$1/data/postmaster.pid")" && sleep 0.2
+    pid="$(head -n 1 "$1/data/postmaster.pid")"
+    if [ "$(readlink "/proc/$pid/cwd")" = "$1/data" ]; then
+        kill -QUIT "$pid" && sleep 0.2
+    fi
 fi
 rm -rf "$1"
 """
+_PATIENCE = 60
+"""Seconds until what is killed must be gone."""
 
 
 class PostgresServer:
@@ -63,8 +73,58 @@ class PostgresServer:
         self._run("pg_ctl", "start", "-w", "-D", str(self._data), "-l", log, "-o", settings)
 
     def stop(self) -> None:
-        """Stop the server at once, as a crash would."""
+        """Have the server stop at once, in the middle of whatever it does; it is not killed."""
         self._run("pg_ctl", "stop", "-w", "-m", "immediate", "-D", str(self._data))
+
+    def postmaster(self) -> psutil.Process:
+        """The server's first process, the parent of all others."""
+        found = psutil.Process(int((self._data / "postmaster.pid").read_text().split()[0]))
+        assert Path(found.cwd()) == self._data, "another process has the number"
+        return found
+
+    def backends(self, url: str) -> list[tuple[psutil.Process, str]]:
+        """The processes that serve a database's connections, and what each does: ``idle``."""
+        name = url.partition("@/")[2].partition("?")[0]
+        found = []
+        for child in self.postmaster().children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                title = " ".join(child.cmdline())
+                _, served, does = title.partition(f" postgres {name} [local]")
+                if served:
+                    found.append((child, does.strip()))
+        return found
+
+    def kill_backend(self, backend: psutil.Process) -> None:
+        """``kill -9`` of one connection's process: the server starts itself again.
+
+        Returns when no process of before is left but the first.
+        """
+        before = self.postmaster().children()
+        backend.kill()
+        _wait_gone(before)
+
+    def kill_postmaster(self) -> None:
+        """``kill -9`` of the server's first process; returns when the others have ended too.
+
+        They end by themselves once they notice, and hold the shared memory until then: a server
+        that is started before refuses.
+        """
+        postmaster = self.postmaster()
+        others = postmaster.children()
+        postmaster.kill()
+        _wait_gone([postmaster, *others])
+
+    def answers(self) -> bool:
+        """Whether it can be asked now."""
+        try:
+            self._run("psql", "-qX", "-h", str(self.folder), "-U", "postgres", "-c", "SELECT 1")
+        except AssertionError:
+            return False
+        return True
+
+    def said(self) -> str:
+        """The server's log."""
+        return (self.folder / "log").read_text(errors="replace")
 
     def url(self, database: str = "postgres") -> str:
         """Where a database is reached."""
@@ -104,6 +164,14 @@ class PostgresServer:
             )
             output.seek(0)
             assert result.returncode == 0, output.read().decode(errors="replace")
+
+
+def _wait_gone(processes: list[psutil.Process]) -> None:
+    """Wait until their numbers are free: a server goes by the number in its file at its start."""
+    until = time.monotonic() + _PATIENCE
+    while left := [one for one in processes if one.is_running()]:
+        assert time.monotonic() < until, f"they do not end, or nobody waits for them: {left}"
+        time.sleep(0.01)
 
 
 @pytest.fixture(scope="session")

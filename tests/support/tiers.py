@@ -2,22 +2,38 @@
 
 ``python -m tests.support.tiers`` installs what is missing where it can (Debian, as root), and is
 what ``make test`` runs first. A test asks with ``need("chromium")``, or by its marker.
+
+With ARCETRI_TEST_REQUIRE=all, as in CI, a test that is skipped is one that fails: whatever a test
+needs can be installed, so that its absence is a mistake of whoever set up the machine. Hardware is
+the one exception, since nobody can install it: a test without its hardware is skipped everywhere,
+and the summary counts it with the reason, in CI as elsewhere.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes.util
+import functools
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.cluster import builds
+
 REQUIRE_VARIABLE = "ARCETRI_TEST_REQUIRE"
+_COUNT_GPUS = "import pynvml; pynvml.nvmlInit(); print(pynvml.nvmlDeviceGetCount())"
+
+
+class NoHardware(pytest.skip.Exception):
+    """The test is skipped, and rightly: what it needs cannot be installed."""
+
+    __module__ = "builtins"  # as pytest's own, which reports would else write out
 
 
 def find_initdb() -> Path | None:
@@ -35,8 +51,34 @@ def find_chromium() -> Path | None:
     return Path(found) if found else None
 
 
+@functools.cache
+def count_gpus() -> int:
+    """How many GPUs the system's own libnvidia-ml finds; 0 where there is none or it hangs."""
+    try:
+        # Not in this process: a driver may hang, and tests load a library of their own.
+        result = subprocess.run(
+            [sys.executable, "-c", _COUNT_GPUS],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return 0
+    return int(result.stdout) if result.returncode == 0 else 0
+
+
 def _has_font() -> bool:
     return any(Path("/usr/share/fonts").rglob("DejaVuSans.ttf"))
+
+
+def _has_static_c() -> bool:
+    return any(Path("/usr/lib").glob("*/libc.a"))
+
+
+def _has_program(name: str) -> bool:
+    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +89,8 @@ class Part:
     packages: tuple[str, ...]
     """Debian's packages that bring it; none when no package can."""
     present: Callable[[], bool]
+    hardware: bool = False
+    """Nobody can install it: a test without it is skipped, and never a failure."""
 
 
 PARTS = {
@@ -55,16 +99,58 @@ PARTS = {
     "chromium": Part("Chromium", ("chromium",), lambda: find_chromium() is not None),
     "fonts": Part("the DejaVu fonts", ("fonts-dejavu-core",), _has_font),
     "setpriv": Part("setpriv", ("util-linux",), lambda: bool(shutil.which("setpriv"))),
+    "go": Part("Go", (), lambda: builds.find_go() is not None),
+    "cni": Part(
+        "the container network plugins",
+        ("containernetworking-plugins",),
+        lambda: Path("/usr/lib/cni/bridge").exists(),
+    ),
+    "libc.a": Part("the C library to link statically", ("libc6-dev",), _has_static_c),
+    **{
+        program: Part(program, (package,), functools.partial(_has_program, program))
+        for program, package in {
+            "containerd": "containerd",
+            "runc": "runc",
+            "ip": "iproute2",
+            "iptables": "iptables",
+            "nft": "nftables",
+            "conntrack": "conntrack",
+            "buildah": "buildah",
+            "mmdebstrap": "mmdebstrap",
+            "glusterd": "glusterfs-server",
+            "glusterfs": "glusterfs-client",
+        }.items()
+    },
     "root": Part("root's rights", (), lambda: os.geteuid() == 0),
     "prctl": Part(
         "Linux", (), lambda: sys.platform == "linux" and ctypes.util.find_library("c") is not None
     ),
+    "gpu": Part("a GPU that NVML finds", (), lambda: count_gpus() > 0, hardware=True),
 }
 
 TIERS: dict[str, tuple[str, ...]] = {
     "unit": (),
     "component": ("prctl",),
     "browser": ("chromium", "fonts"),
+    "cluster": (
+        "prctl",
+        "root",
+        "go",
+        "gcc",
+        "libc.a",
+        "containerd",
+        "runc",
+        "cni",
+        "ip",
+        "iptables",
+        "nft",
+        "conntrack",
+        "buildah",
+        "mmdebstrap",
+        "glusterd",
+        "glusterfs",
+    ),
+    "gpu": ("prctl", "gpu"),
 }
 """What each tier cannot do without; single tests may need more."""
 
@@ -80,16 +166,20 @@ def missing(name: str) -> str:
 
 
 def need(*names: str) -> None:
-    """Skip the running test when a part is missing; fail it when nothing may be skipped."""
-    reasons = [reason for name in names if (reason := missing(name))]
-    if reasons:
-        if all_required():
-            pytest.fail("; ".join(reasons), pytrace=False)
-        pytest.skip("; ".join(reasons))
+    """Skip the running test when a part is missing; fail it when this part may not be missing."""
+    reasons = {name: reason for name in names if (reason := missing(name))}
+    if not reasons:
+        return
+    said = "; ".join(reasons.values())
+    if all(PARTS[name].hardware for name in reasons):
+        raise NoHardware(said)
+    if all_required():
+        pytest.fail(said, pytrace=False)
+    pytest.skip(said)
 
 
 def all_required() -> bool:
-    """Whether a skipped test is a failure, as in CI."""
+    """Whether a skipped test is a failure, as in CI; not for want of hardware (``NoHardware``)."""
     return os.environ.get(REQUIRE_VARIABLE) == "all"
 
 
@@ -107,20 +197,37 @@ def install() -> None:
     _say(f"Installing for the tests: {' '.join(packages)}")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     quiet = [apt, "-qq", "-o", "DPkg::Lock::Timeout=120"]
-    for command in (
+    commands = (
         [*quiet, "update"],
-        [*quiet, "install", "--yes", "--no-install-recommends", *packages],
-    ):
-        result = subprocess.run(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            check=False,
-        )
-        if result.returncode != 0:
-            _say(f"{' '.join(command)} failed; tests that need it will be skipped.")
-            return
+        # Packages that would put another's away are not worth it.
+        [*quiet, "install", "--yes", "--no-install-recommends", "--no-remove", *packages],
+    )
+    with _no_services():
+        for command in commands:
+            result = subprocess.run(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                check=False,
+            )
+            if result.returncode != 0:
+                _say(f"{' '.join(command)} failed; tests that need it will be skipped.")
+                return
+
+
+@contextlib.contextmanager
+def _no_services(policy: Path = Path("/usr/sbin/policy-rc.d")) -> Iterator[None]:
+    """Let Debian start no service of what is installed: tests start what they need themselves."""
+    if policy.exists():
+        yield
+        return
+    policy.write_text("#!/bin/sh\nexit 101\n", encoding="ascii")
+    policy.chmod(0o755)
+    try:
+        yield
+    finally:
+        policy.unlink()
 
 
 def _say(sentence: str) -> None:

@@ -43,7 +43,7 @@ def described(look: Look) -> Iterator[str]:
     if not look.sightings:
         yield "NVML answers, and there is no GPU."
     if look.silent:
-        yield f"{look.silent} GPUs have not answered in time."
+        yield f"{look.silent} GPUs or instances have not answered in time."
 
 
 def _seen(reading: Reading) -> list[str]:

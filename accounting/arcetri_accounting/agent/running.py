@@ -50,11 +50,7 @@ def run(settings: AgentSettings, stop: threading.Event) -> None:
     journal = LeaseJournal(settings.journal, f"agent@{settings.node}")
     sampler = NvmlSampler(clock, figures, interval_ms)
     agent = _agent(keeper, journal, sampler, clock, figures, interval_ms)
-    port = None
-    if settings.metrics_port is not None:
-        from arcetri_accounting.agent.metrics import serve
-
-        port = serve(figures, settings.metrics_port)
+    port = _serve(figures, settings.metrics_port)
     log.info(
         "the agent runs",
         node=settings.node,
@@ -77,6 +73,19 @@ def run(settings: AgentSettings, stop: threading.Event) -> None:
         shipper.finish(LAST_TRY)
         keeper.outbox.close()
         log.info("the agent has ended", waiting=figures.depth)
+
+
+def _serve(figures: Figures, port: int | None) -> int | None:
+    """Serve metrics where they are asked for; a port that is taken is no reason not to record."""
+    if port is None:
+        return None
+    from arcetri_accounting.agent.metrics import serve
+
+    try:
+        return serve(figures, port)
+    except OSError as error:
+        log.error("metrics cannot be served; usage is recorded", port=port, error=str(error))
+        return None
 
 
 def keep_time(

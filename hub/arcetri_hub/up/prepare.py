@@ -139,7 +139,7 @@ def prepare(options: UpOptions, folder: StateFolder, warnings: list[str]) -> Pla
             uid_claim=options.uid_claim,
             gids_claim=options.gids_claim,
         )
-    usage = plan_usage(folder, history=_history(options, catalog))
+    usage = plan_usage(folder, warnings, history=_history(options, catalog))
     no_mounts = why_no_mounts() if options.mounts else "--no-mounts was given"
     settings = Settings(
         state_dir=folder.path,

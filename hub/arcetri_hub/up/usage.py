@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _DATABASE = "ledger.sqlite"
 _HISTORY = "usage-history-made"
+_TARGETS = "agent-metrics.json"
+"""Where Prometheus finds the agent, in the form that its ``file_sd_configs`` reads."""
 _HISTORY_TRIES = 20
 _INTERVAL = 10
 """Seconds between two samples of the agent."""
@@ -39,12 +41,24 @@ class UsagePlan:
     writers: Path
     """The credentials of those who may write."""
     agent_token: Path
+    agent_metrics_port: int
+    """Where the agent serves its metrics, on loopback."""
     history: bool
     """The reports begin with a generated half-year."""
 
+    @property
+    def agent_metrics_url(self) -> str:
+        """The agent's metrics, for this machine."""
+        return f"http://127.0.0.1:{self.agent_metrics_port}/metrics"
 
-def plan_usage(folder: StateFolder, *, history: bool) -> UsagePlan:
-    """Choose a port, make the secrets, and write who may write.
+
+def plan_usage(folder: StateFolder, warnings: list[str], *, history: bool) -> UsagePlan:
+    """Choose ports, make the secrets, and write who may write and where metrics are.
+
+    Args:
+        folder: Where all of it is kept.
+        warnings: Takes what an operator should know.
+        history: Begin the reports with a generated half-year.
 
     Raises:
         UpError: The folder cannot be written.
@@ -58,6 +72,9 @@ def plan_usage(folder: StateFolder, *, history: bool) -> UsagePlan:
     ]
     folder.write(writers, json.dumps(credentials, indent=2) + "\n")
     folder.seed(_DATABASE)
+    metrics_port = _metrics_port(folder, warnings)
+    targets = [{"targets": [f"127.0.0.1:{metrics_port}"], "labels": {"node": node}}]
+    folder.write(folder.path / _TARGETS, json.dumps(targets) + "\n")
     return UsagePlan(
         settings=UsageSettings(
             url=f"http://127.0.0.1:{ports.choose()}",
@@ -69,6 +86,7 @@ def plan_usage(folder: StateFolder, *, history: bool) -> UsagePlan:
         database_url=f"sqlite:///{folder.path / _DATABASE}",
         writers=writers,
         agent_token=agent,
+        agent_metrics_port=metrics_port,
         history=history,
     )
 
@@ -140,6 +158,8 @@ def agent(plan: UsagePlan, state: Path, logs: Path) -> ChildSpec:
             plan.settings.node,
             "--interval",
             str(_INTERVAL),
+            "--metrics-port",
+            str(plan.agent_metrics_port),
         ),
         log=logs / "agent.log",
         ready=ready,
@@ -175,6 +195,19 @@ async def write_history(plan: UsagePlan, logs: Path) -> None:
             done.touch()
             return
         await asyncio.sleep(2)
+
+
+def _metrics_port(folder: StateFolder, warnings: list[str]) -> int:
+    """The agent's port: the same at every start, for whoever was told to scrape it."""
+    port, chosen = folder.kept_port("agent-metrics", ports.choose)
+    if chosen or ports.is_free("127.0.0.1", port):
+        return port
+    other, _ = folder.kept_port("agent-metrics", ports.choose, anew=True)
+    warnings.append(
+        f"Port {port} of 127.0.0.1, where the usage agent served its metrics, is taken by another "
+        f"program: they are at port {other} from now on ({folder.path / _TARGETS} says so too)."
+    )
+    return other
 
 
 def _hash(secret: Path) -> str:

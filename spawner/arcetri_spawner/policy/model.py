@@ -17,8 +17,8 @@ class Standing(StrEnum):
 
     ADMITTED = "admitted"
     NOT_ADMITTED = "not_admitted"
-    NEVER_LOGGED_IN = "never_logged_in"
     """Suspended, deleted, or the refresh was refused."""
+    NEVER_LOGGED_IN = "never_logged_in"
     UNKNOWN = "unknown"
     """The provider gave no answer: running work goes on, nothing new starts."""
 

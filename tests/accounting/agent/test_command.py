@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -181,6 +182,26 @@ def test_a_look_without_a_driver_says_what_that_means(tmp_path: Path) -> None:
 
 
 @pytest.mark.component
+def test_a_taken_port_of_metrics_does_not_keep_it_from_recording(tmp_path: Path, hub: Hub) -> None:
+    (tmp_path / "token").write_text("x")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        process = subprocess.Popen(
+            [sys.executable, "-m", "arcetri_accounting.agent", "run", "--journal", str(hub.path),
+             "--spool", str(tmp_path / "spool.db"), "--ledger", "http://127.0.0.1:1",
+             "--token-file", str(tmp_path / "token"), "--metrics-port", port],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert process.stderr is not None
+        refused, runs = (json.loads(process.stderr.readline()) for _ in range(2))
+        process.terminate()
+        process.communicate()
+
+    assert (refused["level"], refused["port"]) == ("error", int(port))
+    assert (runs["event"], runs["metrics_port"]) == ("the agent runs", None)
+    assert process.returncode == 0
+
+
 def test_metrics_are_served_and_documented(tmp_path: Path, hub: Hub) -> None:
     ledger = TinyLedger()
     hub.start("SIM-1", simulated=True)

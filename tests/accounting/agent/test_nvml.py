@@ -2,55 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
+import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.accounting.agent.glancer import Glancer
 from tests.support.nvml import BURSTS, RANDOM, STEADY, FakeMachine, Load, remove
 
 pytestmark = pytest.mark.component
-ROOT = Path(__file__).parents[3]
-
-
-class Glancer:
-    """A process that looks when it is told to."""
-
-    def __init__(self, machine: FakeMachine, interval_ms: int) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.accounting.agent.glance", str(interval_ms)],
-            cwd=ROOT, env=machine.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, text=True,
-        )  # fmt: skip
-
-    def look(self, *wanted: str) -> dict[str, Any]:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(" ".join(wanted) + "\n")
-        self.process.stdin.flush()
-        answer: dict[str, Any] = json.loads(self.process.stdout.readline())
-        return answer
-
-    def until(self, condition: Callable[[dict[str, Any]], bool], seconds: float = 20) -> Any:
-        """Look until it is so."""
-        deadline = time.monotonic() + seconds
-        while not condition(found := self.look()):
-            assert time.monotonic() < deadline, found
-            time.sleep(0.05)
-        return found
-
-    def close(self) -> None:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.close()
-        self.process.wait(20)
-        self.process.stdout.close()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -66,13 +30,13 @@ def machine(tmp_path: Path) -> FakeMachine:
 
 @pytest.fixture
 def glancer(machine: FakeMachine) -> Iterator[Glancer]:
-    made = Glancer(machine, 10_000)
+    made = Glancer(machine.environment(), 10_000)
     yield made
     made.close()
 
 
 def generations(found: dict[str, Any]) -> dict[str, bool]:
-    return {uuid: one["remade"] for uuid, one in found["sightings"].items()}
+    return {uuid: uuid in found["remade"] for uuid in found["sightings"]}
 
 
 MIG = """
@@ -296,6 +260,131 @@ def test_one_that_hangs_holds_up_no_other(machine: FakeMachine, glancer: Glancer
     # What the driver had kept meanwhile is not lost, and has no hole.
     assert {value for _, _, value in spans} == {3000}
     assert all(before[1] == after[0] for before, after in pairwise(spans))
+
+
+SLICES = "".join(
+    f"gpu GPU-{gpu} mig NVIDIA A100\nenergy 1000 70000\n"
+    + "".join(f"mig MIG-{gpu}-{i} 1g.5gb{{{gpu}{i}}}\nprocess {i + 1} 5\n" for i in range(7))
+    for gpu in range(2)
+)
+"""Two GPUs of seven instances, each with a place for what else is said of it."""
+
+
+def slices(**more: str) -> str:
+    places = {f"{gpu}{i}": "" for gpu in range(2) for i in range(7)}
+    return re.sub(r"\{(\d\d)\}", lambda found: (places | more)[found[1]], SLICES)
+
+
+NAMES = {f"MIG-{gpu}-{i}" for gpu in range(2) for i in range(7)}
+
+
+def test_an_instance_that_hangs_holds_up_none_of_its_siblings(
+    machine: FakeMachine, glancer: Glancer
+) -> None:
+    energy: dict[str, list[tuple[int, int, int]]] = {name: [] for name in NAMES}
+
+    def look() -> dict[str, Any]:
+        found = glancer.look()
+        for reading in found["told"]:
+            if reading["energy"]:
+                energy[reading["uuid"]].append(reading["energy"])
+        return found
+
+    machine.has(slices())
+    glancer.until(lambda found: found["readings"].keys() >= NAMES)
+    look()
+    machine.has(slices() + "hang nvmlDeviceGetComputeRunningProcesses_v3 3 MIG-1-2")
+    time.sleep(0.1)
+    began = time.monotonic()
+    looks = []
+    while time.monotonic() - began < 2.5:
+        looks.append(look())
+        time.sleep(0.1)
+    threads = len(list(Path(f"/proc/{glancer.process.pid}/task").iterdir()))
+    machine.has(slices())
+    deadline = time.monotonic() + 20
+    while "MIG-1-2" not in (found := look())["readings"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    look()
+
+    assert len(looks) >= 5
+    for one in looks:
+        assert set(one["readings"]) == NAMES - {"MIG-1-2"}
+        assert (one["silent"], one["errors"]) == (1, 0)
+        assert one["present"] == sorted({"GPU-0", "GPU-1"} | NAMES)
+    # Only the one that waits for the first time costs patience, at most twice.
+    assert sorted(one["took"] for one in looks)[-2] < 0.2
+    assert max(one["took"] for one in looks) < 2 * 0.5 + 0.3
+    # The main thread, one that hangs, and those that went on.
+    assert threads <= 4
+    # Its energy was measured meanwhile, with the GPU's: it is told once it answers.
+    for name in ("MIG-1-2", "MIG-1-3"):
+        assert all(before[1] == after[0] for before, after in pairwise(energy[name])), name
+    assert energy["MIG-1-2"][0][0] == energy["MIG-1-3"][0][0]
+    assert energy["MIG-1-2"][-1][1] == energy["MIG-1-3"][-1][1]
+    assert abs(sum(e[2] for e in energy["MIG-1-2"]) - sum(e[2] for e in energy["MIG-1-3"])) < 100
+    assert found["silent"] == 0
+
+
+def test_an_instance_made_anew_that_hangs_is_another_once_it_answers(
+    machine: FakeMachine, glancer: Glancer
+) -> None:
+    machine.has(slices())
+    glancer.until(lambda found: found["readings"].keys() >= NAMES)
+    hang = "hang nvmlDeviceGetComputeRunningProcesses_v3 1 MIG-1-2"
+    machine.has(slices(**{"12": " life=2"}) + hang)
+    time.sleep(0.1)
+    first = glancer.look()
+    machine.has(slices(**{"12": " life=2"}))
+
+    assert "MIG-1-2" not in first["sightings"]
+    assert generations(first)["MIG-1-3"]
+    found = glancer.until(lambda found: "MIG-1-2" in found["sightings"])
+    assert generations(found)["MIG-1-2"]
+    assert not generations(found)["MIG-1-3"]
+    assert not generations(glancer.look())["MIG-1-2"]
+
+
+def test_a_gpu_whose_instances_all_hang_is_left_alone(
+    machine: FakeMachine, glancer: Glancer
+) -> None:
+    machine.has(slices())
+    glancer.until(lambda found: found["readings"].keys() >= NAMES)
+    hang = "hang nvmlDeviceGetComputeRunningProcesses_v3 4"
+    machine.has(slices() + "".join(f"{hang} MIG-1-{i}\n" for i in range(7)))
+    time.sleep(0.1)
+
+    for _ in range(8):
+        found = glancer.look()
+        assert {f"MIG-0-{i}" for i in range(7)} <= set(found["readings"])
+    assert not any(name.startswith("MIG-1") for name in found["readings"])
+    assert found["silent"] == 7
+    assert len(list(Path(f"/proc/{glancer.process.pid}/task").iterdir())) <= 7 + 4
+    machine.has(slices())
+    glancer.until(lambda found: found["readings"].keys() >= NAMES and not found["silent"])
+
+
+def test_a_driver_is_not_loaded_anew_under_a_thread_that_hangs_in_it(
+    machine: FakeMachine, glancer: Glancer
+) -> None:
+    machine.has("driver 1\n" + slices())
+    glancer.until(lambda found: found["readings"].keys() >= NAMES)
+    hang = "hang nvmlDeviceGetComputeRunningProcesses_v3 2 MIG-1-2"
+    machine.has("driver 1\n" + slices() + hang)
+    time.sleep(0.1)
+    assert glancer.look()["silent"] == 1
+    began = time.monotonic()
+    machine.has("driver 2\n" + slices())
+    time.sleep(0.1)
+
+    while not (found := glancer.look())["readings"]:
+        assert time.monotonic() - began < 20
+        assert "nvmlShutdown" not in found["calls"] or not found["silent"]
+        time.sleep(0.05)
+
+    assert found["calls"]["nvmlShutdown"] == 1
+    assert all(generations(found).values())
 
 
 def test_a_driver_that_hangs_at_the_start_holds_up_nothing(

@@ -14,6 +14,8 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
+
 from arcetri_accounting import killpoints
 from arcetri_accounting.client import Witness
 from tests.accounting.crash.processes import Launcher, Process
@@ -254,20 +256,55 @@ class Site:
         self.ledger.signal(signal.SIGCONT)
         self.done["ledger stopped"] += 1
 
-    def database_crashes(self) -> Steps:
-        """PostgreSQL stops at once and comes back; the ledger goes on by itself."""
+    def backend_killed(self) -> Steps:
+        """One of PostgreSQL's processes is killed, at work if it can be: all of it begins anew."""
         yield from self.rest(0.5)
         if self.postgres is None:
             yield from self.ledger_killed()
             return
         yield from self.until("no command runs", lambda: not self._commanded)
         self._crashing = True
-        self.postgres.stop()
+        yield from self.awhile(lambda: bool(self.working()), patience=5)
+        chosen = self.working()
+        if chosen:
+            self.done["postgresql backend killed at work"] += 1
+        else:
+            yield from self.until("the ledger is connected", lambda: bool(self.connected()))
+            chosen = self.connected()
+        self.postgres.kill_backend(self.chance.choice(chosen))
+        self.done["postgresql backend killed"] += 1
+        yield from self.database_back()
+
+    def postmaster_killed(self) -> Steps:
+        """PostgreSQL's first process is killed, and after a while PostgreSQL is started again."""
+        yield from self.rest(0.5)
+        if self.postgres is None:
+            yield from self.ledger_killed()
+            return
+        yield from self.until("no command runs", lambda: not self._commanded)
+        self._crashing = True
+        yield from self.awhile(lambda: bool(self.working()), patience=5)
+        self.postgres.kill_postmaster()
+        self.done["postgresql postmaster killed"] += 1
         yield from self.rest(0.5)
         self.postgres.start()
+        yield from self.database_back()
+
+    def database_back(self) -> Steps:
+        assert self.postgres is not None
+        yield from self.until("PostgreSQL answers", self.postgres.answers)
         self._crashing = False
-        self.done["postgresql killed"] += 1
         yield from self.until("the ledger works", self.ledger_works)
+
+    def connected(self) -> list[psutil.Process]:
+        """PostgreSQL's processes that serve the ledger."""
+        assert self.postgres is not None
+        return [one for one, _ in self.postgres.backends(self.url)]
+
+    def working(self) -> list[psutil.Process]:
+        """Those of them that do something, or are in a transaction."""
+        assert self.postgres is not None
+        return [one for one, does in self.postgres.backends(self.url) if does != "idle"]
 
     def answers_lost(self) -> Steps:
         self.relay.lose_answers += 3

@@ -65,7 +65,8 @@ def faults(site: Site) -> list[list[Callable[[], Steps]]]:
         ],
         [
             *(lambda point=point: site.ledger_dies_at(point) for point in SERVED_POINTS),
-            *(site.ledger_killed, site.ledger_stopped, site.database_crashes),
+            *(site.ledger_killed, site.ledger_stopped),
+            *(site.backend_killed, site.postmaster_killed),
         ],
         [
             *(lambda point=point: site.command_dies_at(point) for point in COMMAND_POINTS),
@@ -176,6 +177,20 @@ def test_nothing_is_lost_or_counted_twice(
         },
     )
     assert set(site.hits) == {*killpoints.AGENT_POINTS, *killpoints.LEDGER_POINTS}
+    if postgres is not None:
+        database_was_killed(site, postgres)
+
+
+def database_was_killed(site: Site, postgres: PostgresServer) -> None:
+    """PostgreSQL's own log says that it was, and not asked to stop."""
+    backends, postmasters = (
+        site.done[f"postgresql {one} killed"] for one in ("backend", "postmaster")
+    )
+    log = postgres.said()
+    assert min(backends, postmasters) > 0
+    assert log.count("was terminated by signal 9: Killed") >= backends
+    assert log.count("automatic recovery in progress") >= backends + postmasters
+    assert "shutdown request" not in log
 
 
 def say(capsys: pytest.CaptureFixture[str], what: dict[str, object]) -> None:

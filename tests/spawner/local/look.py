@@ -26,6 +26,7 @@ async def main(profiles: str, limit: float) -> None:
         answer = {
             "stale": watcher.stale,
             "took": loop.time() - began,
+            "gpus": [asdict(gpu) for gpu in watcher.last.gpus],
             "flavors": {
                 name: [asdict(device) for device in found.devices]
                 for name, found in flavors.items()

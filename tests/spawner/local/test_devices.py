@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from arcetri_spawner.catalog import load
 from arcetri_spawner.catalog.models import Catalog
 from tests.spawner.local.world import World, catalog_text
 from tests.support.builders import NOW
+from tests.support.gpu import RealGpu, ScriptedGpu, ask
 from tests.support.nvml import FakeMachine, remove
 
 ROOT = Path(__file__).parents[3]
@@ -166,11 +167,11 @@ async def test_a_library_that_raises_keeps_what_is_known() -> None:
 class Looker:
     """A process that loads the NVML library, real code on a fake one."""
 
-    def __init__(self, machine: FakeMachine, profiles: Path, limit: float = 5.0) -> None:
+    def __init__(self, environment: Mapping[str, str], profiles: Path, limit: float = 5.0) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.spawner.local.look", str(profiles), str(limit)],
             cwd=ROOT,
-            env=machine.environment(),
+            env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -198,10 +199,15 @@ class Looker:
         self.process.stdout.close()
 
 
-@pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeMachine]:
-    yield FakeMachine(tmp_path_factory.mktemp("nvml") / "machine")
+@pytest.fixture(scope="module", autouse=True)
+def _library() -> Iterator[None]:
+    yield
     remove()
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> FakeMachine:
+    return FakeMachine(tmp_path_factory.mktemp("nvml") / "machine")
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +215,7 @@ def looker(machine: FakeMachine, tmp_path_factory: pytest.TempPathFactory) -> It
     """One process for all tests: what changes is the machine."""
     profiles = tmp_path_factory.mktemp("looker") / "profiles.yaml"
     profiles.write_text(catalog_text(t4=2))
-    made = Looker(machine, profiles)
+    made = Looker(machine.environment(), profiles)
     yield made
     made.close()
 
@@ -312,7 +318,7 @@ def test_a_driver_that_hangs_makes_the_inventory_stale(
 ) -> None:
     profiles = tmp_path / "profiles.yaml"
     profiles.write_text(catalog_text(t4=2))
-    looker = Looker(machine, profiles, limit=1.0)
+    looker = Looker(machine.environment(), profiles, limit=1.0)
     machine.has("gpu GPU-0 whole Tesla T4")
     looker.look()
     machine.has("gpu GPU-0 whole Tesla T4\nhang nvmlDeviceGetUUID 600")
@@ -323,3 +329,23 @@ def test_a_driver_that_hangs_makes_the_inventory_stale(
     assert found["uuids"] == {"t4": ["GPU-0"]}
     # A thread that hangs in the driver does not keep the process from ending either.
     looker.close()
+
+
+@pytest.mark.component
+@pytest.mark.parametrize("kind", ["fake", pytest.param("real", marks=pytest.mark.gpu)])
+def test_every_gpu_of_this_machine_is_found(kind: str, tmp_path: Path) -> None:
+    machine = RealGpu() if kind == "real" else ScriptedGpu(tmp_path)
+    profiles = tmp_path / "profiles.yaml"
+    profiles.write_text(catalog_text(t4=2))
+    # A driver without persistence powers its GPUs up first.
+    looker = Looker(machine.environment(), profiles, limit=60)
+
+    found = looker.look()
+    looker.close()
+
+    assert not found["stale"]
+    assert {gpu["uuid"]: (gpu["name"], gpu["mig_enabled"]) for gpu in found["gpus"]} == {
+        uuid: (gpu.name, gpu.mig) for uuid, gpu in ask(machine).items()
+    }
+    simulated = {one["simulated"] for name in ("t4", "a100") for one in found["flavors"][name]}
+    assert True not in simulated

@@ -1,11 +1,18 @@
-"""One GPU and its MIG instances: found, read, lost, found again. One thread uses a board."""
+"""One GPU and its MIG instances: found, read, lost, found again.
+
+One thread looks at a board. Where the driver hangs at an instance, ``go_past`` leaves that thread
+there, and another one goes on: it has the board from then on. What comes of the instance after all
+is told by the first look after that.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import re
+import functools
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Final, TypeVar
 
 import pynvml
@@ -14,49 +21,28 @@ import structlog
 from arcetri_accounting.agent.clock import Clock, Instant
 from arcetri_accounting.agent.presence import Sighting
 from arcetri_accounting.agent.readings import Busy, Device, EnergyMethod, Reading
-from arcetri_accounting.agent.sampler import library, samples
-from arcetri_accounting.agent.sampler.library import Handle, NvmlError
+from arcetri_accounting.agent.sampler import instances, library, samples
+from arcetri_accounting.agent.sampler.library import NvmlError
+from arcetri_accounting.agent.sampler.turn import (
+    SLEPT_MS,
+    Energy,
+    Glance,
+    Late,
+    Part,
+    Turn,
+    joined,
+    slept,
+)
 from arcetri_accounting.contract.share import SHARE_UNITS
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-_PROFILE: Final = re.compile(r"\bMIG ((?:\d+c\.)?\d+g\.\d+gb(?:[+.-]\S+)?)\s*$")
-SLEPT_MS: Final = 1000
 GPM_MS: Final = 100
 """How far apart GPM needs its samples to be."""
 SEARCH_MS: Final = 60_000
 """How often instances are looked for where nothing says that they changed."""
-
-
-@dataclass(slots=True)
-class Part:
-    """What is looked at: the GPU itself, or an instance of it."""
-
-    device: Device
-    handle: Handle
-    gpm: library.Gpm | None = None
-    looked: int | None = None
-    """When its processes were read last, by CLOCK_BOOTTIME; None where the machine slept since."""
-    sampled: int | None = None
-    """Up to when its utilisation is known."""
-    stamp: int = 0
-    """Of its last sample, as the driver says it."""
-    measured: Instant | None = None
-    """When its utilisation was read last, where there is no buffer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Glance:
-    """What one look at a board gives."""
-
-    sightings: tuple[Sighting, ...]
-    readings: tuple[Reading, ...]
-    present: frozenset[str]
-    errors: int = 0
-    unloaded: bool = False
-    """The driver has to be initialised anew."""
 
 
 @dataclass(slots=True)
@@ -88,19 +74,42 @@ class Board:
     _errors: int = 0
     _reloaded: bool = False
     """The driver was initialised anew since the last look."""
+    _turn: Turn | None = None
+    """The look that goes on, or the last one."""
+    hanging: int = 0
+    """How many threads the driver holds at instances that were passed by."""
+    _late: list[Late] = field(default_factory=list)
+    """What came of those after all, and is not told yet."""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    """Held for ``hanging`` and ``_late``: all else is of the one thread that has the board."""
 
-    def look(self, *, search: bool) -> Glance:
-        """Look at everything once; ``search`` for instances first. Never raises for a driver."""
+    def look(self, *, search: bool) -> Glance | None:
+        """Look at everything once; ``search`` for instances first. Never raises for a driver.
+
+        Returns:
+            None where another thread went on with it.
+        """
         self._errors = 0
         try:
             gpu = self._gpu or self._find()
             remade = self._renew(gpu, search=search)
-            glance = self._read(self._gpu or gpu, remade)
+            turn = self._turn = self._begin(self._gpu or gpu, remade)
         except NvmlError as error:
-            self._errors += 1
             return self._failed(error)
-        self._reloaded = False
-        return glance
+        return self._go_on(turn)
+
+    def go_past(self) -> Callable[[], Glance | None] | None:
+        """Give up waiting for the instance that is being read; what goes on with the others.
+
+        Called by the thread that waits. None where the driver does not hang at an instance.
+        """
+        turn = self._turn.go_past() if self._turn is not None else None
+        if turn is None:
+            return None
+        self._turn, self._processes = turn, turn.processes
+        with self._lock:
+            self.hanging += 1
+        return functools.partial(self._go_on, turn)
 
     def driver_anew(self) -> None:
         """The driver is initialised anew: what was there may be there again, and is another."""
@@ -118,7 +127,7 @@ class Board:
         handle = pynvml.nvmlDeviceGetHandleByIndex(self.index)
         uuid = str(pynvml.nvmlDeviceGetUUID(handle))
         name = str(pynvml.nvmlDeviceGetName(handle))
-        self._mig = _mig_enabled(handle)
+        self._mig = instances.mig_enabled(handle)
         weight = 0 if self._mig else SHARE_UNITS
         self._gpu = gpu = Part(Device(uuid, name, weight=weight), handle)
         self._parts = []
@@ -143,12 +152,12 @@ class Board:
             self._events is not None or not self._mig
         ):
             return False
-        mig = _mig_enabled(gpu.handle)
+        mig = instances.mig_enabled(gpu.handle)
         if mig != self._mig:
             self._forget()
             gpu = self._find()
         if self._mig:
-            self._find_instances(gpu, anew=changed)
+            self._parts = instances.find(gpu, self._parts, anew=changed)
         self._searched = now
         self._know({part.device.uuid: part.device for part in (gpu, *self._parts)})
         return changed
@@ -157,86 +166,121 @@ class Board:
         self._known = devices
         self._present = frozenset(devices)
 
-    def _find_instances(self, gpu: Part, *, anew: bool) -> None:
-        before = {part.device.uuid: part for part in self._parts}
-        found: list[Part] = []
-        whole = 0
-        for index in range(pynvml.nvmlDeviceGetMaxMigDeviceCount(gpu.handle)):
-            try:
-                handle = pynvml.nvmlDeviceGetMigDeviceHandleByIndex(gpu.handle, index)
-            except pynvml.NVMLError_NotFound:
-                continue
-            uuid = str(pynvml.nvmlDeviceGetUUID(handle))
-            part = before.pop(uuid, None)
-            if part is None or anew:
-                if part is not None and part.gpm is not None:
-                    part.gpm.close()
-                profile = _profile(handle)
-                whole = whole or _slices(gpu.handle, gpu.device.model)
-                weight = _weight(handle, profile, whole)
-                model = f"{gpu.device.model} MIG {profile}"
-                part = Part(Device(uuid, model, gpu.device.uuid, profile, weight), handle)
-                part.gpm = _gpm(gpu.handle, handle)
-            # A handle may have been given to another instance.
-            part.handle = handle
-            found.append(part)
-        for part in before.values():
-            if part.gpm is not None:
-                part.gpm.close()
-        self._parts = found
-
     # -- reading ---------------------------------------------------------------------------------
 
-    def _read(self, gpu: Part, remade: bool) -> Glance:
+    def _begin(self, gpu: Part, remade: bool) -> Turn:
+        """Read what is of the GPU itself."""
         before = self._wake(gpu)
-        sightings = [Sighting(gpu.device, before.boot, remade=self._reloaded)]
-        remade = remade or self._reloaded
-        readings: list[Reading] = []
+        assert self._processes is not None  # noqa: S101 - made when the GPU was found
         energy = self._read_energy(gpu)
+        shares: list[Energy | None] | repeat[None] = repeat(None)
+        if energy:
+            parts = samples.split(energy[2], [part.device.weight for part in self._parts])
+            shares = [(energy[0], energy[1], part) for part in parts]
+        turn = Turn(
+            before,
+            remade or self._reloaded,
+            zip(self._parts, shares, strict=False),
+            self._processes,
+            [Sighting(gpu.device, before.boot, remade=self._reloaded)],
+            [],
+        )
+        if self._late:
+            self._tell_late(turn)
         if not self._mig:
-            readings.append(self._read_part(gpu, energy, "measured"))
-        shares = samples.split(energy[2], [p.device.weight for p in self._parts]) if energy else []
-        stale = False
-        for number, part in enumerate(self._parts):
-            share = (energy[0], energy[1], shares[number]) if energy else None
+            reading = self._read_part(gpu, self._processes, energy, "measured")
+            turn.readings.append(reading)
+        return turn
+
+    def _go_on(self, turn: Turn) -> Glance | None:
+        """Read the instances that are left; None where another thread went on with them."""
+        hand, processes = turn.hand, turn.processes
+        tell, see = turn.readings.append, turn.sightings.append
+        for part, share in turn.left:
+            if part.hung or part.owed is not None:
+                share, part.owed = joined(part.owed, share), None
+                if part.hung:
+                    part.owed = share
+                    continue
+            hand.append(part)
+            failed: NvmlError | None = None
+            reading: Reading | None = None
             try:
-                readings.append(self._read_part(part, share, "split"))
+                reading = self._read_part(part, processes, share, "split")
             except NvmlError as error:
-                if error.value not in library.STALE:
-                    raise
-                stale = True
-                continue
-            sightings.append(Sighting(part.device, readings[-1].at, remade=remade))
-        if stale:
+                failed = error
+            try:
+                hand.pop()
+            except IndexError:
+                self._come_late(turn, Late(part, reading, share))
+                return None
+            if reading is not None:
+                tell(reading)
+                see(Sighting(part.device, reading.at, remade=turn.remade or part.remade))
+                part.remade = False
+            elif failed is not None and failed.value not in library.STALE:
+                return self._failed(failed)
+            else:
+                turn.stale.add(part.device.uuid)
+        return self._end(turn)
+
+    def _end(self, turn: Turn) -> Glance:
+        """Everything that can be read has been."""
+        if turn.stale:
             # Look for what is there instead, at the next look.
             self._searched = -SEARCH_MS
-            there = {sighting.device.uuid for sighting in sightings}
-            self._parts = [part for part in self._parts if part.device.uuid in there]
-            self._know({uuid: self._known[uuid] for uuid in there})
-        took = readings[-1].at - before.boot if readings else 0
-        if took >= SLEPT_MS and _slept(before, self.clock.now()):
+            self._parts = [part for part in self._parts if part.device.uuid not in turn.stale]
+            self._know({uuid: one for uuid, one in self._known.items() if uuid not in turn.stale})
+        took = turn.readings[-1].at - turn.began.boot if turn.readings else 0
+        if took >= SLEPT_MS and slept(turn.began, self.clock.now()):
             # Nobody knows which of them were read before it slept.
-            for reading in readings:
+            for reading in turn.readings:
                 reading.seen_from = None
-        return Glance(tuple(sightings), tuple(readings), self._present, self._errors)
+        self._reloaded = False
+        return Glance(tuple(turn.sightings), tuple(turn.readings), self._present, self._errors)
+
+    def _come_late(self, turn: Turn, late: Late) -> None:
+        """The driver has answered after all, but another thread has the board."""
+        if late.reading is not None and slept(turn.began, self.clock.now()):
+            late.reading.seen_from = None
+        with self._lock:
+            self._late.append(late)
+            self.hanging -= 1
+
+    def _tell_late(self, turn: Turn) -> None:
+        with self._lock:
+            told, self._late = self._late, []
+        for late in told:
+            part = late.part
+            part.hung = False
+            if late.reading is None:
+                part.owed = joined(late.share, part.owed)
+            # It may have been made anew meanwhile: then what was read is of another.
+            elif any(part is one for one in self._parts):
+                turn.readings.append(late.reading)
+                turn.sightings.append(Sighting(part.device, late.reading.at, remade=part.remade))
+                part.remade = False
 
     def _wake(self, gpu: Part) -> Instant:
         """Forget the last look where the machine slept since it began; returns what time it is."""
         now = self.clock.now()
-        slept, self._slept = self._slept, now.boot - now.awake
-        if slept is not None and self._slept - slept >= SLEPT_MS:
+        asleep, self._slept = self._slept, now.boot - now.awake
+        if asleep is not None and self._slept - asleep >= SLEPT_MS:
             for part in (gpu, *self._parts):
                 part.looked = None
         return now
 
     def _read_part(
-        self, part: Part, energy: tuple[int, int, int] | None, method: EnergyMethod
+        self,
+        part: Part,
+        processes: library.Processes,
+        energy: Energy | None,
+        method: EnergyMethod,
     ) -> Reading:
         busy = self._utilisation(part)
-        assert self._processes is not None  # noqa: S101 - made when the GPU was found
         count, held = -1, None
         try:
-            count, held = self._processes.read(part.handle)
+            count, held = processes.read(part.handle)
         except NvmlError as error:
             if not library.unsupported(error):
                 raise
@@ -251,7 +295,7 @@ class Board:
 
     def _since(self, before: Instant | None, now: Instant) -> int:
         """Since when a rate that is read now holds."""
-        if before is None or _slept(before, now):
+        if before is None or slept(before, now):
             return now.boot
         return max(before.boot, now.boot - self.hold_ms)
 
@@ -314,13 +358,13 @@ class Board:
 
     def _whole(self, before: Instant, now: Instant) -> int:
         """From when a mean between two moments holds: all of it, however long it was."""
-        return now.boot if _slept(before, now) else before.boot
+        return now.boot if slept(before, now) else before.boot
 
     def _memory(self, part: Part) -> int | None:
         info = self._optional(lambda: pynvml.nvmlDeviceGetMemoryInfo(part.handle))
         return None if info is None else int(info.used)
 
-    def _read_energy(self, gpu: Part) -> tuple[int, int, int] | None:
+    def _read_energy(self, gpu: Part) -> Energy | None:
         counter = self._counter
         if counter is None:
             return None
@@ -347,6 +391,7 @@ class Board:
 
     def _failed(self, error: NvmlError) -> Glance:
         code = error.value
+        self._errors += 1
         log.warning("a GPU does not answer", index=self.index, code=code, error=str(error))
         now = self.clock.boottime()
         lost = code in library.GONE or (self._gpu is None and bool(self._known))
@@ -370,61 +415,5 @@ class Board:
             if self._events is not None:
                 self._events.close()
             for part in self._parts:
-                if part.gpm is not None:
-                    part.gpm.close()
+                part.close()
         self._events = None
-
-
-def _slept(before: Instant, now: Instant) -> bool:
-    """Whether the machine slept between two moments."""
-    return (now.boot - before.boot) - (now.awake - before.awake) >= SLEPT_MS
-
-
-def _mig_enabled(handle: Handle) -> bool:
-    try:
-        current, _pending = pynvml.nvmlDeviceGetMigMode(handle)
-    except NvmlError as error:
-        if library.unsupported(error):
-            return False
-        raise
-    return bool(current == pynvml.NVML_DEVICE_MIG_ENABLE)
-
-
-def _profile(handle: Handle) -> str:
-    found = _PROFILE.search(str(pynvml.nvmlDeviceGetName(handle)))
-    if found:
-        # The device plugin writes the profile 1g.5gb+me as 1g.5gb.me.
-        return found.group(1).replace("+", ".")
-    attributes = pynvml.nvmlDeviceGetAttributes(handle)
-    gigabytes = -(-attributes.memorySizeMB // 1024)
-    return f"{attributes.gpuInstanceSliceCount}g.{gigabytes}gb"
-
-
-def _weight(handle: Handle, profile: str, whole: int) -> int:
-    """Of an instance in 1/10080 of its GPU, of ``whole`` compute slices."""
-    slices = samples.compute_slices(profile)
-    if slices is None:
-        slices = int(pynvml.nvmlDeviceGetAttributes(handle).computeInstanceSliceCount)
-    return SHARE_UNITS * min(slices, whole) // whole
-
-
-def _slices(gpu: Handle, model: str) -> int:
-    """Compute slices of a whole GPU: seven, or four where there is no instance of seven."""
-    try:
-        pynvml.nvmlDeviceGetGpuInstanceProfileInfo(gpu, pynvml.NVML_GPU_INSTANCE_PROFILE_7_SLICE)
-    except pynvml.NVMLError_FunctionNotFound:
-        return 4 if re.search(r"\bA30\b", model) else 7
-    except NvmlError as error:
-        if error.value in library.GONE or error.value in library.UNLOADED:
-            raise
-        return 4
-    return 7
-
-
-def _gpm(gpu: Handle, instance: Handle) -> library.Gpm | None:
-    if not library.has_gpm(gpu):
-        return None
-    try:
-        return library.Gpm(gpu, pynvml.nvmlDeviceGetGpuInstanceId(instance))
-    except NvmlError:
-        return None

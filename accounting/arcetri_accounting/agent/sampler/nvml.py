@@ -14,8 +14,9 @@ from arcetri_accounting.agent.figures import Figures
 from arcetri_accounting.agent.presence import Sighting
 from arcetri_accounting.agent.readings import Reading
 from arcetri_accounting.agent.sampler import library
-from arcetri_accounting.agent.sampler.board import Board, Glance
+from arcetri_accounting.agent.sampler.board import Board
 from arcetri_accounting.agent.sampler.look import Look
+from arcetri_accounting.agent.sampler.turn import Glance
 from arcetri_accounting.agent.sampler.workers import Pool, Task
 
 log = structlog.get_logger(__name__)
@@ -45,7 +46,7 @@ class NvmlSampler:
         self._patience = min(0.5, interval_ms / 4000)
         self._pool = Pool("nvml")
         self._driver: Task[Count] = Task()
-        self._boards: list[tuple[Board, Task[Glance]]] = []
+        self._boards: list[tuple[Board, Task[Glance | None]]] = []
         self._listed: dict[int, frozenset[str]] = {}
         self._present: frozenset[str] = frozenset()
         """All that is listed."""
@@ -68,7 +69,21 @@ class NvmlSampler:
                     self._pool.give(task, functools.partial(board.look, search=search))
                     asked.append(task)
         self._pool.wait(asked, self._patience)
+        if any(task.busy and not task.done for _, task in self._boards):
+            self._pool.wait(self._go_past(), self._patience)
         return self._collect()
+
+    def _go_past(self) -> list[Task[Glance | None]]:
+        """Have what lies behind instances that hang looked at by other threads."""
+        asked = []
+        for number, (board, task) in enumerate(self._boards):
+            if task.busy and not task.done and (rest := board.go_past()) is not None:
+                # Nobody waits any more for the task of before.
+                another: Task[Glance | None] = Task()
+                self._boards[number] = board, another
+                self._pool.give(another, rest)
+                asked.append(another)
+        return asked
 
     def close(self) -> None:
         """Let the threads end that can; a driver that hangs is left alone."""
@@ -80,7 +95,9 @@ class NvmlSampler:
             self._counted is None or now.boot - self._counted >= SEARCH_MS or not self._count.ready
         )
         # A driver is initialised anew only when nobody is in it.
-        free = not self._reload or not any(task.busy for _, task in self._boards)
+        free = not self._reload or not any(
+            task.busy or board.hanging for board, task in self._boards
+        )
         if (due or self._reload) and free and not self._driver.busy:
             self._counted = now.boot
             anew, self._reload = self._reload, False
@@ -124,6 +141,7 @@ class NvmlSampler:
         silent = 0
         for board, task in self._boards:
             glance = task.collect()
+            silent += board.hanging
             if glance is None:
                 silent += task.busy
                 continue
