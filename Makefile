@@ -8,17 +8,15 @@ PYTHON ?= $(shell for p in $(CANDIDATES); do \
 	"$$p" -c '$(FITS)' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
 
 BIN := .venv/bin
-# Tests wait more than they work: one process more than there are processors. A file's tests share
-# what they start, so they stay together.
-SIDE_BY_SIDE = --numprocesses $$(($$(nproc) + 1)) --dist loadfile
 SOURCES := hub spawner accounting
 
 .DEFAULT_GOAL := help
-.PHONY: help up setup test soak lint docs bench .hub .dev .python
+.PHONY: help up setup test soak lint docs bench cluster-build cluster-up cluster-down cluster-run \
+	cluster-shell cluster-image cluster-forward .hub .dev .python
 
 help: ## Say what can be made
-	@sed -n 's/^\([a-z]*\):[^#]*## /\1 /p' $(MAKEFILE_LIST) | while read -r name what; do \
-		printf '  make %-7s %s\n' "$$name" "$$what"; done
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1 /p' $(MAKEFILE_LIST) | while read -r name what; do \
+		printf '  make %-15s %s\n' "$$name" "$$what"; done
 
 up: .hub ## Run the platform on this machine until Ctrl-C; options in ARGS="...", see ARGS=--help
 	@exec $(BIN)/arcetri up $(ARGS)
@@ -28,10 +26,8 @@ setup: .dev ## Make the environment for everything below
 
 test: .dev ## Run every tier of tests this machine can; options for pytest in ARGS="..."
 	@$(BIN)/python -m tests.support.tiers </dev/null
-	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS) </dev/null || { status=$$?; \
-	    test $$status -eq 1 || exit $$status; \
-	    echo "Once more, one after the other, what failed in company:"; \
-	    $(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(ARGS) </dev/null; }
+	@$(BIN)/python -m tests.cluster.prepare --where-possible </dev/null
+	@$(BIN)/python -m tests.support.runs $(ARGS) </dev/null
 
 soak: .dev ## Kill accounting's processes for hundreds of rounds; how many in ROUNDS=300
 	@ARCETRI_SOAK=$(or $(ROUNDS),300) $(BIN)/python -m pytest tests/accounting \
@@ -48,6 +44,30 @@ docs: .dev ## Build the documentation into docs/_build/html
 
 bench: .dev ## Measure; results in docs/, options in ARGS="..."
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+CLUSTER = $(BIN)/python -m tests.cluster.command --state "$(or $(NAME),mine)"
+
+cluster-build: .dev ## Build a real Kubernetes and its images, once (about 20 minutes)
+	@$(BIN)/python -m tests.support.tiers </dev/null
+	@$(BIN)/python -m tests.cluster.prepare </dev/null
+
+cluster-up: cluster-build ## Start a real one-node Kubernetes; several with NAME=...
+	@$(CLUSTER) up
+
+cluster-down: .dev ## End it; nothing of it is left
+	@$(CLUSTER) down
+
+cluster-run: .dev ## Run a command inside it: CMD="kubectl get nodes"
+	@$(CLUSTER) run '$(subst ','\'',$(CMD))'
+
+cluster-shell: .dev ## Open a shell inside it, with kubectl, helm and the administrator's rights
+	@$(CLUSTER) shell
+
+cluster-image: .dev ## Build an image and give it to the cluster: IMAGE=minimal
+	@$(CLUSTER) image "$(IMAGE)"
+
+cluster-forward: .dev ## Let this machine's browser reach a page inside it: TO=HOST:PORT PORT=8000
+	@$(CLUSTER) forward "$(TO)" --port "$(or $(PORT),0)"
 
 .python:
 	@test -n "$(PYTHON)" || { echo "Arcetri needs Python 3.11 or newer with its venv module" \

@@ -2,7 +2,7 @@
 # Lock the requirement files again: names, versions and hashes, for every Python from 3.11 on.
 set -eu
 cd "$(dirname "$0")"
-for name in tools hub dev bench; do
+for name in tools hub kubernetes dev tensorboard bench; do
     uv pip compile --quiet --universal --python-version 3.11.0 --generate-hashes \
         --no-annotate --no-header --output-file "$name.txt" "$@" "$name.in"
 done

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from collections import Counter
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 
-from tests.support import tiers
+from tests.support import tally, tiers
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As in the background of a script: what tests start would inherit it, and hear no Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Taken away, so that no run that a test starts writes over it.
+_record = os.environ.pop(tally.RECORD_VARIABLE, None)
+
 pytest_plugins = ["tests.support.platform"]
 
 
 def _tier(item: pytest.Item) -> str:
-    for name in ("gpu", "browser", "component"):
+    for name in ("cluster", "gpu", "browser", "component"):
         if item.get_closest_marker(name) is not None:
             return name
     return "unit"
@@ -49,22 +53,9 @@ def pytest_runtest_makereport(
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say which tiers ran, and of each that did not or not wholly, why."""
-    ran: Counter[str] = Counter()
-    skipped: dict[str, Counter[str]] = {}
-    for outcome, reports in terminalreporter.stats.items():
-        for report in reports:
-            if not isinstance(report, pytest.TestReport):
-                continue
-            tier = str(dict(report.user_properties).get("tier", "unit"))
-            if outcome == "skipped":
-                reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
-                # "Skipped: ...", "NoHardware: ..."
-                skipped.setdefault(tier, Counter())[str(reason).partition(": ")[2]] += 1
-            elif report.when == "call" and outcome in ("passed", "failed"):
-                ran[tier] += 1
+    found = tally.results(terminalreporter.stats)
+    if _record is not None:
+        tally.write(found, Path(_record))
     terminalreporter.section("tiers")
-    for tier in tiers.TIERS:
-        line = f"{tier}: {ran[tier]} run" if ran[tier] else f"{tier}: none run"
-        for reason, count in skipped.get(tier, {}).items():
-            line += f"; {count} skipped: {reason}"
+    for line in tally.lines(found):
         terminalreporter.line(line)

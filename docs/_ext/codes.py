@@ -88,6 +88,25 @@ def error_codes() -> list[Code]:
 
 _PLAINER = {
     "body_too_large": "The request's body is longer than a choice can be.",
+    "claim_missing": "The storage claim that the session needs does not exist.",
+    "cluster_away": "The cluster, or a part of it that new sessions need, does not answer.",
+    "evicted": "The session was sent away from its node, or wrote more than it may outside its"
+    " volumes.",
+    "image_denied": "The registry does not let the cluster have the environment's image.",
+    "image_failed": "The node could not fetch the environment's image.",
+    "image_missing": "There is no such image as the environment names.",
+    "image_name_invalid": "What the environment names cannot be an image.",
+    "no_room": "No node has room for the session now; the sentence says what each lacks.",
+    "node_away": "The session's node does not answer; the session may still run there.",
+    "node_lost": "The session's node was lost, and the session with it.",
+    "node_refused": "The session's node could not give what it had promised, such as the device.",
+    "node_shutdown": "The session's node was shut down, and ended the session.",
+    "out_of_memory": "The session needed more memory than its size has, and was ended for it.",
+    "pod_security": "The cluster refused the session for its Pod Security level.",
+    "quota_exceeded": "All sessions together have as much as the cluster allows them.",
+    "registry_away": "The registry of the environment's image does not answer the node.",
+    "server_crashed": "The notebook server, or what prepares it, ended with an error.",
+    "webhook_refused": "A rule of the cluster refused the session.",
     "person_unknown": "`arcetri` was asked about somebody whom it does not know.",
 }
 """Where the code's own words are for its developers, or vary as a whole."""

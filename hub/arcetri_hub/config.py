@@ -50,9 +50,11 @@ def _network(c: Any, settings: Settings) -> None:
     c.JupyterHub.bind_url = f"http://{_host(settings.ip)}:{settings.port}"
     if settings.public_url != c.JupyterHub.bind_url:
         c.JupyterHub.public_url = f"{settings.public_url}/"
-    c.JupyterHub.hub_ip = "127.0.0.1"
+    c.JupyterHub.hub_ip = settings.hub_ip
     # Running sessions know the hub by this port: the same one at every start of a state folder.
     c.JupyterHub.hub_port = settings.hub_port
+    if settings.hub_connect_url:
+        c.JupyterHub.hub_connect_url = settings.hub_connect_url
     c.ConfigurableHTTPProxy.should_start = False
     c.ConfigurableHTTPProxy.api_url = settings.proxy.api_url
     c.ConfigurableHTTPProxy.auth_token = settings.proxy.token_file.read_text().strip()
@@ -125,9 +127,17 @@ def _login(c: Any, settings: Settings, platform: Platform) -> None:
 
 def _servers(c: Any, settings: Settings, platform: Platform) -> None:
     """How single-user servers are started, kept and ended."""
-    from arcetri_spawner.jupyterhub import ArcetriSpawner
+    if settings.kubernetes is not None:
+        from arcetri_spawner.kubespawner import ArcetriKubeSpawner
 
-    c.JupyterHub.spawner_class = ArcetriSpawner
+        c.JupyterHub.spawner_class = ArcetriKubeSpawner
+        c.KubeSpawner.namespace = settings.kubernetes.namespace
+        # The image has no say in what is started: policy's environment and arguments need a server.
+        c.KubeSpawner.cmd = ["jupyterhub-singleuser"]
+    else:
+        from arcetri_spawner.jupyterhub import ArcetriSpawner
+
+        c.JupyterHub.spawner_class = ArcetriSpawner
     # Whoever stops the hub decides about the sessions; the hub itself always leaves them.
     c.JupyterHub.cleanup_servers = False
     c.JupyterHub.cleanup_proxy = False

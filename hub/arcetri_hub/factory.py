@@ -13,7 +13,7 @@ import signal
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -23,8 +23,9 @@ from arcetri_accounting.spool import SpoolError
 from arcetri_hub.auth import HubIdentities
 from arcetri_hub.metrics import Metrics
 from arcetri_hub.reaper import Notice, Reaper, build_reaper
-from arcetri_hub.settings import Settings, UsageSettings
+from arcetri_hub.settings import KubernetesSettings, Settings, UsageSettings
 from arcetri_hub.usage import PREFIX, WITNESS
+from arcetri_spawner.backends.base import Queue
 from arcetri_spawner.backends.local import LocalBackend, LocalConfig, LocalQueue
 from arcetri_spawner.catalog import CatalogHolder, ReloadResult
 from arcetri_spawner.errors import AnotherHub, StoreError
@@ -32,6 +33,9 @@ from arcetri_spawner.jupyterhub import use_service
 from arcetri_spawner.service import SessionService
 from arcetri_spawner.store import PRUNE_BATCH, Store
 from arcetri_spawner.usage import snapshot, tell_nobody
+
+if TYPE_CHECKING:
+    from arcetri_spawner.backends.kubernetes.backend import KubernetesBackend
 
 log = structlog.get_logger(__name__)
 
@@ -61,8 +65,8 @@ class Platform:
     settings: Settings
     catalogs: CatalogHolder
     store: Store
-    backend: LocalBackend
-    queue: LocalQueue
+    backend: LocalBackend | KubernetesBackend
+    queue: Queue
     identities: HubIdentities
     service: SessionService
     metrics: Metrics
@@ -207,21 +211,12 @@ def build_platform(settings: Settings) -> Platform:
     store = Store.open(settings.database_url, alone=True)
     identities = HubIdentities(store)
     witness = _witness(settings.usage, catalogs) if settings.usage else None
-    backend = LocalBackend(
-        LocalConfig(
-            state_dir=settings.state_dir,
-            instance_id=settings.instance_id,
-            accounts=settings.accounts,
-            mounts=settings.mounts,
-            simulate=settings.loopback,
-            start_timeout=settings.start_timeout - 10,
-        ),
-        store,
-        catalogs,
-        numbers=identities,
-        told=witness.tell if witness else tell_nobody,
-    )
-    queue = LocalQueue(backend, store, catalogs)
+    backend: LocalBackend | KubernetesBackend
+    queue: Queue
+    if settings.kubernetes is not None:
+        backend, queue = _cluster(settings, settings.kubernetes, store, catalogs, identities)
+    else:
+        backend, queue = _machine(settings, store, catalogs, identities, witness)
     metrics = Metrics()
     service = SessionService(
         catalogs=catalogs,
@@ -236,6 +231,60 @@ def build_platform(settings: Settings) -> Platform:
     )
     use_service(lambda: get_platform().service)
     return _platform
+
+
+def _machine(
+    settings: Settings,
+    store: Store,
+    catalogs: CatalogHolder,
+    identities: HubIdentities,
+    witness: Witness | None,
+) -> tuple[LocalBackend, Queue]:
+    """Sessions as processes of this machine."""
+    backend = LocalBackend(
+        LocalConfig(
+            state_dir=settings.state_dir,
+            instance_id=settings.instance_id,
+            accounts=settings.accounts,
+            mounts=settings.mounts,
+            simulate=settings.loopback,
+            start_timeout=settings.start_timeout - 10,
+        ),
+        store,
+        catalogs,
+        numbers=identities,
+        told=witness.tell if witness else tell_nobody,
+    )
+    return backend, LocalQueue(backend, store, catalogs)
+
+
+def _cluster(
+    settings: Settings,
+    kubernetes: KubernetesSettings,
+    store: Store,
+    catalogs: CatalogHolder,
+    identities: HubIdentities,
+) -> tuple[KubernetesBackend, Queue]:
+    """Sessions as pods of a cluster."""
+    # Imported here: one machine needs no Kubernetes client, and does not install it.
+    from arcetri_spawner.backends.kubernetes.backend import KubernetesBackend
+    from arcetri_spawner.backends.kubernetes.config import KubernetesConfig
+    from arcetri_spawner.backends.kubernetes.connecting import connect
+    from arcetri_spawner.backends.kubernetes.queue import SlotQueue
+
+    backend = KubernetesBackend(
+        KubernetesConfig(
+            namespace=kubernetes.namespace,
+            instance_id=settings.instance_id,
+            start_timeout=settings.start_timeout - 10,
+            patience=kubernetes.patience,
+        ),
+        store,
+        catalogs,
+        connect,
+        numbers=identities,
+    )
+    return backend, SlotQueue(backend, store, catalogs)
 
 
 def _witness(usage: UsageSettings, catalogs: CatalogHolder) -> Witness | None:

@@ -3,11 +3,13 @@
 import sys
 from typing import Any
 
+from arcetri_accounting.logs import configure_logs
 from arcetri_hub.config import configure
 from arcetri_hub.settings import SettingsError, settings_from_environment
 from arcetri_spawner.errors import ArcetriError
 
 c: Any = get_config()  # type: ignore[name-defined]  # noqa: F821  # JupyterHub puts it there
+configure_logs("text")
 try:
     configure(c, settings_from_environment())
 except (ArcetriError, SettingsError) as error:

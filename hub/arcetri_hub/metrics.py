@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from arcetri_spawner.catalog import CatalogHolder
     from arcetri_spawner.policy.model import Grant
 
-OUTCOMES: Final = ("started", "denied", "busy", "failed")
+OUTCOMES: Final = ("started", "denied", "busy", "cancelled", "failed")
 OTHER: Final = "other"
 """The label of a code that is not known beforehand; none should ever be counted under it."""
 
@@ -40,7 +40,7 @@ REFUSAL_CODES: Final = (
     OTHER,
 )
 INTERRUPTED: Final = "interrupted"
-"""The label of a start that was cancelled."""
+"""The label of a start that JupyterHub gave up, or a closing hub cut short."""
 RELOADS: Final = ("success", "failure")
 IAM_ANSWERS: Final = tuple(kind.value for kind in AnswerKind)
 
@@ -127,7 +127,7 @@ class Metrics:
         self._requests.labels(outcome if outcome in OUTCOMES else "failed").inc()
         if outcome in ("denied", "busy"):
             self._refusals.labels(code if code in REFUSAL_CODES else OTHER).inc()
-        elif outcome != "started":
+        elif outcome not in ("started", "cancelled"):
             self._failures.labels(code if code in self._failure_codes else OTHER).inc()
 
     def iam_answered(self, kind: str) -> None:

@@ -76,6 +76,20 @@ class UsageSettings(_Section):
     """File that keeps what the ledger has not acknowledged."""
 
 
+class KubernetesSettings(_Section):
+    """A cluster that runs the sessions.
+
+    The hub asks its API server as the pod it runs in, else as the environment variable
+    ``KUBECONFIG`` says.
+    """
+
+    namespace: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
+    """Where sessions run: a namespace for them alone, guarded by its labels."""
+    patience: float = Field(default=90.0, ge=0)
+    """Seconds for which a start bears a trouble that may go by itself, such as a registry that
+    does not answer."""
+
+
 class Settings(_Section):
     """Everything the hub's process needs to know."""
 
@@ -91,8 +105,13 @@ class Settings(_Section):
     """Port the proxy serves."""
     public_url: str = ""
     """Where browsers find the platform; empty means ``http://{ip}:{port}``. No path, no slash."""
+    hub_ip: str = "127.0.0.1"
+    """Address on which the hub answers the proxy and the sessions."""
     hub_port: Port = 8081
-    """Where the hub answers the proxy and the sessions, on loopback."""
+    """Port on which it does."""
+    hub_connect_url: str = ""
+    """Where sessions on other machines find the hub, such as ``http://hub:8081``; empty means the
+    address and port above."""
     database_url: str = ""
     """SQLAlchemy URL for JupyterHub's tables and Arcetri's; empty means SQLite in the state
     folder."""
@@ -100,6 +119,8 @@ class Settings(_Section):
     proxy: ProxySettings
     usage: UsageSettings | None = None
     """The ledger; absent means that usage is not recorded."""
+    kubernetes: KubernetesSettings | None = None
+    """The cluster; absent means that sessions are processes of this machine."""
     cookie_secret_file: Path
     """64 hexadecimal digits; JupyterHub insists that others cannot read it."""
     crypt_key_file: Path

@@ -138,7 +138,12 @@ class StartFailed(BackendError):
     """The session's process ended or never answered."""
 
     default_code = "start_failed"
-    codes = ("environment_not_local", "folders_failed", "interpreter_missing", "process_refused")
+    codes: ClassVar[tuple[str, ...]] = (
+        "environment_not_local",
+        "folders_failed",
+        "interpreter_missing",
+        "process_refused",
+    )
 
 
 def failure_codes() -> tuple[str, ...]:

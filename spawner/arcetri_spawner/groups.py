@@ -40,6 +40,15 @@ def normalize_group(path: str) -> GroupPath:
     return GroupPath("/" + body)
 
 
+def with_parents(paths: Iterable[GroupPath]) -> frozenset[GroupPath]:
+    """Add the groups that these lie in: IAM makes a member of one a member of the others."""
+    found: set[GroupPath] = set()
+    for path in paths:
+        names = path[1:].split("/")
+        found.update(GroupPath("/" + "/".join(names[:n])) for n in range(1, len(names) + 1))
+    return frozenset(found)
+
+
 def normalize_groups(paths: Iterable[object]) -> frozenset[GroupPath]:
     """Normalise what an identity provider sent; what is no group path is left out."""
     normal: set[GroupPath] = set()

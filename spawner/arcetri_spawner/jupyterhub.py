@@ -75,18 +75,23 @@ class ArcetriSpawner(Spawner):
     async def start(self) -> str:
         """Start the session; the one gate that nothing passes by."""
         killpoints.reach("spawner.called")
-        launch = Launch(
-            args=tuple(self.get_args()),
-            env=self.get_env(),
-            base_url=self.server.base_url,
-        )
         try:
-            session = await self.service.start(self.user.name, self.name, self.user_options, launch)
+            session = await self.service.start(
+                self.user.name, self.name, self.user_options, self._launch()
+            )
         except ArcetriError as error:
             raise PolicyRefusal(error) from error
         self._follow(session)
         killpoints.reach("spawner.started")
         return session.url
+
+    def _launch(self) -> Launch:
+        """What JupyterHub wants the server to be started with."""
+        return Launch(
+            args=tuple(self.get_args()),
+            env=self.get_env(),
+            base_url=self.server.base_url,
+        )
 
     def _follow(self, session: Session) -> None:
         if self._session_id == session.id:

@@ -50,6 +50,22 @@ HUB_POINTS = (
 )
 """Those above the backend: in the service, and where JupyterHub has written or is about to."""
 
+WRITE_POINTS = (
+    "account.writing",
+    "account.written",
+    "login.writing",
+    "login.written",
+    "refresh.writing",
+    "refresh.written",
+    "numbers.writing",
+    "numbers.written",
+    "catalog.writing",
+    "catalog.written",
+)
+"""Those of what is written besides sessions, one before each write and one after it: people's
+accounts, what JupyterHub keeps of a login and a refresh of it, numeric ids, and the copy of the
+last good catalog."""
+
 _armed = ""
 _file = Path(os.environ[FILE_VARIABLE]) if os.environ.get(FILE_VARIABLE) else None
 
@@ -61,7 +77,7 @@ def arm(name: str) -> None:
         ValueError: There is no such point.
     """
     global _armed
-    if name and name not in POINTS + HUB_POINTS:
+    if name and name not in POINTS + HUB_POINTS + WRITE_POINTS:
         raise ValueError(f"there is no kill point {name}")
     _armed = name
 

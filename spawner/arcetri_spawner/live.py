@@ -15,7 +15,10 @@ class ServiceObserver(Protocol):
     """Told what happens, for metrics."""
 
     def request_decided(self, outcome: str, code: str) -> None:
-        """``outcome`` is started, denied, busy or failed; ``code`` is empty when it started."""
+        """``outcome`` is started, denied, busy, cancelled or failed.
+
+        ``code`` is empty when it started or was cancelled.
+        """
         ...
 
 

@@ -70,6 +70,8 @@ class SessionService:
         self._live: dict[UUID, Live] = {}
         self._by_server: dict[tuple[str, str], UUID] = {}
         self._starting: set[tuple[str, str]] = set()
+        self._cancelled: dict[tuple[str, str], str] = {}
+        """Servers whose start is being cancelled, with a message for its user."""
         self._unsettled: set[UUID] = set()
         """Requests whose start is under way, or of which it is not known whether they run."""
         self._doubted: set[tuple[str, str]] = set()
@@ -118,11 +120,15 @@ class SessionService:
             self._observer.request_decided("failed", error.code)
             raise
         except BaseException:
-            self._observer.request_decided("failed", "interrupted")
+            if (username, server_name) in self._cancelled:
+                self._observer.request_decided("cancelled", "")
+            else:
+                self._observer.request_decided("failed", "interrupted")
             raise
         finally:
             # Nothing is awaited after a success: a cancel could come there.
             self._starting.discard((username, server_name))
+            self._cancelled.pop((username, server_name), None)
             self._tell()
         self._observer.request_decided("started", "")
         return session
@@ -158,7 +164,7 @@ class SessionService:
         except BaseException as error:
             # A cancelled start (JupyterHub's timeout, a closing hub) must be undone all the same.
             tried = asyncio.Event()
-            self._chore(self._abandon(grant, session, error, tried))
+            self._chore(self._abandon(grant, session, *self._why(grant, error), tried))
             await tried.wait()
             raise
         finally:
@@ -166,6 +172,20 @@ class SessionService:
         self._keep(grant, ticket, session)
         log.info("session started", session=str(session.id), flavor=grant.flavor)
         return session
+
+    def cancelling(self, username: str, server_name: str, message: str = "") -> None:
+        """Note that somebody wants a start undone, just before its task is cancelled.
+
+        Without this a cancelled task is one that JupyterHub gave up or a closing hub interrupted:
+        a failure. Where nothing starts, nothing is noted.
+
+        Args:
+            username: Whose start.
+            server_name: Of which server.
+            message: What its user reads, where it was not the user who cancelled it.
+        """
+        if (username, server_name) in self._starting:
+            self._cancelled[username, server_name] = message
 
     def _tell(self) -> None:
         self._moved.set()
@@ -182,12 +202,22 @@ class SessionService:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("work in the background failed", exc_info=error)
 
+    def _why(self, grant: Grant, error: BaseException) -> tuple[str, str]:
+        """The reason for which a start is undone, and the message that goes with it."""
+        if isinstance(error, ArcetriError):
+            return error.code, str(error)
+        cancelled = self._cancelled.get((grant.username, grant.server_name))
+        return ("start_interrupted", "") if cancelled is None else ("cancelled", cancelled)
+
     async def _abandon(
-        self, grant: Grant, session: Session | None, error: BaseException, tried: asyncio.Event
+        self,
+        grant: Grant,
+        session: Session | None,
+        reason: str,
+        message: str,
+        tried: asyncio.Event,
     ) -> None:
         """Leave nothing of a start that failed; sets ``tried`` after the first attempt."""
-        reason = error.code if isinstance(error, ArcetriError) else "start_interrupted"
-        message = str(error) if isinstance(error, ArcetriError) else ""
         try:
             if session is not None:
                 await self._backend.stop(session, timedelta(seconds=1), reason=reason)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from arcetri_accounting.contract import (
     SHARE_UNITS,
@@ -17,6 +18,9 @@ from arcetri_accounting.contract import (
     Share,
     parse_journal_line,
 )
+from arcetri_accounting.contract.journal import JournalRecord
+from arcetri_accounting.contract.usage import Batch, Record
+from arcetri_accounting.contract.witness import WitnessBatch
 
 
 class Holder(BaseModel):
@@ -133,3 +137,25 @@ def test_a_line_becomes_what_its_type_says() -> None:
 def test_a_line_of_another_version_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         parse_journal_line(json.dumps(END | change))
+
+
+def unbounded(schema: object, at: str) -> Iterator[str]:
+    """Where a JSON schema lets a number be of any size."""
+    if isinstance(schema, list):
+        for place, entry in enumerate(schema):
+            yield from unbounded(entry, f"{at}[{place}]")
+    elif isinstance(schema, dict):
+        if schema.get("type") in ("integer", "number") and "const" not in schema:
+            low = schema.get("minimum", schema.get("exclusiveMinimum"))
+            high = schema.get("maximum", schema.get("exclusiveMaximum"))
+            if low is None or high is None or low < -(2**63) or high >= 2**63:
+                yield at
+        for key, entry in schema.items():
+            yield from unbounded(entry, f"{at}.{key}")
+
+
+@pytest.mark.parametrize("kind", [Batch, Record, WitnessBatch, JournalRecord])
+def test_every_number_that_is_sent_has_room_in_a_database(kind: object) -> None:
+    schema = TypeAdapter(kind).json_schema()
+
+    assert list(unbounded(schema, "")) == []

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-import os
+import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,12 +14,13 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from arcetri_spawner.backends.local.mounts import why_not
+from tests.docs.pictures import IMAGES, folder_for_new, keep, stale
 from tests.support.platform import Platform
 from tests.support.tiers import find_chromium
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("session")]
 
-IMAGES = Path(__file__).parents[2] / "docs" / "images"
 PATIENCE = 60_000
 
 
@@ -38,7 +40,7 @@ def session(shared_platform: Platform) -> None:
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    return Path(os.environ.get("ARCETRI_DOCS_IMAGES", tmp_path))
+    return folder_for_new(tmp_path)
 
 
 def page_of(browser: Browser, platform: Platform, name: str, **options: object) -> Page:
@@ -61,14 +63,10 @@ def page_of(browser: Browser, platform: Platform, name: str, **options: object) 
     return context.new_page()
 
 
-def keep(page: Page, path: Path) -> None:
-    page.screenshot(path=path)
-    assert path.stat().st_size > 10_000, "an empty page is no picture"
-    assert (IMAGES / path.name).exists(), f"the documents show {path.name}: take it, see above"
-
-
 def test_the_spawn_page(browser: Browser, shared_platform: Platform, pictures: Path) -> None:
     """With a group to choose, something busy, and the way to start."""
+    if why := why_not():
+        pytest.skip(f"the picture shows mounted folders, and here nobody may mount: {why}")
     page = page_of(browser, shared_platform, "bruno", viewport={"width": 1200, "height": 1180})
     page.goto("/hub/spawn")
     page.get_by_role("radio", name="NVIDIA T4").check()
@@ -81,7 +79,7 @@ def test_the_spawn_page(browser: Browser, shared_platform: Platform, pictures: P
     ):
         expect(shown).to_be_in_viewport(ratio=1)
     expect(page.get_by_role("button", name="Start", exact=True)).to_be_enabled()
-    keep(page, pictures / "spawn.png")
+    keep(page, "spawn", pictures)
     page.context.close()
 
 
@@ -89,8 +87,31 @@ def test_the_admins_page(browser: Browser, shared_platform: Platform, pictures: 
     page = page_of(browser, shared_platform, "dario", viewport={"width": 1200, "height": 760})
     page.goto("/hub/arcetri/sessions")
     expect(page.get_by_role("rowheader", name="bruno")).to_be_visible()
-    keep(page, pictures / "sessions.png")
+    keep(page, "sessions", pictures)
     page.context.close()
+
+
+@pytest.mark.parametrize("name", ["spawn", "sessions"])
+@pytest.mark.parametrize("changed", ["words", "parts", "styles", "picture", "gone"])
+def test_a_stale_picture_is_noticed(tmp_path: Path, name: str, changed: str) -> None:
+    picture = tmp_path / f"{name}.png"
+    for suffix in (".png", ".json"):
+        shutil.copy((IMAGES / name).with_suffix(suffix), tmp_path)
+    now = json.loads(picture.with_suffix(".json").read_text(encoding="utf-8"))
+    assert stale(picture, now) == ""
+    if changed == "gone":
+        picture.unlink()
+    elif changed == "picture":
+        picture.write_bytes(picture.read_bytes() + b"another")
+    elif changed == "words":
+        now["words"] = [*now["words"][:-1], "Something new"]
+    else:
+        now[changed] = "0" * 64
+
+    why = stale(picture, now)
+
+    assert picture.name in why
+    assert ("+Something new" in why) == (changed == "words")
 
 
 @pytest.mark.parametrize("width", [360, 1280])

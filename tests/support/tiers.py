@@ -11,17 +11,20 @@ and the summary counts it with the reason, in CI as elsewhere.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes.util
 import functools
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.cluster import builds
 
 REQUIRE_VARIABLE = "ARCETRI_TEST_REQUIRE"
 _COUNT_GPUS = "import pynvml; pynvml.nvmlInit(); print(pynvml.nvmlDeviceGetCount())"
@@ -70,6 +73,14 @@ def _has_font() -> bool:
     return any(Path("/usr/share/fonts").rglob("DejaVuSans.ttf"))
 
 
+def _has_static_c() -> bool:
+    return any(Path("/usr/lib").glob("*/libc.a"))
+
+
+def _has_program(name: str) -> bool:
+    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is not None
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """Something a tier needs."""
@@ -88,6 +99,28 @@ PARTS = {
     "chromium": Part("Chromium", ("chromium",), lambda: find_chromium() is not None),
     "fonts": Part("the DejaVu fonts", ("fonts-dejavu-core",), _has_font),
     "setpriv": Part("setpriv", ("util-linux",), lambda: bool(shutil.which("setpriv"))),
+    "go": Part("Go", (), lambda: builds.find_go() is not None),
+    "cni": Part(
+        "the container network plugins",
+        ("containernetworking-plugins",),
+        lambda: Path("/usr/lib/cni/bridge").exists(),
+    ),
+    "libc.a": Part("the C library to link statically", ("libc6-dev",), _has_static_c),
+    **{
+        program: Part(program, (package,), functools.partial(_has_program, program))
+        for program, package in {
+            "containerd": "containerd",
+            "runc": "runc",
+            "ip": "iproute2",
+            "iptables": "iptables",
+            "nft": "nftables",
+            "conntrack": "conntrack",
+            "buildah": "buildah",
+            "mmdebstrap": "mmdebstrap",
+            "glusterd": "glusterfs-server",
+            "glusterfs": "glusterfs-client",
+        }.items()
+    },
     "root": Part("root's rights", (), lambda: os.geteuid() == 0),
     "prctl": Part(
         "Linux", (), lambda: sys.platform == "linux" and ctypes.util.find_library("c") is not None
@@ -99,6 +132,24 @@ TIERS: dict[str, tuple[str, ...]] = {
     "unit": (),
     "component": ("prctl",),
     "browser": ("chromium", "fonts"),
+    "cluster": (
+        "prctl",
+        "root",
+        "go",
+        "gcc",
+        "libc.a",
+        "containerd",
+        "runc",
+        "cni",
+        "ip",
+        "iptables",
+        "nft",
+        "conntrack",
+        "buildah",
+        "mmdebstrap",
+        "glusterd",
+        "glusterfs",
+    ),
     "gpu": ("prctl", "gpu"),
 }
 """What each tier cannot do without; single tests may need more."""
@@ -146,20 +197,37 @@ def install() -> None:
     _say(f"Installing for the tests: {' '.join(packages)}")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     quiet = [apt, "-qq", "-o", "DPkg::Lock::Timeout=120"]
-    for command in (
+    commands = (
         [*quiet, "update"],
-        [*quiet, "install", "--yes", "--no-install-recommends", *packages],
-    ):
-        result = subprocess.run(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            check=False,
-        )
-        if result.returncode != 0:
-            _say(f"{' '.join(command)} failed; tests that need it will be skipped.")
-            return
+        # Packages that would put another's away are not worth it.
+        [*quiet, "install", "--yes", "--no-install-recommends", "--no-remove", *packages],
+    )
+    with _no_services():
+        for command in commands:
+            result = subprocess.run(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                check=False,
+            )
+            if result.returncode != 0:
+                _say(f"{' '.join(command)} failed; tests that need it will be skipped.")
+                return
+
+
+@contextlib.contextmanager
+def _no_services(policy: Path = Path("/usr/sbin/policy-rc.d")) -> Iterator[None]:
+    """Let Debian start no service of what is installed: tests start what they need themselves."""
+    if policy.exists():
+        yield
+        return
+    policy.write_text("#!/bin/sh\nexit 101\n", encoding="ascii")
+    policy.chmod(0o755)
+    try:
+        yield
+    finally:
+        policy.unlink()
 
 
 def _say(sentence: str) -> None:

@@ -188,6 +188,13 @@ def test_each_process_is_its_persons_as_the_store_says(
     assert identity(alice.server)[0] != identity(bruno.server)[0]
 
 
+def test_the_account_has_a_name_where_there_are_mounts(alice: Person) -> None:
+    known = "[p[::5] for p in __import__('pwd').getpwall() if p.pw_uid == os.getuid()]"
+    assert alice.tries({"known": known}) == {
+        "known": "[('alice', '/home/alice')]" if alice.mounted else "[]"
+    }
+
+
 def test_what_one_writes_belongs_to_the_stores_numbers(
     alice: Person, numbers: dict[tuple[str, str], int]
 ) -> None:

@@ -10,6 +10,9 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -27,8 +30,9 @@ from arcetri_accounting.contract.journal import (
     LeaseEnded,
     LeaseStarted,
 )
+from arcetri_hub.factory import LAST_GOOD
 from arcetri_spawner.backends.local.procs import boot_id
-from arcetri_spawner.killpoints import HUB_POINTS, POINTS
+from arcetri_spawner.killpoints import HUB_POINTS, POINTS, VARIABLE, WRITE_POINTS
 from tests.support.faults import DyingHub, agree
 from tests.support.platform import Platform, running, until
 
@@ -49,6 +53,14 @@ STOPPING = (
 """Killed there, the session ends all the same."""
 TOLD = "end.told"
 """Killed there, an admin's message is written and the session was not asked to end yet."""
+SIGNING_IN = ("account.writing", "account.written", "login.writing", "login.written")
+"""Killed there, a login is done again, and is the same person's."""
+REFRESHING = ("refresh.writing", "refresh.written")
+"""Killed there, a start has never been: IAM is asked first."""
+NUMBERING = ("numbers.writing", "numbers.written")
+"""Killed there, numeric ids are all given or none, and are the same ones then."""
+CATALOG = ("catalog.writing", "catalog.written")
+"""Killed there, a saved catalog counts all the same, and its copy is a whole one."""
 RECOVERING = ("recover.cleared", "recover.journaled", "recover.freed", "recover.marked")
 
 PADDING = 1_200_000
@@ -57,8 +69,9 @@ PADDING = 1_200_000
 
 def test_every_point_is_tried() -> None:
     tried = {*BEFORE, *BEGUN, *STOPPING, TOLD, *RECOVERING}
+    tried |= {*SIGNING_IN, *REFRESHING, *NUMBERING, *CATALOG}
 
-    assert tried == {*POINTS, *HUB_POINTS}
+    assert tried == {*POINTS, *HUB_POINTS, *WRITE_POINTS}
 
 
 def lengthen(journal: Path) -> None:
@@ -180,7 +193,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 
 
 def test_a_start_cut_short_leaves_nothing_and_can_be_asked_for_again(pair: Pair) -> None:
-    for point in BEFORE:
+    for point in (*REFRESHING, *BEFORE):
         pair.hub.dies(point, when=pair.ask)
         pair.alone()
 
@@ -209,6 +222,79 @@ def test_a_start_that_had_begun_goes_on_and_a_stop_that_had_is_seen_through(pair
         pair.alone()
 
     assert pair.journal.stat().st_size < PADDING
+
+
+def test_a_login_cut_short_is_done_again_as_the_same_person(pair: Pair) -> None:
+    platform, accounts = pair.platform, set()
+
+    def sign_in() -> None:
+        # Whoever logs in while the hub dies comes to a page that says so.
+        with contextlib.suppress(AssertionError), platform.login("chiara"):
+            pass
+
+    for point in SIGNING_IN:
+        pair.hub.dies(point, when=sign_in)
+        accounts.update(platform.rows("select id from arcetri_account where name = 'chiara'"))
+        assert len(accounts) == (point != "account.writing")
+
+    with platform.login("chiara") as client:
+        assert "Chiara" in client.get("/hub/home").text
+    accounts.update(platform.rows("select id from arcetri_account where label = 'chiara'"))
+    assert len(accounts) == 1
+
+
+def test_a_saved_catalog_counts_and_its_copy_is_whole(pair: Pair) -> None:
+    profiles, kept = pair.platform.state / "profiles.yaml", pair.platform.state / LAST_GOOD
+    there = {path.name for path in pair.platform.state.iterdir()}
+    for number, point in enumerate(CATALOG):
+        text = profiles.read_text(encoding="utf-8") + f"# edit {number}\n"
+        pair.hub.dies(point, when=partial(profiles.write_text, text, encoding="utf-8"))
+        until(lambda text=text: kept.read_text(encoding="utf-8") == text, "the copy is the file")
+
+    assert there == {path.name for path in pair.platform.state.iterdir()}
+    assert kept.stat().st_mode & 0o777 == 0o600
+
+
+NUMBER = """
+import asyncio, sys
+from arcetri_spawner.groups import GroupPath
+from arcetri_spawner.store import Store
+
+async def number():
+    store = Store.open(sys.argv[1])
+    account = await store.account_for("https://iam.example/", "sub", "alice")
+    ids = await store.posix_ids(
+        account.id, "alice", [GroupPath("/lab/cms"), GroupPath("/lab/all")],
+        users=range(200000, 200010), groups_range=range(300000, 300010),
+    )
+    print(ids.uid, ids.gid, *sorted(ids.gids.values()))
+
+asyncio.run(number())
+"""
+
+
+def test_numeric_ids_are_all_given_or_none(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+
+    def number(point: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", NUMBER, f"sqlite:///{path}"],
+            env={**os.environ, VARIABLE: point}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    def given() -> list[int]:
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            rows = database.execute("select number from arcetri_posix_id order by number")
+            return [row[0] for row in rows]
+
+    for point in NUMBERING:
+        assert number(point).returncode == -signal.SIGKILL
+        assert len(given()) == (0 if point == "numbers.writing" else 4)
+
+    numbers = given()
+    done = number()
+    assert done.returncode == 0, done.stderr
+    assert sorted(map(int, done.stdout.split())) == numbers == given()
 
 
 def test_a_killed_session_is_free_within_ten_seconds_and_its_user_is_told(

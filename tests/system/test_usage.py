@@ -27,9 +27,12 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         yield platform
 
 
-def _sessions(platform: Platform, token: str) -> list[dict[str, Any]]:
+def _sessions(
+    platform: Platform, token: str, *, view: str = "own", simulated: str = "both"
+) -> list[dict[str, Any]]:
     answer = httpx.get(
-        f"{platform.url}/services/usage/api/v1/sessions?simulated=only",
+        f"{platform.url}/services/usage/api/v1/sessions",
+        params={"view": view, "simulated": simulated},
         headers={"Authorization": f"token {token}"},
         timeout=30,
     )
@@ -189,3 +192,35 @@ def test_ending_the_platform_ends_its_ledger_and_agent(tmp_path: Path) -> None:
     with running(tmp_path / "state", "--no-history") as platform:
         parts = [platform.child(f"arcetri_accounting.{part}") for part in ("agent", "ledger")]
     assert not any(Path(f"/proc/{pid}").exists() for pid in parts)
+
+
+def test_who_gets_a_name_anew_reads_nothing_of_the_one_before(tmp_path: Path) -> None:
+    """After ``--fresh`` the ledger goes on, and accounts are made anew."""
+    state = tmp_path / "state"
+    with running(state, "--no-history") as platform:
+        before = _account(platform, "alice")
+        session = platform.start_session("alice", flavor="cpu")
+        token = platform.token("alice")
+        until(lambda: _one(platform, token, session), "it shows", patience=FRESH)
+        _stop(platform, "alice")
+        until(lambda: _one(platform, token, session).get("running") is False, "it is final")
+    with running(state, "--no-history", "--fresh") as platform:
+        assert _account(platform, "alice") != before
+        token, admin = platform.token("alice"), platform.token("dario")
+        second = platform.start_session("alice", flavor="cpu")
+        until(lambda: _one(platform, token, second), "hers shows", patience=FRESH)
+
+        assert _one(platform, token, session) == {}
+        assert len(_sessions(platform, token)) == 1
+        rows = _sessions(platform, admin, view="all")
+        assert {row["session"] for row in rows} == {str(session), str(second)}
+        _stop(platform, "alice")
+
+
+def _account(platform: Platform, name: str) -> str:
+    with platform.api(name) as api:
+        said = api.get("/arcetri/account").raise_for_status().json()
+    assert said["name"] == name
+    ((kept,),) = platform.rows("select id from arcetri_account where name = ?", name)
+    assert said["account"] == kept
+    return str(kept)

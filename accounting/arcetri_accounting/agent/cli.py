@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import socket
 import sys
@@ -16,6 +15,7 @@ import structlog
 from arcetri_accounting.agent import looking
 from arcetri_accounting.agent.running import run as run_agent
 from arcetri_accounting.agent.settings import AgentSettings, read_config
+from arcetri_accounting.logs import configure_logs
 from arcetri_accounting.spool import SpoolError
 
 
@@ -114,18 +114,3 @@ def look(journal: Path | None, seconds: float) -> None:
         click.echo(line)
     for line in looking.sessions(journal) if journal is not None else ():
         click.echo(line)
-
-
-def configure_logs() -> None:
-    """JSON, one object a line, on standard error."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )

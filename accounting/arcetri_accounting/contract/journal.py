@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
+from arcetri_accounting.contract.numbers import Amount, Cores, Count, Number
 from arcetri_accounting.contract.share import Share
 
 JOURNAL_VERSION = 1
@@ -38,7 +39,7 @@ class LeaseStarted(_Record):
 
     v: Literal[1] = 1
     type: Literal["start"] = "start"
-    seq: int = Field(ge=1)
+    seq: Number
     session: str
     """The session's id, a UUID."""
     account: str
@@ -53,17 +54,17 @@ class LeaseStarted(_Record):
     """The flavour's share as frozen in the grant."""
     catalog: str
     """SHA-256 of the catalog the grant was decided on."""
-    cpu: float
+    cpu: Cores
     """Cores of the granted size."""
-    memory: int
+    memory: Amount
     """Bytes of the granted size."""
     devices: tuple[LeasedDevice, ...]
-    pid: int
-    pid_start_ticks: int
+    pid: Count
+    pid_start_ticks: Amount
     """Field 22 of /proc/PID/stat: with it a pid that was used again is told apart."""
     boot_id: str
     at: AwareDatetime
-    boottime_ms: int
+    boottime_ms: Amount
     """CLOCK_BOOTTIME at ``at``, in milliseconds: durations come from it."""
 
 
@@ -72,14 +73,15 @@ class LeaseEnded(_Record):
 
     v: Literal[1] = 1
     type: Literal["end"] = "end"
-    seq: int = Field(ge=1)
+    seq: Number
     session: str
     reason: str
     """A stable code: stopped, exited, killed, idle, lifetime, admin, shutdown, start_failed,
-    lost (found dead later)."""
+    lost (found dead later); on a cluster also out_of_memory, evicted, node_lost, node_shutdown,
+    preempted, deadline."""
     boot_id: str
     at: AwareDatetime
-    boottime_ms: int
+    boottime_ms: Amount
     at_is_estimate: bool = False
     """True where the end was found later (the hub was down) and ``at`` is when it was found."""
 
@@ -94,7 +96,7 @@ class JournalAck(_Record):
 
     v: Literal[1] = 1
     observer: str
-    seq: int = Field(ge=0)
+    seq: Amount
 
 
 def parse_journal_line(line: str | bytes) -> LeaseStarted | LeaseEnded:

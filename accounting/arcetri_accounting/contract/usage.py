@@ -16,15 +16,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
+from arcetri_accounting.contract.numbers import Amount, Count, Generation, Milliseconds, Number
 from arcetri_accounting.contract.share import Share
 
 MAX_RECORDS = 5000
 """Records a batch may hold."""
 MAX_BATCH_BYTES = 8 * 1024 * 1024
 
-Milliseconds = Annotated[int, Field(ge=0, le=253_402_300_799_999)]
-"""Since 1970 in UTC."""
-Amount = Annotated[int, Field(ge=0, lt=2**62)]
 Name = Annotated[str, Field(max_length=255)]
 GroupPath = Annotated[str, Field(max_length=512)]
 FlavorType = Literal["gpu", "fpga", "cpu"]
@@ -41,8 +39,7 @@ class Allocation(_Record):
     session: Annotated[str, Field(min_length=1, max_length=64)]
     device: Name = ""
     """``GPU-...``, ``MIG-...``, ``SIM-...``; empty for a session without accelerator."""
-    generation: int = Field(default=1, ge=1)
-    """Counts the lives of a device that keeps its uuid: MIG re-made, driver loaded anew."""
+    generation: Generation = 1
     account: Annotated[str, Field(min_length=1, max_length=64)]
     """The person's opaque id."""
     group: GroupPath
@@ -56,7 +53,7 @@ class Allocation(_Record):
     simulated: bool = False
     shared: bool = False
     """Time-sliced with others: the share is billed, but nothing guarantees it."""
-    millicores: int = Field(default=0, ge=0, lt=2**31)
+    millicores: Count = 0
     """Granted CPU in 1/1000 core; on the session's first allocation only, so that it adds up."""
     memory: Amount = 0
     """Granted bytes, on the session's first allocation only."""
@@ -116,16 +113,16 @@ class Segment(Usage):
     """A piece of usage that will not change any more."""
 
     type: Literal["segment"] = "segment"
-    seq: int = Field(ge=1, lt=2**62)
+    seq: Number
 
 
 class Presence(_Record):
     """A device that was there, or known to be down, for a span of time: capacity's side."""
 
     type: Literal["presence"] = "presence"
-    seq: int = Field(ge=1, lt=2**62)
+    seq: Number
     device: Annotated[str, Field(min_length=1, max_length=255)]
-    generation: int = Field(default=1, ge=1)
+    generation: Generation = 1
     parent: Name = ""
     """The GPU of a MIG instance; empty for a whole device."""
     model: Name = ""
@@ -144,7 +141,7 @@ class Gap(_Record):
     """What the agent knows that it does not know."""
 
     type: Literal["gap"] = "gap"
-    seq: int = Field(ge=1, lt=2**62)
+    seq: Number
     code: Literal[
         "spool_lost", "spool_corrupt", "disk_full", "journal_damaged", "clock", "suspended"
     ]
@@ -165,14 +162,14 @@ class Batch(_Record):
     boot: Annotated[str, Field(min_length=1, max_length=64)]
     epoch: Annotated[str, Field(min_length=1, max_length=64)]
     """Names one life of the agent's spool; another one after the spool was lost."""
-    heartbeat: int = Field(ge=0, lt=2**62)
+    heartbeat: Amount
     """Grows with every batch of the node, also across restarts."""
     sent_at: Milliseconds
-    interval_ms: int = Field(default=10_000, ge=1)
+    interval_ms: Annotated[int, Field(ge=1, le=86_400_000)] = 10_000
     """How often the agent samples: silence of several is a lag."""
-    pending: int = Field(default=0, ge=0)
+    pending: Amount = 0
     """Records of this epoch that the agent still keeps after this batch."""
-    kept_from: int = Field(default=0, ge=0, lt=2**62)
+    kept_from: Amount = 0
     """The lowest number of this epoch that the agent still keeps, in this batch or not; 0 where it
     does not say. What the ledger has not received below it will never come: a ledger restored from
     an older backup notes the hole as lost, and goes on."""

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from arcetri_accounting.contract.journal import LeaseEnded, LeaseStarted
+from arcetri_accounting.contract.numbers import Amount, Count, Number
 from arcetri_accounting.contract.share import Share
 from arcetri_accounting.contract.usage import FlavorType
 
@@ -25,7 +26,7 @@ class FlavorTerms(_Record):
     title: str
     type: FlavorType
     share: Share
-    memory: int = Field(default=0, ge=0)
+    memory: Amount = 0
     """Bytes of device memory that a session gets; 0 where the catalog does not say."""
 
 
@@ -36,7 +37,7 @@ class GroupTerms(_Record):
     """Groups whose members read this group's usage."""
     subgroups: bool = False
     """True lets them read that of the groups below it too."""
-    quotas: dict[str, int] = Field(default_factory=dict)
+    quotas: dict[str, Count] = Field(default_factory=dict)
     """Devices at the same time by flavour; a flavour without quota is absent."""
     granted: tuple[str, ...] | None = None
     """Flavours that the group may start, with or without quota; None where it was not said."""
@@ -79,7 +80,7 @@ class CatalogHolds(_Record):
 
     v: Literal[1] = 1
     type: Literal["catalog"] = "catalog"
-    seq: int = Field(ge=1)
+    seq: Number
     snapshot: CatalogSnapshot
 
 

@@ -16,6 +16,7 @@ from arcetri_accounting.ledger.http import SecurityHeaders, answer_errors
 from arcetri_accounting.ledger.limits import Limits
 from arcetri_accounting.ledger.metrics import Metrics
 from arcetri_accounting.ledger.settings import LedgerSettings
+from arcetri_accounting.ledger.strangers import Strangers
 from arcetri_accounting.reports import factory as reports
 from arcetri_accounting.reports.auth import HubReaders, Readers
 
@@ -79,6 +80,8 @@ def _build(
         redoc_url=None,
         lifespan=lifespan,
     )
+    strangers = Limits(settings.stranger_rate, settings.stranger_burst)
+    app.add_middleware(Strangers, limits=strangers, is_writer=service.credentials.knows)
     app.add_middleware(SecurityHeaders)
     answer_errors(app)
     app.include_router(routes.router(service))

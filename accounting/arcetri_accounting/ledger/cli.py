@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from datetime import datetime
 from functools import update_wrapper
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,8 +33,16 @@ from arcetri_accounting.ledger.settings import (
 )
 
 VARIABLE: Final = "ARCETRI_LEDGER_DATABASE"
-_REPORTS: Final = ("capacity", "history", "report")
-_RECORDS: Final = ("corrections",)
+_REPORTS: Final = "arcetri_accounting.reports.cli"
+_RECORDS: Final = "arcetri_accounting.ledger.records_cli"
+_ELSEWHERE: Final = {
+    "capacity": _REPORTS,
+    "corrections": _RECORDS,
+    "history": _REPORTS,
+    "quarantine": _RECORDS,
+    "report": _REPORTS,
+}
+"""Commands, and the modules whose ``add_commands`` adds them."""
 
 
 def default_database() -> str:
@@ -64,18 +73,12 @@ class Group(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Name all."""
-        return sorted({*super().list_commands(ctx), *_REPORTS, *_RECORDS})
+        return sorted({*super().list_commands(ctx), *_ELSEWHERE})
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """Find one."""
-        if name in _REPORTS and name not in self.commands:
-            from arcetri_accounting.reports.cli import add_commands
-
-            add_commands(self, with_database)
-        if name in _RECORDS and name not in self.commands:
-            from arcetri_accounting.ledger import records_cli
-
-            records_cli.add_commands(self, with_database)
+        if name in _ELSEWHERE and name not in self.commands:
+            import_module(_ELSEWHERE[name]).add_commands(self, with_database)
         return super().get_command(ctx, name)
 
 
@@ -132,7 +135,8 @@ _retention_options = with_options(
         default=3,
         show_default=True,
         envvar="ARCETRI_LEDGER_QUARTER_YEARS",
-        help="How long roll-ups by the quarter hour, and with them lists of sessions, are kept.",
+        help="How long roll-ups by the quarter hour, and with them lists of sessions, are kept;"
+        " months of each session stay.",
     ),
     click.option(
         "--quarantine-days",
@@ -206,6 +210,7 @@ def serve(database_url: str, prefix: str, **options: Any) -> None:
     import uvicorn
 
     from arcetri_accounting.ledger.app import build_app, tune_process
+    from arcetri_accounting.logs import configure_logs
 
     try:
         settings = LedgerSettings.model_validate(
@@ -217,6 +222,7 @@ def serve(database_url: str, prefix: str, **options: Any) -> None:
             f"{'.'.join(map(str, first['loc']))}: {first['msg']}.",
             remedy="See arcetri-ledger serve --help.",
         ) from None
+    configure_logs("text")
     app = build_app(settings)
     tune_process()
     uvicorn.run(
@@ -241,7 +247,11 @@ def serve(database_url: str, prefix: str, **options: Any) -> None:
     type=click.Choice(["csv", "sacct"]),
     help="What wrote it; told from its first line where this is not said.",
 )
-@click.option("--site", help="Where the records come from; this ledger's site unless it is said.")
+@click.option(
+    "--site",
+    help="Where the records come from, where that is not this ledger's site. Ids are unique at a"
+    " site: say the same each time a file is loaded.",
+)
 @click.option(
     "--kind",
     type=click.Choice(["notebook", "batch"]),
@@ -294,13 +304,13 @@ def import_(
         if one.note:
             click.echo(f"line {one.line}: noted: {one.note}")
         if one.rounded:
-            counted = importrows.share_text(one.share_u)
+            counted = importrows.exact_text(one.share_u)
             click.echo(f"line {one.line}: rounded: gpus {one.rounded} counts as {counted}")
 
     report = importing.load(
         database,
         lines,
-        site=site,
+        site=site or None,
         kind=kind or ("batch" if source == "sacct" else "notebook"),
         note=note if style == "text" else None,
     )
@@ -331,15 +341,25 @@ def _told_apart(file: Any) -> tuple[Any, str]:
 @click.option("--format", "style", type=click.Choice(["egi", "auditor"]), required=True)
 @click.option("--names", is_flag=True, help="With people's names instead of their opaque ids.")
 @click.option("--simulated", is_flag=True, help="The simulated devices' instead of the real ones'.")
+@click.option(
+    "--site", help="What this site is called in records from before a catalog said; as it is now."
+)
 @with_database
 def export(
-    database: Database, first: datetime, last: datetime, style: str, names: bool, simulated: bool
+    database: Database,
+    first: datetime,
+    last: datetime,
+    style: str,
+    names: bool,
+    simulated: bool,
+    site: str | None,
 ) -> None:
     """Write usage as EGI accelerator records or AUDITOR records, one an allocation and month."""
     from arcetri_accounting.ledger import exporting
 
     def work(session: Any) -> None:
-        found = exporting.months(session, first.date(), last.date(), simulated=simulated)
+        span = (first.date(), last.date())
+        found = exporting.months(session, *span, simulated=simulated, site=site)
         write = exporting.egi if style == "egi" else exporting.auditor
         for part in write(found, names=names):
             click.echo(part, nl=False)
@@ -367,8 +387,10 @@ def verify(database: Database, style: str) -> None:
                 {
                     "allocations": result.allocations,
                     "quarters": result.quarters,
+                    "months": result.months,
                     "days": result.days,
                     "unchecked": result.unchecked,
+                    "unchecked_months": result.unchecked_months,
                     "findings": found,
                     "more": result.more,
                 },
@@ -382,11 +404,13 @@ def verify(database: Database, style: str) -> None:
         if result.more:
             click.echo(f"and {result.more} more")
         click.echo(
-            f"{result.allocations} allocations, {result.quarters} quarter hours and {result.days}"
-            f" rows of days: {len(result.findings) + result.more} findings"
+            f"{result.allocations} allocations, {result.quarters} quarter hours, {result.months}"
+            f" months and {result.days} rows of days: {len(result.findings) + result.more} findings"
         )
         if result.unchecked:
             click.echo(f"{result.unchecked} quarter hours not compared: their raw data is gone")
+        if result.unchecked_months:
+            click.echo(f"{result.unchecked_months} months not compared: their raw data is gone")
     if result.findings:
         sys.exit(1)
 
@@ -447,11 +471,19 @@ def prune(database: Database, retention: Retention) -> None:
 @click.confirmation_option("--yes", prompt="The name cannot be brought back. Erase it?")
 @with_database
 def erase(database: Database, person: str) -> None:
-    """Forget a PERSON's name, given by it or by their opaque id; their usage stays."""
+    """Forget a PERSON's name, given by it or by their opaque id; their usage stays.
+
+    Backups from before still have the name: write a new one and delete those, or erase the person
+    again after restoring one. Delete what you imported the person from, too: a record in it that is
+    not loaded yet would bring the name back, as that of a new person.
+    """
     from arcetri_accounting.ledger.retention import erase as forget
 
     number = forget(database, person, times.now_ms())
-    click.echo(f"Erased; reports show them as erased person {number}.")
+    click.echo(
+        f"Erased; reports show them as erased person {number}. Backups from before still have the"
+        " name."
+    )
 
 
 @main.command()

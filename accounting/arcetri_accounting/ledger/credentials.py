@@ -64,16 +64,23 @@ class Credentials:
         if path is not None:
             self._read(path)
 
+    def knows(self, token: str) -> bool:
+        """Whether it is anybody's."""
+        return self._find(token) is not None
+
+    def _find(self, token: str) -> Credential | None:
+        with self._lock:
+            self._refresh()
+            # A digest tells nothing of the token by how long a look-up takes.
+            return self._known.get(hashlib.sha256(token.encode()).hexdigest())
+
     def find(self, token: str) -> Credential:
         """Whose token it is.
 
         Raises:
             Unauthorized: Nobody's.
         """
-        with self._lock:
-            self._refresh()
-            # A digest tells nothing of the token by how long a look-up takes.
-            found = self._known.get(hashlib.sha256(token.encode()).hexdigest())
+        found = self._find(token)
         if found is None:
             raise Unauthorized(
                 "The token is none of a writer's.",

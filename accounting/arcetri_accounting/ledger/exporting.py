@@ -1,26 +1,44 @@
 """The ledger's usage in the formats of others: EGI accelerator records, and AUDITOR's.
 
-Both have one record for each allocation and UTC month, from the roll-ups by quarter hour, so that
-they agree with every report; what is rounded to a second is rounded once a record.
+Both have one record for each allocation and UTC month, from the roll-ups by quarter hour and from
+what stands for those that were dropped, so that they agree with every report; what is rounded to a
+second is rounded once a record.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from datetime import date
 from fractions import Fraction
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import func, select
+from sqlalchemy import Subquery, func, select, union_all
 from sqlalchemy.orm import Session
 
 from arcetri_accounting.contract.share import SHARE_UNITS
-from arcetri_accounting.contract.units import QUARTER_MS, from_ms, to_ms
-from arcetri_accounting.ledger.tables import AllocationRow, Dimensions, Person, QuarterRow
+from arcetri_accounting.contract.units import QUARTER_MS
+from arcetri_accounting.ledger.errors import Refused
+from arcetri_accounting.ledger.months import LOST_SETTING, begin_of, month_of, name_of
+from arcetri_accounting.ledger.months import number as month_number
+from arcetri_accounting.ledger.registry import SITE_SETTING, setting
+from arcetri_accounting.ledger.tables import (
+    AllocationRow,
+    Dimensions,
+    MonthRow,
+    Person,
+    QuarterRow,
+)
 from arcetri_accounting.ledger.times import said
 
 _TYPES: Final = {"gpu": "GPU", "fpga": "FPGA"}
+_AMOUNTS: Final = ("dur_ms", "used_u", "util_u", "core_ms")
+
+
+class NoSite(Refused):
+    """A record belongs to this ledger's site, and nobody has said what that is called."""
+
+    default_code = "site_unknown"
 
 
 class Month(NamedTuple):
@@ -30,6 +48,7 @@ class Month(NamedTuple):
     dimensions: Dimensions
     account: str
     name: str | None
+    site: str
     year: int
     month: int
     begin: int
@@ -39,7 +58,9 @@ class Month(NamedTuple):
     core_ms: int
 
 
-def months(session: Session, first: date, last: date, *, simulated: bool) -> Iterator[Month]:
+def months(
+    session: Session, first: date, last: date, *, simulated: bool, site: str | None = None
+) -> Iterator[Month]:
     """Usage of devices in whole UTC months, oldest first.
 
     Args:
@@ -47,37 +68,77 @@ def months(session: Session, first: date, last: date, *, simulated: bool) -> Ite
         first: A day of the first month.
         last: A day of the last month.
         simulated: The simulated devices', or the real ones'; never both.
+        site: What to call this ledger's site in records from before a catalog named it; None for
+            what it is called now.
+
+    Raises:
+        Refused: A month is no longer known by allocation, or a record's site has no name.
     """
-    year, month = first.year, first.month
-    while (year, month) <= (last.year, last.month):
-        after = (year + month // 12, month % 12 + 1)
-        begin = to_ms(datetime(year, month, 1, tzinfo=UTC)) // QUARTER_MS
-        end = to_ms(datetime(*after, 1, tzinfo=UTC)) // QUARTER_MS
-        names = ("dur_ms", "used_u", "util_u", "core_ms")
-        sums = [func.sum(getattr(QuarterRow, name)) for name in names]
-        rows = session.execute(
-            select(
-                AllocationRow,
-                Dimensions,
-                Person.account,
-                Person.name,
-                func.min(QuarterRow.quarter),
-                *sums,
+    wanted = range(month_number(first.year, first.month), month_number(last.year, last.month) + 1)
+    lost = int(setting(session, LOST_SETTING) or 0)
+    if wanted and begin_of(wanted[0]) < lost:
+        whole = month_of(lost - 1) + 1
+        raise Refused(
+            f"What was used before {name_of(whole)} is no longer known by session: its roll-ups by"
+            " quarter hour were dropped by a version of Arcetri that kept no months of them.",
+            code="months_lost",
+            remedy=f"Export from {name_of(whole)}-01 on; reports have the totals of what was"
+            " before.",
+        )
+    site = site or setting(session, SITE_SETTING) or ""
+    if wanted and not site:
+        for _ in _nameless(session, wanted, simulated=simulated):
+            raise NoSite(
+                "There is usage here from before any catalog named the site, and a record needs the"
+                " name of its site.",
+                remedy="Say it with --site, or start the platform once: the hub sends its catalog.",
             )
+    return _months(session, wanted, site, simulated=simulated)
+
+
+def _nameless(session: Session, wanted: range, *, simulated: bool) -> Iterator[Month]:
+    return (one for one in _months(session, wanted, "", simulated=simulated) if not one.site)
+
+
+def _months(session: Session, wanted: range, site: str, *, simulated: bool) -> Iterator[Month]:
+    for month in wanted:
+        used = _used(month)
+        rows = session.execute(
+            select(AllocationRow, Dimensions, Person.account, Person.name)
+            .add_columns(*(column for column in used.c if column.name != "allocation_id"))
             .join(Dimensions, Dimensions.id == AllocationRow.dimensions_id)
             .join(Person, Person.id == Dimensions.person_id)
-            .join(QuarterRow, QuarterRow.allocation_id == AllocationRow.id)
-            .where(QuarterRow.quarter >= begin, QuarterRow.quarter < end, QuarterRow.dur_ms > 0)
+            .join(used, used.c.allocation_id == AllocationRow.id)
             .where(Dimensions.simulated.is_(simulated), Dimensions.flavor_type.in_(_TYPES))
-            .group_by(AllocationRow.id, Dimensions.id, Person.id)
             .order_by(AllocationRow.first, AllocationRow.id)
             .execution_options(yield_per=1000)
         )
         for allocation, dimensions, account, name, quarter, *amounts in rows:
             start = max(allocation.first, quarter * QUARTER_MS)
             counted = (int(amount) for amount in amounts)
-            yield Month(allocation, dimensions, account, name, year, month, start, *counted)
-        year, month = after
+            of = (account, name, dimensions.site or site, month // 12, month % 12 + 1, start)
+            yield Month(allocation, dimensions, *of, *counted)
+
+
+def _used(month: int) -> Subquery:
+    """The first quarter hour and the amounts of each allocation in a month, from what is kept."""
+    kept = select(QuarterRow.allocation_id, QuarterRow.quarter.label("first")).where(
+        QuarterRow.quarter >= begin_of(month),
+        QuarterRow.quarter < begin_of(month + 1),
+        QuarterRow.dur_ms != 0,
+    )
+    dropped = select(MonthRow.allocation_id, MonthRow.first_quarter).where(MonthRow.month == month)
+    both = union_all(
+        kept.add_columns(*(getattr(QuarterRow, name) for name in _AMOUNTS)),
+        dropped.add_columns(*(getattr(MonthRow, name) for name in _AMOUNTS)),
+    ).subquery()
+    return (
+        select(both.c.allocation_id, func.min(both.c.first).label("first"))
+        .add_columns(*(func.sum(both.c[name]).label(name) for name in _AMOUNTS))
+        .group_by(both.c.allocation_id)
+        .having(func.sum(both.c.dur_ms) > 0)
+        .subquery()
+    )
 
 
 def egi(found: Iterator[Month], *, names: bool) -> Iterator[str]:
@@ -105,7 +166,7 @@ def egi_record(one: Month, *, names: bool) -> dict[str, Any]:
         "AssociatedRecord": one.allocation.session,
         "GlobalUserName": (one.name or one.account) if names else one.account,
         "FQAN": one.dimensions.group,
-        "SiteName": one.dimensions.site,
+        "SiteName": one.site,
         "Count": int(count) if count.denominator == 1 else float(count),
         "Cores": round(cores / 1000) if cores else None,
         "AvailableDuration": round(Fraction(one.dur_ms, 1000)),
@@ -148,7 +209,7 @@ def auditor_record(one: Month, *, names: bool) -> dict[str, Any]:
             }
         )
     meta = {
-        "site": [dimensions.site],
+        "site": [one.site],
         "group": [dimensions.group],
         "user": [(one.name or one.account) if names else one.account],
         "flavor": [dimensions.flavor],
@@ -163,5 +224,5 @@ def auditor_record(one: Month, *, names: bool) -> dict[str, Any]:
         "meta": {name: values for name, values in meta.items() if values[0]},
         "components": components,
         "start_time": said(one.begin),
-        "stop_time": from_ms(one.begin + one.dur_ms).isoformat().replace("+00:00", "Z"),
+        "stop_time": said(one.begin + one.dur_ms),
     }

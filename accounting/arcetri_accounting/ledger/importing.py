@@ -5,8 +5,9 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from decimal import Decimal
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Double, cast, func, select
 from sqlalchemy.orm import Session
@@ -16,19 +17,35 @@ from arcetri_accounting.contract.witness import CatalogSnapshot
 from arcetri_accounting.ledger import registry, rollups
 from arcetri_accounting.ledger.bulk import append
 from arcetri_accounting.ledger.database import Database, hold
-from arcetri_accounting.ledger.importrows import Bad, Entry, Line, Skipped, share_text
+from arcetri_accounting.ledger.importrows import (
+    Bad,
+    Entry,
+    Line,
+    Skipped,
+    exact_text,
+    share_text,
+)
 from arcetri_accounting.ledger.registry import Held, Owner
 from arcetri_accounting.ledger.rollups import Piece
-from arcetri_accounting.ledger.tables import CatalogRow, DayRow, ImportedRow, Person
+from arcetri_accounting.ledger.tables import (
+    ERASED,
+    AllocationRow,
+    CatalogRow,
+    DayRow,
+    Dimensions,
+    ImportedRow,
+    Person,
+)
 from arcetri_accounting.ledger.times import said
 
 PROVENANCE: Final = "imported"
+OWN: Final = ""
+"""The site of this ledger's own records."""
 _MOST: Final = 2**62
 """What all records together may add up to: a sum in a database has 63 bits, and what agents bring
 needs room too. It is 5 million GPU-days."""
 _AT_ONCE: Final = 1000
 _CHUNK: Final = 400
-_ACCOUNTS: Final = uuid.UUID("5b0d3c5e-2a2c-5d0e-9a5f-0f4b6a2f9c11")
 _COLUMNS: Final = (
     *("site", "external_id", "allocation_id", "t0", "dur_ms", "util_ms", "used_u"),
     *("occupied_ms", "unobserved_ms", "energy_mj", "mem_peak", "sha256"),
@@ -64,6 +81,7 @@ class Report:
                     "external_id": one.external_id,
                     "gpus": one.rounded,
                     "counted": share_text(one.share_u),
+                    "counted_exactly": exact_text(one.share_u),
                 }
                 for one in self.rounded
             ],
@@ -87,18 +105,16 @@ def load(
     Args:
         database: The ledger's.
         lines: What was read.
-        site: Where the records come from; ids are unique there. None for the ledger's own site.
+        site: Where the records come from; ids are unique there. None for the ledger's own site,
+            whatever that is called now or later.
         kind: ``notebook`` or ``batch``.
         note: Told of each line that was refused, rounded or read in one of two ways.
     """
     report = Report()
-    if site is None:
-        site = database.read(lambda s: registry.setting(s, registry.SITE_SETTING)) or ""
-    there = site
     while chunk := list(islice(lines, _AT_ONCE)):
         entries = [line for line in chunk if isinstance(line, Entry)]
         loaded, already, conflicts = database.write(
-            lambda session, entries=entries: _store(session, entries, there, kind)  # type: ignore[misc]
+            lambda session, entries=entries: _store(session, entries, site, kind)  # type: ignore[misc]
         )
         killpoints.reach("import.committed")
         report.loaded += len(loaded)
@@ -118,18 +134,22 @@ def load(
 
 
 def _store(
-    session: Session, entries: list[Entry], site: str, kind: str
+    session: Session, entries: list[Entry], site: str | None, kind: str
 ) -> tuple[list[Entry], int, list[Bad]]:
-    hold(session, f"import:{site}")
-    stored = _stored(session, entries, site)
+    space = _space(site)
+    # Whatever site's: a name that two of them have is one person.
+    hold(session, "import")
+    stored = _stored(session, entries, space)
     held = _sums(session)
     new: dict[str, Entry] = {}
     already = 0
     conflicts: list[Bad] = []
     for entry in entries:
         first = new.get(entry.external_id)
-        sha256 = first.sha256() if first else stored.get(entry.external_id)
-        if sha256 is None:
+        there = (
+            _There(first.sha256(), first.t0, first.t1) if first else stored.get(entry.external_id)
+        )
+        if there is None:
             amounts = (entry.share_u * entry.dur_ms, entry.millicores * entry.dur_ms)
             after = [one + more for one, more in zip(held, amounts, strict=True)]
             if max(after) > _MOST:
@@ -138,19 +158,24 @@ def _store(
                 continue
             held = after
             new[entry.external_id] = entry
-        elif sha256 == entry.sha256():
+        elif there.says(entry):
             already += 1
         else:
             where = f"on line {first.line}" if first else "in the ledger"
             why = (
                 f"external_id {entry.external_id} is there already {where}, with another content:"
-                f" {_content(session, site, entry, first)}; it stays as it is, and a correction"
+                f" {_content(session, space, entry, first)}; it stays as it is, and a correction"
                 " changes it"
             )
             conflicts.append(Bad(entry.line, why, entry.external_id))
     if new:
         _append(session, list(new.values()), site, kind)
     return list(new.values()), already, conflicts
+
+
+def _space(site: str | None) -> str:
+    """What ids of records are unique in: never a name of the ledger's own, which may change."""
+    return OWN if site is None else site
 
 
 def _sums(session: Session) -> list[float]:
@@ -160,31 +185,63 @@ def _sums(session: Session) -> list[float]:
     return [float(one or 0) for one in sums]
 
 
-def _stored(session: Session, entries: list[Entry], site: str) -> dict[str, bytes]:
+class _There(NamedTuple):
+    """A record that is there."""
+
+    sha256: bytes
+    t0: int
+    t1: int
+
+    def says(self, entry: Entry) -> bool:
+        """Whether it is the same; of a person who was erased nothing more is known than times."""
+        if self.sha256 == ERASED:
+            return (self.t0, self.t1) == (entry.t0, entry.t1)
+        return self.sha256 == entry.sha256()
+
+
+def _stored(session: Session, entries: list[Entry], space: str) -> dict[str, _There]:
     found = {}
     names = sorted({entry.external_id for entry in entries})
     for start in range(0, len(names), _CHUNK):
         some = ImportedRow.external_id.in_(names[start : start + _CHUNK])
-        columns = select(ImportedRow.external_id, ImportedRow.sha256)
-        for name, sha256 in session.execute(columns.where(ImportedRow.site == site, some)):
-            found[name] = bytes(sha256)
+        columns = select(ImportedRow.external_id, ImportedRow.sha256, ImportedRow.t0)
+        rows = columns.add_columns(ImportedRow.dur_ms).where(ImportedRow.site == space, some)
+        for name, sha256, t0, dur_ms in session.execute(rows):
+            found[name] = _There(bytes(sha256), t0, t0 + dur_ms)
     return found
 
 
-def _content(session: Session, site: str, entry: Entry, first: Entry | None) -> str:
+def _content(session: Session, space: str, entry: Entry, first: Entry | None) -> str:
+    """What is there already, as much of it as can be told."""
     if first is not None:
-        return f"{said(first.t0)} to {said(first.t1)}, {share_text(first.share_u)} devices"
-    row = session.execute(
-        select(ImportedRow.t0, ImportedRow.dur_ms).where(
-            ImportedRow.site == site, ImportedRow.external_id == entry.external_id
-        )
+        values = (first.share_u, first.flavor, first.user, first.group)
+        return _told(first.t0, first.t1, *values, first.millicores)
+    row, allocation, dimensions, person = session.execute(
+        select(ImportedRow, AllocationRow, Dimensions, Person)
+        .join(AllocationRow, AllocationRow.id == ImportedRow.allocation_id)
+        .join(Dimensions, Dimensions.id == AllocationRow.dimensions_id)
+        .join(Person, Person.id == Dimensions.person_id)
+        .where(ImportedRow.site == space, ImportedRow.external_id == entry.external_id)
     ).one()
-    return f"{said(row.t0)} to {said(row.t0 + row.dur_ms)}"
+    who = person.name or f"erased person {person.id}"
+    values = (allocation.share_u, dimensions.flavor, who, dimensions.group)
+    return _told(row.t0, row.t0 + row.dur_ms, *values, allocation.millicores)
 
 
-def _append(session: Session, entries: list[Entry], site: str, kind: str) -> None:
+def _told(
+    t0: int, t1: int, share_u: int, flavor: str, user: str, group: str, millicores: int
+) -> str:
+    cores = f", {Decimal(millicores) / 1000:f} cores" if millicores else ""
+    return (
+        f"{said(t0)} to {said(t1)}, user {user}, group {group}, flavor {flavor},"
+        f" gpus {exact_text(share_u)}{cores}"
+    )
+
+
+def _append(session: Session, entries: list[Entry], site: str | None, kind: str) -> None:
     types = _types(session)
-    accounts = _accounts(session, {entry.user for entry in entries}, site)
+    space = _space(site)
+    accounts = _accounts(session, {entry.user for entry in entries})
     held = {
         entry.external_id: _held(entry, accounts[entry.user], types, site, kind)
         for entry in entries
@@ -196,7 +253,7 @@ def _append(session: Session, entries: list[Entry], site: str, kind: str) -> Non
     for entry in entries:
         one = known[held[entry.external_id].key]
         amounts = (entry.t0, entry.dur_ms, 0, 0, 0, entry.dur_ms, 0)
-        rows.append((site, entry.external_id, one.id, *amounts, None, entry.sha256()))
+        rows.append((space, entry.external_id, one.id, *amounts, None, entry.sha256()))
         pieces.append(Piece(one.id, entry.t0, entry.dur_ms, unobserved_ms=entry.dur_ms))
     append(session, ImportedRow.metadata.tables["usage_imported"], _COLUMNS, rows)
     killpoints.reach("import.appended")
@@ -204,13 +261,13 @@ def _append(session: Session, entries: list[Entry], site: str, kind: str) -> Non
     killpoints.reach("import.rolled_up")
 
 
-def _held(entry: Entry, account: str, types: dict[str, str], site: str, kind: str) -> Held:
+def _held(entry: Entry, account: str, types: dict[str, str], site: str | None, kind: str) -> Held:
     flavor_type = types.get(entry.flavor, "gpu") if entry.share_u else "cpu"
     session = entry.external_id
     if len(session) > 64:
         session = f"{session[:31]}~{registry.key_of('i', session)[2:]}"
     return Held(
-        key=registry.key_of("i", site, entry.external_id),
+        key=registry.key_of("i", _space(site), entry.external_id),
         owner=Owner(
             account, entry.group, entry.flavor, flavor_type, kind, PROVENANCE, simulated=False
         ),
@@ -240,8 +297,11 @@ def _types(session: Session) -> dict[str, str]:
     return {name: terms.type for name, terms in snapshot.flavors.items()}
 
 
-def _accounts(session: Session, users: set[str], site: str) -> dict[str, str]:
-    """The account of each user: that of the person of this name, or one made for them."""
+def _accounts(session: Session, users: set[str]) -> dict[str, str]:
+    """The account of each user: that of the person of this name, or one made for them.
+
+    It is made at random: whoever knows the name cannot find the person by it once it is erased.
+    """
     found: dict[str, str] = {}
     names = sorted(users)
     for start in range(0, len(names), _CHUNK):
@@ -249,5 +309,4 @@ def _accounts(session: Session, users: set[str], site: str) -> dict[str, str]:
         rows = session.execute(select(Person.name, Person.account).where(some).order_by(Person.id))
         for name, account in rows:
             found.setdefault(str(name), account)
-    made = {user: f"imported:{uuid.uuid5(_ACCOUNTS, site + chr(10) + user)}" for user in names}
-    return made | found
+    return {user: f"imported:{uuid.uuid4()}" for user in names} | found

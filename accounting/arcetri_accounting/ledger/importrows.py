@@ -33,7 +33,9 @@ MAX_GPU_DAYS: Final = 100_000
 """Of one record."""
 MAX_CORE_DAYS: Final = 1_000_000
 _DAY_MS: Final = 86_400_000
-_GPUS: Final = re.compile(r"[0-9]{1,6}(\.[0-9]{1,12})?|\.[0-9]{1,12}")
+MAX_DIGITS: Final = 100
+"""Of a number."""
+_GPUS: Final = re.compile(r"[0-9]+(\.[0-9]+)?|\.[0-9]+")
 _MIG: Final = re.compile(r"(?<![0-9a-z])(([1-7])g\.[0-9]{1,3}gb)")
 _MEMORY: Final = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40, "": 2**20}
 
@@ -320,6 +322,8 @@ def _twice(text: str, name: str, zone: str) -> str:
 def _gpus(text: str, part: Fraction = Fraction(1)) -> tuple[int, str]:
     if not _GPUS.fullmatch(text):
         raise ValueError(f"gpus {text[:40]!r} is no decimal number such as 1 or 0.5")
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"gpus {text[:40]}... has more than {MAX_DIGITS} characters")
     exact = Fraction(text) * part * SHARE_UNITS
     units = round(exact)
     if not units:
@@ -333,6 +337,13 @@ def share_text(share_u: int) -> str:
     """A number of devices with six decimals."""
     shown = Decimal(share_u) / SHARE_UNITS
     return str(shown.quantize(Decimal("0.000001"), ROUND_HALF_EVEN))
+
+
+def exact_text(share_u: int) -> str:
+    """The same exactly: ``1/3``, or ``2 1/3``, which no decimal is."""
+    whole, part = divmod(share_u, SHARE_UNITS)
+    said = [str(whole)] if whole or not part else []
+    return " ".join([*said, str(Fraction(part, SHARE_UNITS))] if part else said)
 
 
 def _tres(text: str) -> dict[str, str]:

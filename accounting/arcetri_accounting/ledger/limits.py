@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from arcetri_accounting.ledger.errors import TooMany
 
 _AT_ONCE = 2
+_KEPT = 10_000
+"""Buckets; more than people and writers there are, while addresses are without number."""
 
 
 class Limits:
@@ -34,16 +36,45 @@ class Limits:
         Raises:
             TooMany: It is one too many.
         """
-        left = self._left(reader, now)
-        if left < 1:
-            wait = max(1, math.ceil((1 - left) / self._rate))
+        wait = self.admit(reader, now)
+        if wait:
             error = TooMany(
                 "You ask for more reports than the ledger makes for one person.",
                 remedy=f"Ask again in {wait} s; one report of a longer period does for many.",
             )
             error.wait = wait
             raise error
-        self._buckets[reader] = (left - 1, now)
+
+    def admit(self, who: str, now: float) -> int:
+        """Count a request, unless it is one too many: return then in how many seconds to ask again.
+
+        Args:
+            who: Who asks, or from where; there may be any number of them.
+            now: Seconds on a clock that never steps.
+        """
+        left = self._left(who, now)
+        if left < 1:
+            return max(1, math.ceil((1 - left) / self._rate))
+        if who not in self._buckets and len(self._buckets) >= _KEPT:
+            self._forget(now)
+        self._buckets[who] = (left - 1, now)
+        return 0
+
+    def give_back(self, who: str) -> None:
+        """Count a request no more."""
+        if who in self._buckets:
+            left, at = self._buckets[who]
+            self._buckets[who] = (left + 1, at)
+
+    def _forget(self, now: float) -> None:
+        """Forget those who have not asked for long, and where that is nobody, half of all."""
+        kept = {
+            who: one for who, one in self._buckets.items() if self._left(who, now) < self._burst
+        }
+        if len(kept) >= _KEPT:
+            oldest = sorted(kept, key=lambda who: kept[who][1])
+            kept = {who: kept[who] for who in oldest[_KEPT // 2 :]}
+        self._buckets = kept
 
     @contextmanager
     def taken(self, writer: str, now: float) -> Iterator[None]:

@@ -1,8 +1,9 @@
 """Letting go of what is no longer needed, a bounded amount at a time, without changing a total.
 
 Raw segments whose sessions are over and reconciled are added up by allocation and UTC day, or only
-dropped; roll-ups by quarter hour are dropped when days stand for them; a person's name is erased
-while their usage stays under a number.
+dropped; roll-ups by quarter hour are dropped when days stand for them, and added up by allocation
+and month for what days do not tell; a person's name is erased while their usage stays under a
+number.
 """
 
 from __future__ import annotations
@@ -15,16 +16,19 @@ from sqlalchemy.orm import Session
 
 from arcetri_accounting import killpoints
 from arcetri_accounting.contract.units import QUARTER_MS
-from arcetri_accounting.ledger import rollups
+from arcetri_accounting.ledger import months, rollups
 from arcetri_accounting.ledger.bulk import upsert
 from arcetri_accounting.ledger.database import Database, hold
 from arcetri_accounting.ledger.errors import Refused
 from arcetri_accounting.ledger.rollups import Piece, local_day, site_zone
 from arcetri_accounting.ledger.settings import Retention
 from arcetri_accounting.ledger.tables import (
+    ERASED,
     AllocationRow,
     Base,
     CompactedRow,
+    Dimensions,
+    ImportedRow,
     Person,
     QuarantineRow,
     QuarterRow,
@@ -220,7 +224,8 @@ def _quarters(database: Database, before: int, pruned: Pruned) -> None:
 
     kept_from = database.write(decide, alone=True)
     if kept_from:
-        pruned.quarters = _in_batches(database, QuarterRow, QuarterRow.quarter < kept_from)
+        while count := database.write(lambda s: months.drop_quarters(s, kept_from, _CHUNK)):
+            pruned.quarters += count
 
 
 def _in_batches(database: Database, row: type[Base], condition: ColumnElement[bool]) -> int:
@@ -241,6 +246,10 @@ def _in_batches(database: Database, row: type[Base], condition: ColumnElement[bo
 
 def erase(database: Database, name: str, now: int) -> int:
     """Forget a person's name, for good; their usage stays, under the person's number.
+
+    Nothing that is kept can be made from the name. The hub knows a person by an id, so the name
+    does not come back with later sessions; a file of past records knows only names, so a record in
+    it that is not yet here makes a new person. Records that are here already are not loaded again.
 
     Args:
         database: The ledger's.
@@ -272,6 +281,13 @@ def erase(database: Database, name: str, now: int) -> int:
         session.execute(
             update(Person).where(Person.id == person.id).values(name=None, erased_at=now)
         )
+        theirs = (
+            select(AllocationRow.id)
+            .join(Dimensions, Dimensions.id == AllocationRow.dimensions_id)
+            .where(Dimensions.person_id == person.id)
+        )
+        records = update(ImportedRow).where(ImportedRow.allocation_id.in_(theirs))
+        session.execute(records.values(sha256=ERASED))
         return person.id
 
     return database.write(work)

@@ -32,6 +32,7 @@ from arcetri_accounting.ledger.errors import Forbidden, LedgerError, Refused, To
 from arcetri_accounting.ledger.limits import Limits
 from arcetri_accounting.ledger.metrics import Metrics
 from arcetri_accounting.ledger.settings import LedgerSettings
+from arcetri_accounting.ledger.strangers import recognize
 from arcetri_accounting.ledger.times import now_ms
 
 T = TypeVar("T")
@@ -68,6 +69,7 @@ _METRICS: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
     401: {"model": Problem},
     403: {"model": Problem},
+    429: {"model": Problem},
     503: {"model": Problem},
 }
 
@@ -131,6 +133,7 @@ class Service:
                     code="role_mismatch",
                     remedy="Use the token that was made for this.",
                 )
+            recognize(request)
             with self._limits.taken(f"{path}:{name(credential)}", time.monotonic()):
                 body = await self._read(request)
                 begun = time.monotonic()
@@ -236,7 +239,7 @@ def router(service: Service) -> APIRouter:
 
     @routes.get(
         "/api/v1/health",
-        responses={503: {"model": Problem}},
+        responses={429: {"model": Problem}, 503: {"model": Problem}},
         tags=["monitoring"],
         summary="Say whether the ledger and its database answer",
     )

@@ -22,7 +22,8 @@ class Retention(BaseModel):
     """What becomes of old segments: kept, added up by allocation and UTC day, or dropped."""
     raw_days: Annotated[int, Field(ge=1, le=36_500)] = 90
     quarter_years: Annotated[int, Field(ge=1, le=100)] = 3
-    """Roll-ups by quarter hour, and what sessions are listed from; days stay for good."""
+    """Roll-ups by quarter hour, and what sessions are listed from; days, and the months of each
+    allocation, stay for good."""
     quarantine_days: Annotated[int, Field(ge=1, le=36_500)] = 400
     """Records that were set aside."""
 
@@ -58,6 +59,10 @@ class LedgerSettings(BaseModel):
     """Requests a second of one reader, for longer than a moment."""
     read_burst: Annotated[int, Field(ge=1)] = 120
     """Requests of one reader in a moment."""
+    stranger_rate: Annotated[float, Field(gt=0)] = 10
+    """Requests a second of one address without a credential that is known, for longer."""
+    stranger_burst: Annotated[int, Field(ge=1)] = 200
+    """Requests of such an address in a moment."""
     pdf_rate: Annotated[float, Field(gt=0)] = 0.2
     """PDFs a second of one reader; each takes the processor for a while."""
     pdf_burst: Annotated[int, Field(ge=1)] = 10

@@ -2,12 +2,13 @@
 
 A roll-up row is the sum over the segments of one allocation in one quarter hour; a daily row is the
 sum over the allocations of one set of dimensions in one day of the site's zone. Both are changed in
-the transaction that stores what they sum, and ``verify`` makes them anew from what is kept.
+the transaction that stores what they sum, and ``verify`` makes them anew from what is kept. Quarter
+hours that are dropped are added up by allocation and month.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     JSON,
@@ -28,8 +29,16 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 _Id = BigInteger().with_variant(Integer, "sqlite")
 
 
+ERASED: Final = b""
+"""Instead of a digest that would tell a name to whoever guesses it."""
+
+
 class Base(DeclarativeBase):
     """The ledger's schema; it may share a database with others, so every name says whose it is."""
+
+
+MADE_FROM_NAMES: Final = ("imported:", "generated:")
+"""How accounts begin that were made for a name, where nobody said whose account it is."""
 
 
 class Person(Base):
@@ -51,6 +60,7 @@ class Dimensions(Base):
 
     id: Mapped[int] = mapped_column(_Id, primary_key=True)
     site: Mapped[str] = mapped_column(String(255))
+    """As it was called then; empty for this ledger's own, before it had a name."""
     person_id: Mapped[int] = mapped_column(ForeignKey("usage_person.id"), index=True)
     group: Mapped[str] = mapped_column(String(512), index=True)
     flavor: Mapped[str] = mapped_column(String(255))
@@ -218,6 +228,20 @@ class QuarterRow(_Sums, Base):
     __table_args__ = (Index("ix_usage_quarter_quarter", "quarter"),)
 
 
+class MonthRow(_Sums, Base):
+    """What one allocation used in one month of UTC in quarter hours that are no longer kept."""
+
+    __tablename__ = "usage_month"
+
+    allocation_id: Mapped[int] = mapped_column(ForeignKey("usage_allocation.id"), primary_key=True)
+    month: Mapped[int] = mapped_column(Integer, primary_key=True)
+    """Twelve times the year, and 0 to 11."""
+    first_quarter: Mapped[int] = mapped_column(Integer)
+    """The first quarter hour in it that was used."""
+    dur_ms: Mapped[int] = mapped_column(BigInteger)
+    mem_peak: Mapped[int | None] = mapped_column(BigInteger)
+
+
 class DayRow(_Sums, Base):
     """Roll-up of one set of dimensions in one day of the site's zone."""
 
@@ -342,6 +366,8 @@ class ImportedRow(Base):
 
     id: Mapped[int] = mapped_column(_Id, primary_key=True)
     site: Mapped[str] = mapped_column(String(255))
+    """Where ``external_id`` is unique: a foreign site's name; empty for this ledger's own, whose
+    name may become known later or change."""
     external_id: Mapped[str] = mapped_column(String(255))
     allocation_id: Mapped[int] = mapped_column(ForeignKey("usage_allocation.id"), index=True)
     t0: Mapped[int] = mapped_column(BigInteger)
@@ -353,7 +379,8 @@ class ImportedRow(Base):
     energy_mj: Mapped[int] = mapped_column(BigInteger)
     mem_peak: Mapped[int | None] = mapped_column(BigInteger)
     sha256: Mapped[bytes] = mapped_column(LargeBinary(32))
-    """Of what the record says: another content under the same ``external_id`` is a conflict."""
+    """Of what the record says: another content under the same ``external_id`` is a conflict. ERASED
+    where the person was erased, whose name is in it: who knows the name could find them by it."""
 
     __table_args__ = (UniqueConstraint("site", "external_id", name="uq_usage_imported"),)
 

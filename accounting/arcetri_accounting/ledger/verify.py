@@ -2,7 +2,8 @@
 
 The raw truth of usage is: of agents, the segments, and where these were compacted, their sums by
 day; closed from the witness, the reconciled spans; imported or generated, the records; and all
-corrections. It runs on one state of the database, while others write.
+corrections. Where quarter hours are no longer kept, it is compared with the months that stand for
+them. It runs on one state of the database, while others write.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from sqlalchemy.orm import Session
 from arcetri_accounting.contract.units import QUARTER_MS
 from arcetri_accounting.ledger import corrections, rollups
 from arcetri_accounting.ledger.database import Database
+from arcetri_accounting.ledger.months import LOST_SETTING, begin_of, month_of, name_of
 from arcetri_accounting.ledger.registry import setting
 from arcetri_accounting.ledger.retention import QUARTERS_A_DAY, QUARTERS_SETTING
 from arcetri_accounting.ledger.rollups import SUMS, Piece, local_day, site_zone
@@ -27,6 +29,7 @@ from arcetri_accounting.ledger.tables import (
     CorrectionRow,
     DayRow,
     ImportedRow,
+    MonthRow,
     QuarterRow,
     ReconciledRow,
     SegmentRow,
@@ -38,6 +41,7 @@ MAX_FINDINGS: Final = 200
 _CHUNK: Final = 2000
 _Amounts = list[int]
 _NAMES: Final = ("dur_ms", *SUMS)
+_NOTHING: Final = [0] * len(_NAMES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ class Finding:
     """Something that does not add up."""
 
     code: str
-    """``quarter``, ``day``, ``impossible``, ``overlap``."""
+    """``quarter``, ``month``, ``day``, ``impossible``, ``overlap``."""
     where: str
     what: str
 
@@ -56,9 +60,13 @@ class Verified:
 
     allocations: int = 0
     quarters: int = 0
+    months: int = 0
+    """Of single allocations, whose quarter hours are no longer kept."""
     days: int = 0
     unchecked: int = 0
     """Quarter hours whose raw data was dropped: nothing is left to compare them with."""
+    unchecked_months: int = 0
+    """Months of single allocations of which the same holds."""
     findings: list[Finding] = field(default_factory=list)
     more: int = 0
 
@@ -77,23 +85,49 @@ def verify(database: Database) -> Verified:
 
 def _verify(session: Session) -> Verified:
     result = Verified()
-    zone = site_zone(session)
-    kept_from = int(setting(session, QUARTERS_SETTING) or 0)
+    kept = _Kept(
+        site_zone(session),
+        int(setting(session, QUARTERS_SETTING) or 0),
+        int(setting(session, LOST_SETTING) or 0),
+    )
     days: dict[tuple[int, int], _Amounts] = {}
     last = session.scalar(select(func.max(AllocationRow.id))) or 0
     for start in range(0, last + 1, _CHUNK):
-        _some(session, start, start + _CHUNK, zone, kept_from, days, result)
-    _days(session, days, zone, kept_from, result)
+        _some(session, start, start + _CHUNK, kept, days, result)
+    _days(session, days, kept, result)
     _overlaps(session, result)
     return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What is kept of what came before."""
+
+    zone: str
+    quarters_from: int
+    """Quarter hours from this number on; those before are in their months."""
+    months_from: int
+    """No month has what was before this quarter hour."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """Roll-ups of some allocations, and what they sum."""
+
+    allocations: dict[int, AllocationRow]
+    quarters: dict[tuple[int, int], _Amounts]
+    months: dict[tuple[int, int], _Amounts]
+    raw: dict[tuple[int, int], _Amounts]
+    """By quarter hour, weighted."""
+    compacted: dict[tuple[int, int], _Amounts]
+    """By day of UTC, weighted; what is in it is not in ``raw``."""
 
 
 def _some(
     session: Session,
     start: int,
     end: int,
-    zone: str,
-    kept_from: int,
+    kept: _Kept,
     days: dict[tuple[int, int], _Amounts],
     result: Verified,
 ) -> None:
@@ -104,58 +138,96 @@ def _some(
     result.allocations += len(allocations)
     raw = _raw(session, start, end)
     compacted = _compacted(session, start, end)
-    stored: dict[tuple[int, int], _Amounts] = {}
-    columns = [getattr(QuarterRow, name) for name in _NAMES]
-    for allocation, quarter, *amounts in session.execute(
-        select(QuarterRow.allocation_id, QuarterRow.quarter, *columns).where(
-            QuarterRow.allocation_id >= start, QuarterRow.allocation_id < end
+    stored = _Stored(
+        allocations,
+        _rolled_up(session, QuarterRow, QuarterRow.quarter, start, end),
+        _rolled_up(session, MonthRow, MonthRow.month, start, end),
+        {key: _weighted(allocations[key[0]], amounts) for key, amounts in raw.items()},
+        {key: _weighted(allocations[key[0]], amounts) for key, amounts in compacted.items()},
+    )
+    result.quarters += len(stored.quarters)
+    result.months += len(stored.months)
+    for (allocation, quarter), amounts in stored.quarters.items():
+        one = allocations[allocation]
+        _possible(one, f"from {said(quarter * QUARTER_MS)}", amounts, QUARTER_MS, result)
+        _add(days, (local_day(kept.zone, quarter), one.dimensions_id), amounts[1:])
+    for (allocation, month), amounts in stored.months.items():
+        longest = (begin_of(month + 1) - begin_of(month)) * QUARTER_MS
+        _possible(allocations[allocation], f"in {name_of(month)} UTC", amounts, longest, result)
+    _compare(stored, kept, result)
+    _compare_months(stored, kept, result)
+
+
+def _rolled_up(
+    session: Session, row: type[QuarterRow] | type[MonthRow], number: Any, start: int, end: int
+) -> dict[tuple[int, int], _Amounts]:
+    columns = [getattr(row, name) for name in _NAMES]
+    found = session.execute(
+        select(row.allocation_id, number, *columns).where(
+            row.allocation_id >= start, row.allocation_id < end
         )
-    ):
-        stored[allocation, quarter] = amounts
-        _possible(allocations[allocation], quarter, amounts, result)
-        day = (local_day(zone, quarter), allocations[allocation].dimensions_id)
-        _add(days, day, amounts[1:])
-    result.quarters += len(stored)
-    expected = {key: _weighted(allocations[key[0]], amounts) for key, amounts in raw.items()}
-    _compare(allocations, stored, expected, compacted, kept_from, result)
+    )
+    return {(allocation, at): amounts for allocation, at, *amounts in found}
 
 
-def _compare(
-    allocations: dict[int, AllocationRow],
-    stored: dict[tuple[int, int], _Amounts],
-    expected: dict[tuple[int, int], _Amounts],
-    compacted: dict[tuple[int, int], _Amounts],
-    kept_from: int,
-    result: Verified,
-) -> None:
+def _compare(stored: _Stored, kept: _Kept, result: Verified) -> None:
     by_day: dict[tuple[int, int], list[_Amounts]] = {}
-    for key in sorted(stored.keys() | expected.keys()):
+    for key in sorted(stored.quarters.keys() | stored.raw.keys()):
         allocation, quarter = key
-        nothing = [0] * len(_NAMES)
-        have, want = stored.get(key, nothing), expected.get(key, nothing)
+        have, want = stored.quarters.get(key, _NOTHING), stored.raw.get(key, _NOTHING)
         day = (allocation, quarter // QUARTERS_A_DAY)
-        pruned = allocations[allocation].pruned_before
-        if quarter < kept_from:
-            result.unchecked += 1
-        elif day in compacted:
-            pair = by_day.setdefault(day, [[0] * len(_NAMES), [0] * len(_NAMES)])
+        pruned = stored.allocations[allocation].pruned_before
+        if quarter < kept.quarters_from:
+            continue
+        if day in stored.compacted:
+            pair = by_day.setdefault(day, [list(_NOTHING), list(_NOTHING)])
             for place in range(len(_NAMES)):
                 pair[0][place] += have[place]
                 pair[1][place] += want[place]
         elif pruned is not None and quarter * QUARTER_MS < pruned:
             result.unchecked += 1
         elif have != want:
-            where = f"{_name(allocations[allocation])}, from {said(quarter * QUARTER_MS)}"
+            where = f"{_name(stored.allocations[allocation])}, from {said(quarter * QUARTER_MS)}"
             result.add("quarter", where, _difference(have, want))
-    for day, whole in sorted(compacted.items()):
-        if day[1] * QUARTERS_A_DAY < kept_from:
+    for day, whole in sorted(stored.compacted.items()):
+        if day[1] * QUARTERS_A_DAY < kept.quarters_from:
             continue
-        have, want = by_day.get(day, [[0] * len(_NAMES), [0] * len(_NAMES)])
-        weighted = _weighted(allocations[day[0]], whole)
-        total = [one + other for one, other in zip(want, weighted, strict=True)]
+        have, want = by_day.get(day, [_NOTHING, _NOTHING])
+        total = [one + other for one, other in zip(want, whole, strict=True)]
         if have != total:
-            where = f"{_name(allocations[day[0]])}, on {date.fromordinal(719_163 + day[1])} UTC"
+            name = _name(stored.allocations[day[0]])
+            where = f"{name}, on {date.fromordinal(719_163 + day[1])} UTC"
             result.add("quarter", where, _difference(have, total))
+
+
+def _compare_months(stored: _Stored, kept: _Kept, result: Verified) -> None:
+    """Compare whole months of which not all quarter hours are kept."""
+    have: dict[tuple[int, int], _Amounts] = {}
+    want: dict[tuple[int, int], _Amounts] = {}
+    for key, amounts in stored.months.items():
+        _add(have, key, amounts)
+    for (allocation, quarter), amounts in stored.quarters.items():
+        _add(have, (allocation, month_of(quarter)), amounts)
+    for (allocation, quarter), amounts in stored.raw.items():
+        _add(want, (allocation, month_of(quarter)), amounts)
+    compacted = set()
+    for (allocation, day), amounts in stored.compacted.items():
+        key = (allocation, month_of(day * QUARTERS_A_DAY))
+        compacted.add(key)
+        _add(want, key, amounts)
+    for key in sorted(have.keys() | want.keys()):
+        allocation, month = key
+        begin = begin_of(month)
+        if begin >= kept.quarters_from:
+            continue
+        pruned = stored.allocations[allocation].pruned_before
+        dropped = pruned is not None and begin * QUARTER_MS < pruned and key not in compacted
+        one, other = have.get(key, _NOTHING), want.get(key, _NOTHING)
+        if begin < kept.months_from or dropped:
+            result.unchecked_months += 1
+        elif one != other:
+            where = f"{_name(stored.allocations[allocation])}, in {name_of(month)} UTC"
+            result.add("month", where, _difference(one, other))
 
 
 def _raw(session: Session, start: int, end: int) -> dict[tuple[int, int], _Amounts]:
@@ -227,7 +299,9 @@ def _weighted(allocation: AllocationRow, amounts: _Amounts) -> _Amounts:
     ]
 
 
-def _possible(allocation: AllocationRow, quarter: int, amounts: _Amounts, result: Verified) -> None:
+def _possible(
+    allocation: AllocationRow, when: str, amounts: _Amounts, longest: int, result: Verified
+) -> None:
     dur, alloc, used, util, occupied, unobserved, _, _ = amounts
     wrong = []
     if min(amounts) < 0:
@@ -236,20 +310,19 @@ def _possible(allocation: AllocationRow, quarter: int, amounts: _Amounts, result
         wrong.append(f"used {used} <= measured {util} <= allocated {alloc} does not hold")
     if max(occupied, util) + unobserved > alloc:
         wrong.append("what was occupied or measured, and unobserved, is more than allocated")
-    if allocation.device and dur > QUARTER_MS:
+    if allocation.device and dur > longest:
         wrong.append(f"it lasts {dur} ms")
     for what in wrong:
-        where = f"{_name(allocation)}, from {said(quarter * QUARTER_MS)}"
-        result.add("impossible", where, what)
+        result.add("impossible", f"{_name(allocation)}, {when}", what)
 
 
 def _days(
     session: Session,
     days: dict[tuple[int, int], _Amounts],
-    zone: str,
-    kept_from: int,
+    kept: _Kept,
     result: Verified,
 ) -> None:
+    kept_from = kept.quarters_from
     columns = [getattr(DayRow, name) for name in SUMS]
     stored = {
         (day, dimensions): amounts
@@ -258,8 +331,8 @@ def _days(
         )
     }
     result.days = len(stored)
-    first = local_day(zone, kept_from) if kept_from else 0
-    whole = first if kept_from and local_day(zone, kept_from - 1) != first else first + 1
+    first = local_day(kept.zone, kept_from) if kept_from else 0
+    whole = first if kept_from and local_day(kept.zone, kept_from - 1) != first else first + 1
     nothing = [0] * len(SUMS)
     for key in sorted(stored.keys() | days.keys()):
         if kept_from and key[0] < whole:

@@ -30,8 +30,12 @@ class Reader:
     everything: bool = False
     names: bool = True
     """Sees the names of persons, not only opaque ids, where they see everything."""
+    account: str | None = None
+    """The person's opaque id; empty where they have none, None where the hub knows no such ids."""
 
 
+EVERYONE = "everyone"
+"""What usage is charged to that no group's grant gave; it is no path."""
 OPERATOR = Reader(name="", everything=True)
 """Who runs a command on the ledger's own machine."""
 
@@ -45,16 +49,18 @@ class Sight:
     person: str | None = None
     """A name: that person's own usage, in whatever group."""
     names: bool = False
-
-    def sees(self, *, group: str, person: str | None) -> bool:
-        """Whether usage charged to ``group`` by the person named so is in it."""
-        own = self.person is not None and person == self.person
-        return self.everything or group in self.groups or own
+    account: str | None = None
+    """That person's opaque id, which then counts, and not the name: names are given again."""
 
 
 def normal(group: str) -> str:
     """A group's path in one spelling, with the leading slash."""
     return "/" + group.strip("/")
+
+
+def spelt(group: str) -> str:
+    """A group as usage is charged to it, however somebody wrote it: a path, or ``everyone``."""
+    return group if group == EVERYONE else normal(group)
 
 
 def with_office(reader: Reader, admins: Iterable[str]) -> Reader:
@@ -134,14 +140,14 @@ def sight(reader: Reader, view: View, leads: frozenset[str]) -> Sight:
             code="no_own_usage",
             remedy="Ask for the view of a group or of all.",
         )
-    return Sight(person=reader.name, names=True)
+    return Sight(person=reader.name, names=True, account=reader.account)
 
 
 def whole_sight(reader: Reader, leads: frozenset[str]) -> Sight:
     """Everything that a reader may see in any view, for a single session."""
     person = reader.name if reader.own and reader.name else None
     names = reader.names if reader.everything else True
-    return Sight(everything=reader.everything, groups=leads, person=person, names=names)
+    return Sight(reader.everything, leads, person, names, reader.account)
 
 
 def refuse_group(group: str) -> NoReturn:

@@ -68,7 +68,11 @@ class TotalParams(Params):
 class QuotaParams(TotalParams):
     """Whose quota."""
 
-    group: str = Field(min_length=1, max_length=MAX_TEXT, description="Full path.")
+    group: str = Field(
+        min_length=1,
+        max_length=MAX_TEXT,
+        description="Full path; the slash it begins with may be left out.",
+    )
 
 
 class ProblemRoute(APIRoute):
@@ -179,14 +183,16 @@ def router(
         """The sessions behind a number, the newest first."""
 
         def work(session: Session, found: Context) -> models.SessionsAnswer:
+            asked = params.asked(found)
             listed = service.session_list(
-                session, found, params.asked(found), limit=params.limit, offset=params.offset
+                session, found, asked, limit=params.limit, offset=params.offset
             )
             return models.SessionsAnswer(
                 view=listed.view,
                 count=listed.count,
                 limit=params.limit,
                 offset=params.offset,
+                sessions_kept_from=found.kept_from(asked.wanted.period),
                 sessions=[
                     models.session_answer(line, names=listed.sight.names) for line in listed.lines
                 ],

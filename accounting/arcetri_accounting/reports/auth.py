@@ -16,13 +16,15 @@ import hmac
 import json
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 from urllib.parse import urlencode, urlsplit
 
+import httpx
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 from jupyterhub.services.auth import HubOAuth
+from jupyterhub.utils import make_ssl_context
 from tornado.web import HTTPError
 
 from arcetri_accounting.ledger.errors import Forbidden, LedgerError, Unauthorized
@@ -34,7 +36,10 @@ READ_ALL: Final = "custom:arcetri-usage:read-all"
 """Everybody's; for administrators."""
 _NAMES: Final = frozenset({"read:users:name", "read:users", "list:users", "admin:users"})
 """Any of these lets a service see people's names beside their opaque ids."""
+ACCOUNT: Final = "/arcetri/account"
+"""Where, below its API, Arcetri's hub says whose account a token is."""
 CACHE_SECONDS: Final = 10
+_PATIENCE: Final = 10
 STATE_SECONDS: Final = 600
 
 
@@ -124,6 +129,8 @@ class HubReaders:
         """
         hub.cache_max_age = CACHE_SECONDS
         self._hub = hub
+        self._accounts: dict[str, tuple[float, str | None]] = {}
+        """By token: until when it is believed, and whose account it is."""
         self._prefix = prefix
         self._key = hashlib.sha256(f"arcetri-usage-login:{hub.api_token}".encode()).digest()
 
@@ -140,7 +147,7 @@ class HubReaders:
                 "The API needs a token of JupyterHub that is still valid.",
                 remedy=f"Send one with the scope {READ} as Authorization: Bearer TOKEN.",
             )
-        return reader_of(model)
+        return await self._reader(model, str(token))
 
     async def for_page(self, request: Request) -> Reader:
         """Who asks for a page, by their cookie, or a bearer token for programs."""
@@ -150,7 +157,7 @@ class HubReaders:
         model = await self._ask(token, request) if token else None
         if model is None:
             raise NeedsLogin
-        return reader_of(model)
+        return await self._reader(model, str(token))
 
     async def _ask(self, token: str, request: Request) -> dict[str, Any] | None:
         session_id = request.cookies.get("jupyterhub-session-id", "")
@@ -162,6 +169,40 @@ class HubReaders:
                 remedy="Try again in a moment; usage is recorded meanwhile.",
             ) from None
         return dict(model) if model else None
+
+    async def _reader(self, model: dict[str, Any], token: str) -> Reader:
+        reader = reader_of(model)
+        return replace(reader, account=await self._account(token)) if reader.name else reader
+
+    async def _account(self, token: str) -> str | None:
+        """Whose account a token is, as Arcetri's hub says; None where the hub is another one."""
+        now = time.monotonic()
+        until, account = self._accounts.get(token, (0.0, None))
+        if now < until:
+            return account
+        hub = self._hub
+        try:
+            async with httpx.AsyncClient(
+                trust_env=False,
+                timeout=_PATIENCE,
+                verify=make_ssl_context(hub.keyfile, hub.certfile, cafile=hub.client_ca)
+                if hub.certfile or hub.keyfile
+                else True,
+            ) as http:
+                answer = await http.get(
+                    f"{hub.api_url}{ACCOUNT}", headers={"Authorization": f"token {token}"}
+                )
+            if answer.status_code != httpx.codes.NOT_FOUND:
+                account = str(answer.raise_for_status().json()["account"])
+        except (httpx.HTTPError, ValueError, KeyError):
+            # Never by the name instead: that may have been somebody else's.
+            raise HubAway(
+                "JupyterHub does not say which account you are.",
+                remedy="Try again in a moment; usage is recorded meanwhile.",
+            ) from None
+        self._accounts = {one: known for one, known in self._accounts.items() if now < known[0]}
+        self._accounts[token] = now + CACHE_SECONDS, account
+        return account
 
     # Login
 

@@ -35,7 +35,9 @@ report_options = with_options(
     FIRST,
     LAST,
     by_option(BY),
-    click.option("--group", metavar="PATH", help="Only what this group was charged."),
+    click.option(
+        "--group", metavar="PATH", help="Only what this group was charged; such as /ai/cms."
+    ),
     click.option("--below", is_flag=True, help="With the groups below that one."),
     click.option("--user", metavar="NAME", help="Only this person: a name or opaque id."),
     click.option("--flavor", metavar="NAME", help="Only this flavour."),
@@ -72,7 +74,7 @@ def report(
     """Say who used what, in the very numbers of the web report.
 
     Numbers go to the standard output, and what is to be known about their completeness to the
-    standard error.
+    standard error; so does that nothing is known of a group, person or flavour.
     """
     params = Params.model_validate({"from": first.date(), "to": last.date(), **filters})
 
@@ -80,11 +82,12 @@ def report(
         found = service.context(session, access.OPERATOR, wall_clock())
         asked = params.asked(found, by)
         made = service.report(session, found, asked)
+        notes = [*service.unknown(session, found, asked.wanted), *made.notes]
         if style == "pdf":
-            return _pdf(session, made, asked, params), made.notes
+            return _pdf(session, made, asked, params), notes
         if style == "csv":
-            return csvfile.write(made, decimals).encode(), made.notes
-        return (rows_json(made) if style == "json" else table(made)).encode(), made.notes
+            return csvfile.write(made, decimals).encode(), notes
+        return (rows_json(made) if style == "json" else table(made)).encode(), notes
 
     content, notes = database.read(work)
     _put(content, output, binary=style == "pdf")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 
 from arcetri_accounting.contract.units import hours
 from arcetri_accounting.reports.numbers import Amounts
@@ -75,6 +76,8 @@ class Completeness:
     """Nodes that are silent or behind, and were to report in the period."""
     now: int
     amounts: Amounts
+    sessions_kept_from: date | None = None
+    """The day before which single sessions are no longer kept; None where all of them are."""
 
     @property
     def final(self) -> bool:
@@ -98,7 +101,9 @@ class Completeness:
         return self.final and not spoiled and not self.amounts.reconciled_u
 
 
-def judge(known: Known, period: Period, amounts: Amounts, now: int) -> Completeness:
+def judge(
+    known: Known, period: Period, amounts: Amounts, now: int, kept_from: date | None = None
+) -> Completeness:
     """Say how complete a period's numbers are at ``now``."""
     late = tuple(
         node
@@ -109,7 +114,7 @@ def judge(known: Known, period: Period, amounts: Amounts, now: int) -> Completen
         # What a node sent after the period's end, with nothing left to send, covers the period.
         and (node.received_at < period.end_ms or node.pending)
     )
-    return Completeness(period.end_ms <= now, known, late, now, amounts)
+    return Completeness(period.end_ms <= now, known, late, now, amounts, kept_from)
 
 
 def share_of(part: int, whole: int) -> str:
@@ -166,8 +171,15 @@ def sentences(found: Completeness, period: Period, moment: Callable[[int], str])
     generated = amounts.gpu_by_provenance.get("generated", 0)
     if generated:
         said.append(f"{hours(generated):.2f} GPU-hours are generated, for demonstration.")
+    if found.sessions_kept_from:
+        said.append(not_listed(found.sessions_kept_from))
     said += _counted(found.known)
     return said
+
+
+def not_listed(before: date) -> str:
+    """Say of old usage that its totals alone are kept."""
+    return f"Single sessions before {before} are no longer kept; totals are."
 
 
 def _counted(known: Known) -> list[str]:

@@ -9,6 +9,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 
 from arcetri_accounting.ledger.database import Database
 from arcetri_accounting.ledger.limits import Limits
+from arcetri_accounting.ledger.strangers import recognize
 from arcetri_accounting.reports import api, capacityapi, files, web
 from arcetri_accounting.reports.access import Reader
 from arcetri_accounting.reports.api import Clock, wall_clock
@@ -40,6 +41,7 @@ class Limited:
         return self._readers.routes()
 
     def _counted(self, reader: Reader, request: Request) -> Reader:
+        recognize(request)
         who = f"person:{reader.name}"
         if not reader.name:
             # A service has no person's name, and must not use up what is another's.

@@ -152,6 +152,10 @@ class CompletenessAnswer(_Answer):
         " the whole site."
     )
     gpu_hours_by_provenance: dict[str, DecimalText]
+    sessions_kept_from: date | None = Field(
+        description="Before this day of the period, totals are kept and single sessions are not;"
+        " null where all of them are."
+    )
     notes: list[str] = Field(description="The same in sentences.")
 
 
@@ -249,6 +253,7 @@ def completeness_answer(found: Completeness, notes: list[str]) -> CompletenessAn
             name: _text(hours(units))
             for name, units in sorted(found.amounts.gpu_by_provenance.items())
         },
+        sessions_kept_from=found.sessions_kept_from,
         notes=notes,
     )
 
@@ -328,6 +333,9 @@ class SessionsAnswer(_Answer):
     count: int = Field(description="Of all pages.")
     limit: int
     offset: int
+    sessions_kept_from: date | None = Field(
+        description="Sessions of the period before this day are no longer kept; null where all are."
+    )
     sessions: list[SessionAnswer]
 
 

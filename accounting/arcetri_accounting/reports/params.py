@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from arcetri_accounting.reports.access import View
+from arcetri_accounting.reports.access import View, spelt
 from arcetri_accounting.reports.numbers import By
 from arcetri_accounting.reports.periods import Period, month
 from arcetri_accounting.reports.query import Filter, Listed
@@ -37,7 +37,11 @@ class Params(BaseModel):
         description="Whose usage. Left out: all for administrators; else the group's, where one"
         " is named and the reader leads it; else the reader's own.",
     )
-    group: str | None = Field(default=None, max_length=MAX_TEXT, description="Full path.")
+    group: str | None = Field(
+        default=None,
+        max_length=MAX_TEXT,
+        description="Full path; the slash it begins with may be left out.",
+    )
     below: bool = Field(default=False, description="With the groups below that one.")
     user: str | None = Field(default=None, max_length=MAX_TEXT, description="Name or opaque id.")
     flavor: str | None = Field(default=None, max_length=MAX_TEXT)
@@ -52,6 +56,11 @@ class Params(BaseModel):
     @classmethod
     def _empty_is_nothing(cls, value: Any) -> Any:
         return None if value == "" else value
+
+    @field_validator("group", mode="after")
+    @classmethod
+    def _in_one_spelling(cls, value: str | None) -> str | None:
+        return None if value is None else spelt(value)
 
     @field_validator("below", mode="before")
     @classmethod

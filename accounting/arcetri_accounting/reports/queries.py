@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import (
@@ -22,11 +22,14 @@ from sqlalchemy import (
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from arcetri_accounting.contract.witness import CatalogSnapshot
+from arcetri_accounting.ledger.registry import SITE_SETTING, setting
 from arcetri_accounting.ledger.tables import (
+    MADE_FROM_NAMES,
     AllocationRow,
     CatalogRow,
     DayRow,
     Dimensions,
+    MonthRow,
     OpenRow,
     Person,
     QuarterRow,
@@ -109,6 +112,17 @@ def groups_with_usage(session: Session) -> list[str]:
     return list(session.scalars(select(Dimensions.group).distinct().order_by(Dimensions.group)))
 
 
+def flavors_with_usage(session: Session) -> list[str]:
+    """Every flavour that was ever used."""
+    return list(session.scalars(select(Dimensions.flavor).distinct().order_by(Dimensions.flavor)))
+
+
+def is_person(session: Session, name: str) -> bool:
+    """Whether there is anybody of a name or opaque id."""
+    found = select(Person.id).where(or_(Person.account == name, Person.name == name))
+    return session.scalars(found.limit(1)).first() is not None
+
+
 def only_simulated(session: Session) -> bool:
     """Whether there are simulated devices here and no real ones."""
     devices = Dimensions.flavor_type != "cpu"
@@ -151,8 +165,21 @@ def seen(sight: Sight, known: Iterable[str]) -> ColumnElement[bool]:
     if groups:
         parts.append(Dimensions.group.in_(groups))
     if sight.person is not None:
-        parts.append(_of_persons(Person.name == sight.person))
+        parts.append(_of_persons(_own(sight)))
     return or_(*parts) if parts else false()
+
+
+def _own(sight: Sight) -> ColumnElement[bool]:
+    """The reader, as a condition on Person.
+
+    Where the hub says which account they are, only what was recorded without one goes by the name:
+    the same name may have been another person's before.
+    """
+    named = Person.name == sight.person
+    if sight.account is None:
+        return named
+    nameless = (Person.account.startswith(made, autoescape=True) for made in MADE_FROM_NAMES)
+    return or_(Person.account == sight.account, and_(named, or_(*nameless)))
 
 
 def _of_persons(condition: ColumnElement[bool]) -> ColumnElement[bool]:
@@ -182,7 +209,9 @@ def _whole(total: ColumnElement[Any]) -> ColumnElement[int]:
     return cast(total, BigInteger)
 
 
-def _sum_columns(table: type[DayRow] | type[QuarterRow]) -> list[ColumnElement[int]]:
+def _sum_columns(
+    table: type[DayRow] | type[QuarterRow] | type[MonthRow],
+) -> list[ColumnElement[int]]:
     sums = {name: func.coalesce(func.sum(getattr(table, name)), 0) for name in _SUMS}
     return [_whole(column).label(name) for name, column in sums.items()]
 
@@ -375,6 +404,7 @@ def _held(session: Session, found: Sequence[Any]) -> list[Held]:
     for at in range(0, len(ids), 500):
         some = select(OpenRow).where(OpenRow.allocation_id.in_(ids[at : at + 500]))
         tails.update((one.allocation_id, one) for one in session.scalars(some))
+    own_site = setting(session, SITE_SETTING) or ""
     result = []
     for allocation, dimensions, person, dur_ms, mem_peak, *sums in found:
         tail = tails.get(allocation.id)
@@ -382,7 +412,7 @@ def _held(session: Session, found: Sequence[Any]) -> list[Held]:
             Held(
                 id=allocation.id,
                 session=allocation.session,
-                site=dimensions.site,
+                site=dimensions.site or own_site,
                 who=_who(person),
                 group=dimensions.group,
                 flavor=dimensions.flavor,
@@ -474,9 +504,30 @@ def session_page(
 def one_session(
     session: Session, name: str, sight: Sight, known: Sequence[str], wanted: Filter
 ) -> list[Held]:
-    """The allocations of one session that are in sight; none where there are none."""
+    """The allocations of one session that are in sight, whole; none where there are none.
+
+    What the period of ``wanted`` says of quarter hours is meant to be all that are kept: with those
+    come the months of what is not.
+    """
     statement = _held_statement(wanted).where(AllocationRow.session == name, seen(sight, known))
-    return _held(session, session.execute(statement).all())
+    found = _held(session, session.execute(statement).all())
+    return [_with_months(session, one) for one in found]
+
+
+def _with_months(session: Session, one: Held) -> Held:
+    row = session.execute(
+        select(func.coalesce(_whole(func.sum(MonthRow.dur_ms)), 0), func.max(MonthRow.mem_peak))
+        .add_columns(*_sum_columns(MonthRow))
+        .where(MonthRow.allocation_id == one.id)
+    ).one()
+    dur_ms, peak, *sums = row
+    peaks = [known for known in (peak, one.mem_peak) if known is not None]
+    return replace(
+        one,
+        sums=one.sums + Sums(*sums),
+        dur_ms=one.dur_ms + dur_ms,
+        mem_peak=max(peaks, default=None),
+    )
 
 
 def quarters_of(session: Session, allocation_ids: Sequence[int]) -> list[QuarterRow]:

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from difflib import get_close_matches
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import exists, func, or_, select
 from sqlalchemy.orm import Session
 
-from arcetri_accounting.contract.units import from_ms
+from arcetri_accounting.contract.units import QUARTER_MS, from_ms
 from arcetri_accounting.contract.witness import CatalogSnapshot, FlavorTerms, GroupTerms
 from arcetri_accounting.ledger.database import Database
+from arcetri_accounting.ledger.registry import setting
+from arcetri_accounting.ledger.retention import QUARTERS_SETTING
 from arcetri_accounting.ledger.rollups import site_zone
 from arcetri_accounting.ledger.tables import (
     AllocationRow,
@@ -26,7 +29,7 @@ from arcetri_accounting.ledger.tables import (
     WitnessRow,
 )
 from arcetri_accounting.reports import access, completeness, hints, numbers, queries, quotas
-from arcetri_accounting.reports.access import Reader, Sight, View
+from arcetri_accounting.reports.access import Reader, Sight, View, is_below
 from arcetri_accounting.reports.completeness import Completeness, Gap, Known, Node
 from arcetri_accounting.reports.numbers import Amounts, By, Row
 from arcetri_accounting.reports.periods import Period, local_day, month, month_key, zone_of
@@ -53,6 +56,8 @@ class Context:
     leads: frozenset[str]
     only_simulated: bool
     """There are simulated devices here and no real ones."""
+    sessions_from: int = 0
+    """In milliseconds since 1970: single sessions are kept of what was used since; 0 means all."""
 
     @property
     def today(self) -> date:
@@ -72,6 +77,12 @@ class Context:
     def this_month(self) -> Period:
         """The month that today lies in."""
         return month(month_key(self.today), self.zone)
+
+    def kept_from(self, period: Period) -> date | None:
+        """The day before which a period's sessions are no longer kept; None where all are."""
+        if self.sessions_from <= period.start_ms:
+            return None
+        return local_day(self.sessions_from, self.zone)
 
     def moment(self, milliseconds: int) -> str:
         """A moment as people read it here."""
@@ -132,6 +143,7 @@ def context(session: Session, reader: Reader, now: int) -> Context:
         known_groups=known,
         leads=access.led(reader, terms, known),
         only_simulated=queries.only_simulated(session),
+        sessions_from=int(setting(session, QUARTERS_SETTING) or 0) * QUARTER_MS,
     )
 
 
@@ -147,6 +159,27 @@ def covers(found: Context, wanted: Filter, view: View) -> str:
         led = ", ".join(sorted(found.leads))
         return f"Everybody's usage in {wanted.group or led}{below}."
     return f"Everybody's usage{part}{below}."
+
+
+def unknown(session: Session, found: Context, wanted: Filter) -> list[str]:
+    """Sentences about names in a filter that neither the ledger nor the catalog has.
+
+    For who reads everything: to others it would tell who is there.
+    """
+    said = []
+    for what, name, names in (
+        ("group", wanted.group, {*found.groups, *found.known_groups}),
+        ("flavour", wanted.flavor, {*found.flavors, *queries.flavors_with_usage(session)}),
+    ):
+        below = what == "group" and wanted.below
+        if name is None or name in names or (below and any(is_below(one, name) for one in names)):
+            continue
+        near = get_close_matches(name, names, 1)
+        meant = f" Did you mean {near[0]}?" if near else ""
+        said.append(f"Neither the ledger nor the catalog knows a {what} {name}.{meant}")
+    if wanted.user is not None and not queries.is_person(session, wanted.user):
+        said.append(f"The ledger knows nobody of the name or id {wanted.user}.")
+    return said
 
 
 def choose_view(found: Context, wanted: Filter, view: View | None) -> tuple[View, Sight]:
@@ -191,7 +224,8 @@ def report(session: Session, found: Context, asked: Asked, quality: Known | None
         folded = numbers.rows(entries, running, asked.by, label)
     total = numbers.total(folded)
     quality = quality or known(session, wanted.period, found.now)
-    judged = completeness.judge(quality, wanted.period, total, found.now)
+    kept_from = found.kept_from(wanted.period)
+    judged = completeness.judge(quality, wanted.period, total, found.now, kept_from)
     return Report(
         context=found,
         wanted=wanted,

@@ -14,6 +14,7 @@ from arcetri_accounting.ledger.disputes import Dispute
 from arcetri_accounting.reports import charts, disputes, queries, service
 from arcetri_accounting.reports.access import View
 from arcetri_accounting.reports.charts import Bar
+from arcetri_accounting.reports.hints import Idle
 from arcetri_accounting.reports.numbers import NOTHING, By, Row, Sums
 from arcetri_accounting.reports.params import Params
 from arcetri_accounting.reports.periods import Period, month, month_after, month_before, month_key
@@ -31,6 +32,8 @@ PAGE_SESSIONS = 50
 """Sessions on one page of a list."""
 SHOWN_SESSIONS = 15
 """Sessions on a report's page, before the link to all of them."""
+SHOWN_UNUSED = 20
+"""Of those that held a device unused."""
 
 PATHS: dict[View, str] = {"own": "", "group": "group", "all": "all"}
 
@@ -297,6 +300,40 @@ def sessions_page(
         offset=offset,
         choices=Choices(groups, users, flavors, queries.has_both(session)),
         names=listed.sight.names,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class UnusedPage:
+    """A page of the list of sessions that held a device unused."""
+
+    context: Context
+    view: View
+    links: Links
+    idle: list[Idle]
+    offset: int
+    choices: Choices
+    names: bool
+    at_once: int = PAGE_SESSIONS
+
+
+def unused_page(
+    session: Session, found: Context, params: Params, offset: int, prefix: str
+) -> UnusedPage:
+    """Read what the list of sessions that held a device unused shows."""
+    default: Listed = "only" if found.only_simulated else "exclude"
+    asked = params.asked(found, simulated=default)
+    advice = service.advice(session, found, asked)
+    _, sight = service.choose_view(found, asked.wanted, asked.view)
+    groups, users, flavors = queries.choices(session, sight, found.known_groups)
+    return UnusedPage(
+        context=found,
+        view=advice.view,
+        links=Links(prefix, advice.view, asked.wanted),
+        idle=advice.idle,
+        offset=offset if offset < len(advice.idle) else 0,
+        choices=Choices(groups, users, flavors, queries.has_both(session)),
+        names=sight.names,
     )
 
 

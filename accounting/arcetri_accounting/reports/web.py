@@ -29,6 +29,7 @@ from arcetri_accounting.reports.api import (
     wall_clock,
 )
 from arcetri_accounting.reports.auth import NeedsLogin, Readers
+from arcetri_accounting.reports.completeness import not_listed
 from arcetri_accounting.reports.params import Params
 from arcetri_accounting.reports.service import Context
 
@@ -82,6 +83,8 @@ def environment(prefix: str, hub_prefix: str) -> Environment:
         split=charts.split,
         from_ms=from_ms,
         SHOWN=views.SHOWN_SESSIONS,
+        SHOWN_UNUSED=views.SHOWN_UNUSED,
+        not_listed=not_listed,
     )
     made.filters.update({name: getattr(present, name) for name in present.__all__})
     return made
@@ -181,6 +184,14 @@ def router(
             ),
         )
         return show("sessions.html", page, page.context)
+
+    @routes.get("/unused")
+    def unused(params: Annotated[PageParams, Query()], reader: Reader = who) -> Response:
+        page = read(
+            reader,
+            lambda session, found: views.unused_page(session, found, params, params.offset, prefix),
+        )
+        return show("unused.html", page, page.context)
 
     @routes.get("/session")
     def session(

@@ -26,6 +26,7 @@ from arcetri_hub.auth.handlers import CallbackHandler, LoginHandler, LogoutHandl
 from arcetri_hub.auth.idtoken import IdTokenError
 from arcetri_hub.auth.record import LoginRecord
 from arcetri_hub.auth.refresher import HubUser, Refresher
+from arcetri_spawner import killpoints
 from arcetri_spawner.groups import GroupPath, normalize_groups
 from arcetri_spawner.identity import Numbers
 from arcetri_spawner.policy.model import Standing
@@ -334,6 +335,8 @@ class IamAuthenticator(GenericOAuthenticator):  # oauthenticator has no types
         if account.is_new and account.name != person.label:
             handler.notice = problems.new_name(person.label, account.name, taken=account.suffixed)
         self.refresher.logged_in(account.name, record)
+        # JupyterHub writes what follows, as soon as it has it.
+        killpoints.reach("login.writing")
         return {
             "name": account.name,
             "admin": self.administers(person.groups),

@@ -28,6 +28,7 @@ from arcetri_hub.auth import problems
 from arcetri_hub.auth.client import IamSilentError
 from arcetri_hub.auth.discovery import Provider, end_session_url, logout_url
 from arcetri_hub.auth.problems import LoginProblem, Message
+from arcetri_spawner import killpoints
 from arcetri_spawner.errors import ArcetriError
 
 TEMPLATE = "login_message.html"
@@ -184,6 +185,7 @@ class CallbackHandler(_Page, OAuthCallbackHandler):
         user = await self.login_user()
         if user is None:
             raise problems.internal()
+        killpoints.reach("login.written")
         self._jupyterhub_user = user
         next_url = self.get_next_url(user)
         if self.notice is not None:

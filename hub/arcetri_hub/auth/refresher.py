@@ -30,6 +30,7 @@ from arcetri_hub.auth.client import IamClient, IamSilentError
 from arcetri_hub.auth.discovery import issuer_key
 from arcetri_hub.auth.idtoken import IdTokenError
 from arcetri_hub.auth.record import LoginRecord
+from arcetri_spawner import killpoints
 from arcetri_spawner.groups import GroupPath
 from arcetri_spawner.identity import Numbers
 from arcetri_spawner.policy.model import Standing
@@ -251,8 +252,10 @@ class Refresher:
         # From here to the commit nothing is awaited, so no login can come between.
         if user.encrypted_auth_state != before:
             return None
+        killpoints.reach("refresh.writing")
         user.encrypted_auth_state = sealed
         user.db.commit()
+        killpoints.reach("refresh.written")
         self._opened[user.name] = sealed, record
         return sealed
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from arcetri_hub.settings import Settings, SettingsError, read_settings
 from arcetri_spawner.errors import ArcetriError
-from arcetri_spawner.groups import GroupPath, normalize_group, normalize_groups
+from arcetri_spawner.groups import GroupPath
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +104,5 @@ def _demonstration(name: str) -> KnownPerson | None:
 
     for user in DEMO_USERS:
         if user.name == name:
-            return KnownPerson(name, _with_parents(user.groups), "as the demonstration ships them")
+            return KnownPerson(name, frozenset(user.memberships), "as the demonstration ships them")
     return None
-
-
-def _with_parents(groups: tuple[GroupPath, ...]) -> frozenset[GroupPath]:
-    """Add the groups that these lie in: IAM makes a member of one a member of the other."""
-    paths = set()
-    for group in groups:
-        path = str(normalize_group(group))
-        while path:
-            paths.add(path)
-            path = path.rpartition("/")[0]
-    return normalize_groups(paths)

@@ -47,11 +47,14 @@ def profiles() -> None:
 
 
 @profiles.command("check")
+@click.argument("named", metavar="[FILE]", required=False, type=click.Path(path_type=Path))
 @_profiles_option
 @_state_option
 @_format_option
-def check_command(file: Path | None, state: Path, form: str) -> None:
+def check_command(named: Path | None, file: Path | None, state: Path, form: str) -> None:
     """Print everything that is wrong with a catalog, one finding a line.
+
+    FILE is the catalog, as with --profiles.
 
     Errors keep a catalog from being used; warnings are legal but surely mistakes. What nobody could
     start without Kubernetes is such a mistake in the catalog of the state folder's platform, and in
@@ -59,6 +62,9 @@ def check_command(file: Path | None, state: Path, form: str) -> None:
 
     Exit status: 1 with errors, 0 otherwise.
     """
+    if named is not None and file is not None:
+        raise click.UsageError("Name one catalog, as FILE or with --profiles.")
+    file = file or named
     settings = _settings(state, needed=file is None)
     path = _catalog_path(file, state, settings)
     result = check(path, here=settings is not None and _same(path, settings.profiles))

@@ -34,6 +34,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from arcetri_hub.devidp import directory
+from arcetri_hub.devidp.badinput import sentences
 from arcetri_hub.devidp.directory import DirectoryError
 from arcetri_hub.devidp.faults import Fault
 from arcetri_hub.devidp.models import DEFAULT_SCOPES, Client, Profile, Seconds, User
@@ -120,7 +121,7 @@ def _endpoint(body: type[BaseModel], action: Action) -> Callable[[Request], Awai
             parsed = body.model_validate(json.loads(raw) if raw else {})
             return JSONResponse(action(request, parsed))
         except ValidationError as error:
-            return _error(422, str(error))
+            return _error(422, sentences(error, tuple(body.model_fields)))
         except (ValueError, RecursionError):
             return _error(422, "This is no JSON.")
         except DirectoryError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from arcetri_spawner.groups import GroupPath
+from arcetri_spawner.groups import GroupPath, with_parents
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,11 @@ class DemoUser:
     display_name: str
     groups: tuple[GroupPath, ...]
     can: str
+
+    @property
+    def memberships(self) -> tuple[GroupPath, ...]:
+        """All groups that IAM names them a member of, sorted."""
+        return tuple(sorted(with_parents(self.groups)))
 
 
 CMS: Final = GroupPath("/arcetri/cms")

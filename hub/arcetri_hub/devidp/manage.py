@@ -16,6 +16,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from arcetri_hub.devidp import directory
+from arcetri_hub.devidp.badinput import sentences
 from arcetri_hub.devidp.directory import DirectoryError
 from arcetri_hub.devidp.faults import EVERYWHERE, FAULT_KINDS, WIRE_PATHS, Fault
 from arcetri_hub.devidp.models import PROFILES, Profile, User
@@ -88,9 +89,7 @@ class _Manage:
             except DirectoryError as error:
                 return self._page(409, problem=str(error))
             except ValidationError as error:
-                first = error.errors()[0]
-                field = ".".join(str(part) for part in first["loc"])
-                return self._page(422, problem=f"{field}: {first['msg']}.")
+                return self._page(422, problem=sentences(error))
             self.provider.save()
             return RedirectResponse(f"/?{target}", 303)
 

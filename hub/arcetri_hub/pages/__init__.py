@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyterhub.utils import url_path_join
 
+from arcetri_hub.pages.account import OwnAccount
 from arcetri_hub.pages.api import ServerApi, StartProgress
 from arcetri_hub.pages.csp import ContentSecurity, NonceExtension
 from arcetri_hub.pages.home import HomePage, NewSession
@@ -54,6 +55,7 @@ def handlers(platform: PagesPlatform) -> list[tuple[str, type] | tuple[str, type
         (r"/api/users/([^/]+)/servers/([^/]*)", ServerApi, known),
         (r"/api/users/([^/]+)/server/progress", StartProgress),
         (r"/api/users/([^/]+)/servers/([^/]*)/progress", StartProgress),
+        (r"/api/arcetri/account", OwnAccount, known),
         (r"/arcetri/offers", OffersNow, known),
         (r"/arcetri/notices", NoticesNow, known),
         (r"/arcetri/static/(.*)", Static, {"path": str(STATIC)}),

@@ -36,8 +36,8 @@ def price(flavor_type: FlavorType, share: Fraction) -> str:
     return f"{share} {unit} per hour"
 
 
-def used(flavor_type: FlavorType, share: Fraction, cpu: float, hours: float) -> str:
-    """What a session has cost after so many hours: ``0.43 GPU-hours``."""
+def allocated(flavor_type: FlavorType, share: Fraction, cpu: float, hours: float) -> str:
+    """What a session has held after so many hours, used or not: ``0.43 GPU-hours``."""
     amount = hours * (cpu if flavor_type == "cpu" else float(share))
     if amount < 0.1:
         return f"less than 0.1 {_HOURS[flavor_type]}s"

@@ -16,7 +16,7 @@ from arcetri_hub.pages.body import (
     refuse_choice_in_address,
 )
 from arcetri_hub.pages.refusals import Refused, refusal_of
-from arcetri_hub.pages.servers import forget_failed, is_active
+from arcetri_hub.pages.servers import cancel_start, forget_failed, is_active
 from arcetri_spawner.errors import ArcetriError
 from arcetri_spawner.policy import parse_options, reasons
 from arcetri_spawner.policy.names import shown
@@ -121,6 +121,22 @@ class ServerApi(
         finally:
             if new:
                 await forget_failed(self.db, user, server_name)
+
+    @needs_scope("delete:servers")  # type: ignore[untyped-decorator]  # JupyterHub's
+    async def delete(self, user_name: str, server_name: str = "") -> None:
+        """Stop a server; a start that is under way is undone first, and is no failure."""
+        user = self.find_user(user_name)
+        if user is not None:
+            # JupyterHub reads it too: a body that it refuses must not have cancelled anything.
+            self.get_json_body()
+            if await cancel_start(self.platform.service, user, server_name, self.current_user):
+                await self._settle(user, server_name)
+        await super().delete(user_name, server_name)
+
+    async def _settle(self, user: Any, server_name: str) -> None:
+        """Have JupyterHub forget a server whose start was undone: it takes it for a ready one."""
+        if user.spawners[server_name].ready:
+            await self.stop_single_user(user, server_name)
 
 
 class StartProgress(SpawnProgressAPIHandler):

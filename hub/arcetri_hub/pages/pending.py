@@ -11,9 +11,8 @@ from tornado.httputil import url_concat
 from arcetri_hub.pages import amounts
 from arcetri_hub.pages.base import PlatformHandler
 from arcetri_hub.pages.refusals import refusal_of
-from arcetri_hub.pages.servers import spawner_of
-from arcetri_hub.pages.wording import ended
-from arcetri_spawner.policy import OPTION_KEYS
+from arcetri_hub.pages.servers import choice_of, spawner_of
+from arcetri_hub.pages.wording import CANCELLED, ended
 
 
 class _Explains(PlatformHandler):
@@ -30,7 +29,7 @@ class _Explains(PlatformHandler):
         spawner = known.get("spawner")
         server_name = known.get("server_name") or (spawner.name if spawner else "")
         catalog = self.platform.catalogs.current.catalog
-        choice = _choice(spawner or spawner_of(user, server_name))
+        choice = choice_of(spawner or spawner_of(user, server_name))
         chosen = choice.get("flavor", "")
         flavor = catalog.flavors.get(chosen)
         have = self.platform.backend.current_inventory().flavors.get(chosen)
@@ -49,7 +48,9 @@ class _Explains(PlatformHandler):
         elif name == "not_running.html":
             identity = await self.platform.identities.known(user.name)
             last = await self.platform.store.last_ended(identity.account_id, server_name)
-            more["last_ended"] = ended(last, catalog.site.timezone, amounts.utc_now())
+            told = ended(last, catalog.site.timezone, amounts.utc_now())
+            more["last_ended"] = told
+            more["cancelled"] = told is not None and told.code == CANCELLED
         return await super().render_template(name, **{**known, **more})
 
     def _with_token(self, *parts: str) -> str:
@@ -63,9 +64,3 @@ class SpawnPending(_Explains, SpawnPendingHandler):
 
 class NotRunning(_Explains, UserUrlHandler):
     """``/hub/user/...``: a link into a session that does not run."""
-
-
-def _choice(spawner: Any) -> dict[str, str]:
-    """What was asked for, so that one click can ask for it again."""
-    options = (getattr(spawner, "user_options", None) or {}) if spawner else {}
-    return {k: v for k in OPTION_KEYS if isinstance(v := options.get(k), str)}

@@ -5,10 +5,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from itertools import count
 from typing import TYPE_CHECKING, Any
+
+from arcetri_spawner.policy import OPTION_KEYS
+from arcetri_spawner.policy.names import shown
 
 if TYPE_CHECKING:
     from jupyterhub.user import User
+
+    from arcetri_spawner.service import SessionService
+
+_CANCEL_SECONDS = 15
 
 
 def spawner_of(user: User, server_name: str) -> Any | None:
@@ -28,6 +37,39 @@ def is_ready(user: User, server_name: str) -> bool:
     """Whether the server answers."""
     spawner = spawner_of(user, server_name)
     return bool(spawner and spawner.ready)
+
+
+def free_name(user: User) -> str:
+    """A name for one more session beside the user's first one: ``session-2``, or a later number."""
+    return next(name for n in count(2) if not is_active(user, name := f"session-{n}"))
+
+
+def choice_of(spawner: Any | None) -> dict[str, str]:
+    """What was last asked for, so that it can be asked for again."""
+    options = (getattr(spawner, "user_options", None) or {}) if spawner else {}
+    return {k: v for k in OPTION_KEYS if isinstance(v := options.get(k), str)}
+
+
+async def cancel_start(service: SessionService, user: User, server_name: str, who: Any) -> bool:
+    """Undo a start that is under way, and return when it is undone or that takes too long.
+
+    Args:
+        service: Told that this is no failure.
+        user: Whose server it is.
+        server_name: Its name.
+        who: Who wants it undone: a user of JupyterHub, or a service.
+
+    Returns:
+        False when nothing was starting.
+    """
+    spawner = spawner_of(user, server_name)
+    if spawner is None or spawner.pending != "spawn" or not (start := spawner._spawn_future):
+        return False
+    other = "" if who.name == user.name else f"Your last start was cancelled by {shown(who.name)}."
+    service.cancelling(user.name, server_name, other)
+    start.cancel()
+    await asyncio.wait({start}, timeout=_CANCEL_SECONDS)
+    return True
 
 
 async def forget_failed(db: Any, user: User, server_name: str) -> None:

@@ -28,7 +28,7 @@ class SessionCard:
     size: str
     charged: str
     since: str
-    used: str
+    allocated: str
     ends: str
     """When its lifetime is over, in words; empty before it runs."""
 
@@ -59,7 +59,7 @@ def _card(row: LiveRow, catalog: Catalog, now: datetime) -> SessionCard:
         size=(size.title if size else "") or grant.size.capitalize(),
         charged=group_title(grant.group, group.title if group else ""),
         since=_since(row, zone, now),
-        used=_used(grant, session.started, now) if session else "",
+        allocated=_allocated(grant, session.started, now) if session else "",
         ends=_ends(grant, session.started, zone, now) if session else "",
     )
 
@@ -69,9 +69,9 @@ def _since(row: LiveRow, zone: str, now: datetime) -> str:
     return f"{amounts.moment(at, zone, now)} ({amounts.span(now - at)})"
 
 
-def _used(grant: Grant, started: datetime, now: datetime) -> str:
+def _allocated(grant: Grant, started: datetime, now: datetime) -> str:
     hours = max((now - started) / timedelta(hours=1), 0.0)
-    return amounts.used(grant.flavor_type, grant.share, grant.cpu, hours)
+    return amounts.allocated(grant.flavor_type, grant.share, grant.cpu, hours)
 
 
 def _ends(grant: Grant, started: datetime, zone: str, now: datetime) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from jupyterhub.handlers.pages import SpawnHandler
@@ -16,7 +17,7 @@ from arcetri_hub.pages.base import PlatformHandler
 from arcetri_hub.pages.body import LimitedBody, options_from_form, refuse_choice_in_address
 from arcetri_hub.pages.choices import Choice, spawn_page, unmet
 from arcetri_hub.pages.refusals import Refusal, refusal_of
-from arcetri_hub.pages.servers import forget_failed, is_active, is_ready
+from arcetri_hub.pages.servers import forget_failed, free_name, is_active, is_ready
 from arcetri_hub.pages.wording import ended
 from arcetri_spawner.errors import ArcetriError
 from arcetri_spawner.policy import OPTION_KEYS
@@ -38,7 +39,15 @@ class SpawnPage(LimitedBody, PlatformHandler, SpawnHandler):
     @authenticated
     async def get(self, user_name: str | None = None, server_name: str = "") -> None:
         """Show the page; whatever the query says, it only preselects."""
-        await self._show(user_name or self.current_user.name, server_name or "")
+        mine = self.current_user
+        if user_name is None and is_active(mine, "") and not self.get_query_argument("next", ""):
+            # A link for a new session, which the running one is not: a browser keeps what follows
+            # the address's hash.
+            page = self.hub_url("spawn", mine.name, free_name(mine))
+            linked = {key: value for key, value in asdict(self._linked()).items() if value}
+            self.redirect(url_concat(page, linked))
+            return
+        await self._show(user_name or mine.name, server_name or "")
 
     @authenticated
     async def post(self, user_name: str | None = None, server_name: str = "") -> None:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from jupyterhub.scopes import needs_scope
+from tornado.httputil import url_concat
 from tornado.web import authenticated
 
 from arcetri_hub.pages.base import PlatformHandler
 from arcetri_hub.pages.body import LimitedBody
-from arcetri_hub.pages.servers import spawner_of
+from arcetri_hub.pages.servers import cancel_start, choice_of, spawner_of
 
 if TYPE_CHECKING:
     from jupyterhub.user import User
-
-_CANCEL_SECONDS = 15
 
 
 class StopSession(LimitedBody, PlatformHandler):
@@ -28,19 +26,29 @@ class StopSession(LimitedBody, PlatformHandler):
 
     @needs_scope("delete:servers")  # type: ignore[untyped-decorator]  # JupyterHub's
     async def _stop(self, user_name: str, server_name: str) -> None:
-        await self.stop(self.the_user(user_name), server_name)
-        self.redirect(self.hub_url("home"))
+        user = self.the_user(user_name)
+        starting = spawner_of(user, server_name)
+        cancelled = await self.stop(user, server_name)
+        if cancelled and user is self.current_user:
+            # One cancels to choose otherwise: nothing has to be chosen again but that.
+            page = self.hub_url("spawn", user.name, server_name)
+            self.redirect(url_concat(page, choice_of(starting)))
+        else:
+            self.redirect(self.hub_url("home"))
 
-    async def stop(self, user: User, server_name: str) -> None:
-        """Return when the server has stopped, or JupyterHub has waited long enough for it."""
+    async def stop(self, user: User, server_name: str) -> bool:
+        """Return when the server has stopped, or JupyterHub has waited long enough for it.
+
+        Returns:
+            Whether it still started.
+        """
         spawner = spawner_of(user, server_name)
         if spawner is None:
-            return
-        if spawner.pending == "spawn" and spawner._spawn_future:
-            spawner._spawn_future.cancel()
-            await asyncio.wait({spawner._spawn_future}, timeout=_CANCEL_SECONDS)
+            return False
+        cancelled = await cancel_start(self.platform.service, user, server_name, self.current_user)
         if spawner.ready:
             await self.stop_single_user(user, server_name)
+        return cancelled
 
 
 class RemoveServer(StopSession):

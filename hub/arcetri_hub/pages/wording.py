@@ -10,6 +10,9 @@ from arcetri_hub.pages import amounts
 from arcetri_spawner.errors import Busy
 from arcetri_spawner.policy.reasons import ALL_CODES
 
+CANCELLED: Final = "cancelled"
+"""The end of a start that was undone while it ran; see ``SessionService.cancelling``."""
+
 ENDS = {
     "idle": "Your last session was ended because nothing ran in it.",
     "lifetime": "Your last session reached the longest time a session may run.",
@@ -17,8 +20,15 @@ ENDS = {
     "lost": "Your last session ended while the platform was not running.",
     "interrupted": "Your last start was interrupted when the platform restarted. Ask again.",
     "start_interrupted": "Your last start was interrupted. Ask again.",
+    CANCELLED: "You cancelled the start.",
     "start_failed": "Your last session could not be started.",
     "shutdown": "Your last session ended with the platform.",
+    "out_of_memory": "Your last session needed more memory than its size has, and was ended.",
+    "evicted": "Your last session was sent away from its node.",
+    "node_lost": "Your last session was lost with its node.",
+    "node_shutdown": "Your last session ended because its node was shut down.",
+    "preempted": "Your last session had to make room for something with a higher priority.",
+    "deadline": "Your last session reached the longest time that the cluster lets one run.",
 }
 """Sentences for ends that their user did not ask for; other reasons are no news."""
 
@@ -34,7 +44,10 @@ STATES = {
 _REFUSALS: Final = frozenset({*ALL_CODES, Busy.default_code})
 """Codes of requests that never became a session."""
 _REFUSAL_IS_NEWS: Final = timedelta(minutes=1)
-"""For how long pages tell of a start that policy refused: what was in use is soon free."""
+"""For how long pages tell of a start that policy refused: what was in use is soon free.
+
+So long too of one that its user cancelled, who knows that later.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +71,9 @@ def ended(last: tuple[str, str, datetime] | None, timezone: str, now: datetime) 
         return None
     code, message, at = last
     sentence = message or ENDS.get(code, "")
-    if code in _REFUSALS:
+    if code in (*_REFUSALS, CANCELLED) and now - at > _REFUSAL_IS_NEWS:
         # Nothing ran: the cards say what holds now, and would soon contradict the refusal.
-        if now - at > _REFUSAL_IS_NEWS:
-            return None
+        return None
+    if code in _REFUSALS:
         sentence = f"Your last start was refused. {message}"
     return Ended(code, sentence, amounts.moment(at, timezone, now)) if sentence else None

@@ -51,6 +51,8 @@
       note(event.message, details(event));
     }
   });
+  // The answer to the form is where this leads; looking again would come between.
+  document.getElementById("cancel").form.addEventListener("submit", () => source.close());
   source.addEventListener("error", () => {
     if (source.readyState === EventSource.CLOSED) {
       window.setTimeout(again, 2000);

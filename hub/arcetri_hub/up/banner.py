@@ -33,7 +33,7 @@ def as_json(ready: Ready) -> str:
         {
             "url": ready.plan.settings.public_url,
             "users": [
-                {"name": user.name, "password": user.password, "groups": list(user.groups)}
+                {"name": user.name, "password": user.password, "groups": list(user.memberships)}
                 for user in ready.users
             ],
             "simulated": bool(ready.simulated),
@@ -94,7 +94,13 @@ def _folders(plan: Plan) -> list[str]:
 
 def _isolation(plan: Plan) -> list[str]:
     if plan.settings.accounts:
-        return ["  Each user's sessions run as a system account of their own."]
+        lines = ["  Each user's sessions run as a system account of their own."]
+        if plan.no_mounts:
+            lines += [
+                "    In them the account is a number without a name: whoami and ssh do not work,",
+                "    because nothing can be mounted over /etc/passwd.",
+            ]
+        return lines
     return [
         "  All sessions run as this account: users are NOT isolated from each other, and a",
         "    notebook can get at the platform's own keys, and so at everybody's logins and files.",
@@ -104,7 +110,7 @@ def _isolation(plan: Plan) -> list[str]:
 
 def _users(users: Iterable[DemoUser]) -> list[str]:
     rows = [("user", "password", "groups", "")]
-    rows += [(u.name, u.password, " ".join(u.groups) or "none", u.can) for u in users]
+    rows += [(u.name, u.password, " ".join(u.memberships) or "none", u.can) for u in users]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return [
         "    "

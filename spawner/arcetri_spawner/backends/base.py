@@ -6,7 +6,7 @@ one machine (``backends.local``) and one for Kubernetes, and pass the same tests
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -207,3 +207,6 @@ class Launch:
     """The environment JupyterHub asks for; the backend adds its own and removes what is not its."""
     base_url: str
     """The server's path, such as ``/user/alice/``: readiness is asked at ``{base_url}api``."""
+    pod: Callable[[], Awaitable[Mapping[str, Any]]] | None = None
+    """On Kubernetes: makes the pod that the site's settings of KubeSpawner ask for, as the API's
+    JSON; called once the start is granted."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
+from arcetri_spawner import killpoints
 from arcetri_spawner.catalog.findings import Finding
 from arcetri_spawner.catalog.loading import (
     CheckResult,
@@ -135,14 +135,18 @@ class CatalogHolder:
     def _save(self, data: bytes) -> None:
         if self._keep is None:
             return
+        # Always the same name: what a killed hub leaves of it, the next one writes over.
+        temporary = self._keep.with_name(f"{self._keep.name}.new")
         try:
-            descriptor, temporary = tempfile.mkstemp(dir=self._keep.parent)
             try:
+                descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
                 with os.fdopen(descriptor, "wb") as file:
                     file.write(data)
-                Path(temporary).replace(self._keep)
+                killpoints.reach("catalog.writing")
+                temporary.replace(self._keep)
+                killpoints.reach("catalog.written")
             except BaseException:
-                Path(temporary).unlink(missing_ok=True)
+                temporary.unlink(missing_ok=True)
                 raise
         except OSError as error:
             log.warning("no copy of the catalog is kept", path=str(self._keep), why=error.strerror)

@@ -147,20 +147,17 @@ def _is_let_in(group: GroupPath, allowed: frozenset[GroupPath]) -> bool:
 
 
 def _flavors(catalog: Catalog, document: Document, now: datetime) -> Iterator[Finding]:
-    selectors: dict[tuple[str | None, frozenset[tuple[str, str]]], str] = {}
+    selectors: dict[str | None, dict[str, frozenset[tuple[str, str]]]] = {}
     titles: dict[str, str] = {}
     for name, flavor in catalog.flavors.items():
         path = ("flavors", name)
-        selector = (flavor.resource, frozenset(flavor.nodes.items()))
-        twin = selectors.setdefault(selector, name)
-        if twin != name:
+        labels = frozenset(flavor.nodes.items())
+        others = selectors.setdefault(flavor.resource, {})
+        if message := _overlap(labels, others, any_node=flavor.resource is None):
             yield document.find(
-                "warning",
-                path,
-                f"selects the same devices as {twin}: one resource and one set of node labels",
-                "a resource or node labels of its own",
-                at_key=True,
+                "warning", path, message, "a resource or node labels of its own", at_key=True
             )
+        others[name] = labels
         same = titles.setdefault(flavor.title, name)
         if same != name:
             yield document.find(
@@ -173,6 +170,30 @@ def _flavors(catalog: Catalog, document: Document, now: datetime) -> Iterator[Fi
                 "is in the past, so there is no maintenance",
                 "a later date, or no maintenance",
             )
+
+
+def _overlap(
+    labels: frozenset[tuple[str, str]],
+    others: Mapping[str, frozenset[tuple[str, str]]],
+    *,
+    any_node: bool,
+) -> str:
+    """Say whose devices a flavour selects too; empty when it selects nobody else's.
+
+    Args:
+        labels: The node labels that it asks for.
+        others: Those of the flavours before it with the same resource.
+        any_node: It has no devices: that one of its nodes is another's too is what nodes are for.
+    """
+    for other, theirs in others.items():
+        if labels == theirs:
+            return f"selects the same devices as {other}: one resource and one set of node labels"
+    for other, theirs in {} if any_node else others.items():
+        if labels < theirs:
+            return f"selects all that {other} selects too: one resource, and fewer node labels"
+        if theirs < labels:
+            return f"selects what {other} selects too: one resource, and more node labels"
+    return ""
 
 
 def _granted(section: str, document: Document) -> set[str]:

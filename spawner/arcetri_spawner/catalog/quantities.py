@@ -139,7 +139,8 @@ def parse_duration(value: object) -> timedelta:
         FieldError: It has no unit, is no duration, or is out of range.
     """
     if isinstance(value, int | float) and not isinstance(value, bool):
-        raise FieldError("has no unit", _DURATION_ALLOWED, f"{value}s")
+        # Nobody knows which was meant, and a wrong one ends sessions: none is suggested.
+        raise FieldError("has no unit", _DURATION_ALLOWED)
     text = text_of(value, _DURATION_ALLOWED)
     match = _DURATION.fullmatch(text)
     if match is None or not text:

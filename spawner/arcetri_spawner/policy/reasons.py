@@ -236,13 +236,14 @@ def flavor_not_granted(flavor: str, offered: Iterable[str]) -> Reason:
 
 def flavor_granted_elsewhere(flavor: str, grantors: Sequence[GroupPath]) -> Reason:
     """The same refusal as ``explain`` words it for admins, with the edit that would change it."""
-    edit = f"in profiles.yaml list {shown(flavor)} in the flavors of one of their groups"
+    edit = f"list {shown(flavor)} in the flavors of one of your groups in profiles.yaml"
     return _refuse(
         "flavor_not_granted",
         f'None of your groups grants a flavour "{shown(flavor)}".',
-        f"Granted by {listed(sorted(grantors), last='and')}: make them a member of one, or {edit}."
+        f"Join a group that grants it, {listed(sorted(grantors), last='or')}; or an admin can"
+        f" {edit}."
         if grantors
-        else f"No group grants it yet: {edit}.",
+        else f"No group grants it yet: an admin can {edit}.",
     )
 
 

@@ -19,6 +19,7 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from arcetri_spawner import killpoints
 from arcetri_spawner.backends.base import Device
 from arcetri_spawner.errors import AnotherHub, StoreError
 from arcetri_spawner.groups import GroupPath
@@ -124,9 +125,12 @@ class Store:
         anybody else. Label and display name are kept as they came last.
         """
         now = self._clock()
-        return await self._write(
+        killpoints.reach("account.writing")
+        account = await self._write(
             lambda db: accounts.account_for(db, issuer, sub, preferred_username, display_name, now)
         )
+        killpoints.reach("account.written")
+        return account
 
     async def account(self, account_id: str) -> Account | None:
         """Return an account by its opaque id."""
@@ -164,7 +168,8 @@ class Store:
         now = self._clock()
         wanted = tuple(groups)
         claimed = dict(gids or {})
-        return await self._write(
+        killpoints.reach("numbers.writing")
+        ids = await self._write(
             lambda db: accounts.posix_ids(
                 db,
                 account_id,
@@ -177,6 +182,8 @@ class Store:
                 now=now,
             )
         )
+        killpoints.reach("numbers.written")
+        return ids
 
     async def posix_numbers(self) -> list[PosixNumber]:
         """Return every numeric id ever given, for export to the storage's servers."""

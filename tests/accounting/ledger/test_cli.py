@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
-from arcetri_accounting.ledger.cli import main
+from arcetri_accounting.ledger.cli import Group, main
 from tests.accounting.ledger.builders import (
     T0,
     allocation,
     batch,
+    catalog,
     ended,
     seen,
     segment,
@@ -26,6 +28,18 @@ def run(url: str, *arguments: str) -> Result:
     return CliRunner().invoke(main, [*arguments, "--database", url])
 
 
+def test_every_command_that_is_listed_is_found_by_its_name_alone() -> None:
+    context = click.Context(Group("arcetri-ledger"))
+    elsewhere = Group("arcetri-ledger").list_commands(context)
+    assert {"capacity", "corrections", "history", "quarantine", "report"} == set(elsewhere)
+    together = Group("arcetri-ledger")
+    for name in elsewhere:
+        # Each in a group of its own, into which nothing has loaded the others.
+        assert Group("arcetri-ledger").get_command(context, name) is not None, name
+        together.get_command(context, name)
+    assert sorted(together.commands) == elsewhere
+
+
 def test_import_report_and_verify(url: str, tmp_path: Path) -> None:
     path = tmp_path / "past.csv"
     path.write_text(HEADER + GOOD + "\n" + GOOD.replace("t4,1", "t4,x"), encoding="utf-8")
@@ -36,6 +50,10 @@ def test_import_report_and_verify(url: str, tmp_path: Path) -> None:
     )
     assert "line 3: refused: gpus 'x'" in first.stdout
     assert run(url, "import", "--strict", str(path)).exit_code == 1
+    rounded = tmp_path / "rounded.csv"
+    rounded.write_text(HEADER + GOOD.replace("j1", "j9").replace("t4,1", "t4,0.333333"))
+    said = run(f"sqlite:///{tmp_path}/rounded.sqlite", "import", str(rounded)).stdout
+    assert "line 2: rounded: gpus 0.333333 counts as 1/3" in said
     again = json.loads(run(url, "import", "--format", "json", str(path)).stdout)
     assert (again["loaded"], again["already"], again["refused"][0]["line"]) == (0, 1, 3)
     days = ("--from", "2026-03-01", "--to", "2026-03-31")
@@ -44,8 +62,34 @@ def test_import_report_and_verify(url: str, tmp_path: Path) -> None:
     assert (row["key"], row["allocated_gpu_hours"]) == ("alice", "4.000000")
     checked = run(url, "verify", "--format", "json")
     assert (checked.exit_code, json.loads(checked.stdout)["findings"]) == (0, [])
-    exported = run(url, "export", *days, "--format", "egi").stdout
+    exported = run(url, "export", *days, "--format", "egi", "--site", "CNAF").stdout
     assert json.loads(exported)["UsageRecords"][0]["AvailableDuration"] == 4 * 3600
+
+
+def test_an_export_names_the_site_or_says_that_it_has_none(ledger: Ledger, tmp_path: Path) -> None:
+    url = ledger.database.engine.url.render_as_string(hide_password=False)
+    path = tmp_path / "past.csv"
+    path.write_text(HEADER + GOOD, encoding="utf-8")
+    run(url, "import", str(path))
+    days = ("--from", "2026-03-01", "--to", "2026-03-31", "--format")
+
+    def site(*options: str) -> str:
+        (record,) = json.loads(run(url, "export", *days, "egi", *options).stdout)["UsageRecords"]
+        return str(record["SiteName"])
+
+    for style in ("egi", "auditor"):
+        refused = run(url, "export", *days, style)
+        assert (refused.exit_code, refused.stdout) == (2, "")
+        assert "before any catalog named the site" in refused.stderr
+        assert "--site" in refused.stderr
+    assert site("--site", "LNF") == "LNF"
+    ledger.see(seen(catalog(1)))
+    assert site() == "CNAF"
+    assert site("--site", "LNF") == "LNF"
+    # What was recorded under a name keeps it.
+    run(url, "import", "--site", "old", str(path.rename(tmp_path / "other.csv")))
+    records = json.loads(run(url, "export", *days, "egi").stdout)["UsageRecords"]
+    assert sorted(one["SiteName"] for one in records) == ["CNAF", "old"]
 
 
 def test_what_is_said_differently_is_listed(ledger: Ledger) -> None:
@@ -165,6 +209,21 @@ def test_the_database_is_taken_from_the_environment(
     monkeypatch.setenv("ARCETRI_LEDGER_DATABASE", f"sqlite:///{tmp_path}/env.sqlite")
     assert CliRunner().invoke(main, ["verify"]).exit_code == 0
     assert (tmp_path / "env.sqlite").exists()
+
+
+def test_retention_is_taken_from_the_environment(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = allocation()
+    ledger.take(batch([segment(1, one, T0)], one))
+    url = str(ledger.database.url)
+    monkeypatch.setenv("ARCETRI_LEDGER_RAW", "keep")
+    monkeypatch.setenv("ARCETRI_LEDGER_RAW_DAYS", "1")
+    assert "0 segments" in run(url, "prune").stdout
+    monkeypatch.setenv("ARCETRI_LEDGER_RAW", "drop")
+    assert "1 segments" in run(url, "prune").stdout
+    monkeypatch.setenv("ARCETRI_LEDGER_QUARTER_YEARS", "none")
+    assert run(url, "prune").exit_code == 2
 
 
 def test_what_was_set_aside_can_be_looked_at(ledger: Ledger) -> None:

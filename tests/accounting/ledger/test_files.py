@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -86,7 +87,11 @@ def test_a_backup_is_restored_as_it_was_into_either_database(
 ) -> None:
     fill(ledger)
     before = content(ledger.database)
-    assert [name for name in before if not before[name]] == ["usage_discrepancy", "usage_compacted"]
+    assert [name for name in before if not before[name]] == [
+        "usage_discrepancy",
+        "usage_compacted",
+        "usage_month",
+    ]
     target = tmp_path / "ledger.backup"
     count = backup(ledger.database, target)
     assert count == sum(map(len, before.values()))
@@ -176,6 +181,15 @@ def test_exports_agree_with_the_ledger_to_a_second(ledger: Ledger) -> None:
     assert {("j2", 3), ("j2", 4)} <= by_month
     assert "alice" not in text.replace("a-alice", "")
     assert "SIM" not in text
+
+
+def test_times_have_one_spelling(ledger: Ledger) -> None:
+    fill(ledger)
+    form = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
+    for one in map(json.loads, exporting.auditor(iter(_months(ledger)), names=False)):
+        assert form.fullmatch(one["start_time"])
+        assert form.fullmatch(one["stop_time"])
+        assert one["start_time"] < one["stop_time"]
 
 
 def test_simulated_usage_is_exported_apart(ledger: Ledger) -> None:

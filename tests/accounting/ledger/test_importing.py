@@ -14,9 +14,9 @@ from arcetri_accounting.ledger import importing, importrows
 from arcetri_accounting.ledger.errors import Refused
 from arcetri_accounting.ledger.importing import Report
 from arcetri_accounting.ledger.importrows import Bad, Entry, Line
-from arcetri_accounting.ledger.tables import AllocationRow, ImportedRow, Person
+from arcetri_accounting.ledger.tables import AllocationRow, Dimensions, ImportedRow, Person
 from arcetri_accounting.ledger.verify import verify
-from tests.accounting.ledger.builders import T0, allocation, batch, segment
+from tests.accounting.ledger.builders import T0, allocation, batch, catalog, seen, segment
 from tests.accounting.ledger.harness import Ledger
 
 HEADER = "external_id,start,end,user,group,flavor,gpus\n"
@@ -68,6 +68,8 @@ def test_a_file_is_loaded_once(ledger: Ledger) -> None:
         (GOOD.replace("t4,1", "t4,1e3"), "no decimal number"),
         (GOOD.replace("t4,1", "t4,nan"), "no decimal number"),
         (GOOD.replace("t4,1", "t4,99999"), "more than 10000"),
+        (GOOD.replace("t4,1", "t4," + "9" * 90), "more than 10000"),
+        (GOOD.replace("t4,1", "t4,1." + "1" * 9000), "more than 100 characters"),
         (
             "j1,2025-03-29T00:00:00Z,2026-03-28T00:00:00Z,alice,/g,t4,10000",
             "it has 3640000 GPU-days, and one record may have 100000",
@@ -114,6 +116,21 @@ def test_another_content_under_the_same_id_is_reported_and_changes_nothing(ledge
     assert days.keys() == ledger.days().keys()
 
 
+def test_a_file_is_loaded_once_whatever_the_site_is_called(ledger: Ledger) -> None:
+    text = HEADER + GOOD + "\n" + GOOD.replace("j1", "j2")
+    for number, site in enumerate(("", "CNAF", "Renamed", "CNAF")):
+        if site:
+            ledger.see(seen(catalog(number, T0 + number, zone="UTC", site=site)))
+        report = load(ledger, text)
+        assert (report.loaded, report.already) == ((0, 2) if number else (2, 0)), site
+    assert sum(sums[0] for sums in ledger.days().values()) == 10_080 * 2 * 4 * 3_600_000
+    assert load(ledger, HEADER + GOOD.replace("T04", "T05")).refused
+    # What is new then is shown under the name that holds.
+    load(ledger, HEADER + GOOD.replace("j1", "j3"))
+    assert {row.site for row in ledger.all(Dimensions)} == {"", "CNAF"}
+    assert {row.site for row in ledger.all(ImportedRow)} == {""}
+
+
 def test_the_same_id_of_another_site_is_another_record(ledger: Ledger) -> None:
     assert load(ledger, HEADER + GOOD, site="CNAF").loaded == 1
     assert load(ledger, HEADER + GOOD, site="LNF").loaded == 1
@@ -124,9 +141,45 @@ def test_rounding_is_reported(ledger: Ledger) -> None:
     rows = [GOOD.replace("j1", f"j{n}").replace(",1", f",{n}") for n in ("0.333333", "0.125")]
     report = load(ledger, HEADER + "\n".join(rows))
     assert report.to_json()["rounded"] == [
-        {"line": 2, "external_id": "j0.333333", "gpus": "0.333333", "counted": "0.333333"}
+        {
+            "line": 2,
+            "external_id": "j0.333333",
+            "gpus": "0.333333",
+            "counted": "0.333333",
+            "counted_exactly": "1/3",
+        }
     ]
     assert sorted(row.share_u for row in ledger.all(AllocationRow)) == [1260, 3360]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "share_u", "said"),
+    [
+        ("1.0000000000001", 10_080, "1"),
+        ("2.3333333333333333333333", 23_520, "2 1/3"),
+        ("." + "3" * 99, 3_360, "1/3"),
+        ("0.14285714285714285", 1_440, "1/7"),
+        ("1." + "0" * 60, 10_080, ""),
+        ("000000000001", 10_080, ""),
+    ],
+)
+def test_any_decimal_number_is_rounded_to_the_unit(gpus: str, share_u: int, said: str) -> None:
+    (entry,) = lines(HEADER + GOOD.replace("t4,1", f"t4,{gpus}"))
+    assert isinstance(entry, Entry)
+    assert (entry.share_u, bool(entry.rounded)) == (share_u, bool(said))
+    if said:
+        assert importrows.exact_text(share_u) == said
+
+
+def test_a_conflict_says_all_that_is_there(ledger: Ledger) -> None:
+    """What differs may be anything, not only the times."""
+    load(ledger, HEADER + GOOD.replace("t4,1", "t4,0.25"))
+    there = "user alice, group /g/cms, flavor t4, gpus 1/4; it stays as it is"
+    (bad,) = load(ledger, HEADER + GOOD.replace("t4,1", "t4,0.5")).refused
+    assert there in bad.why
+    again = GOOD.replace("j1", "k")
+    (bad,) = load(ledger, HEADER + again + "\n" + again.replace("alice", "bob")).refused
+    assert "user alice, group /g/cms, flavor t4, gpus 1; it stays" in bad.why
 
 
 def test_a_user_whose_name_is_known_is_that_person(ledger: Ledger) -> None:

@@ -27,7 +27,14 @@ def test_those_that_open_at_the_same_instant_migrate_once(empty_url: str) -> Non
 
 
 def test_a_database_of_a_later_version_is_refused(database: Database, url: str) -> None:
-    database.write(lambda db: db.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'")))  # noqa: S608 - a constant
-    with pytest.raises(DatabaseError) as caught:
-        Database.open(url)
+    version = text(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608 - a constant
+    change = text(f"UPDATE {VERSION_TABLE} SET version_num = :version")  # noqa: S608 - a constant
+    ours = database.read(lambda db: db.execute(version).scalar_one())
+    database.write(lambda db: db.execute(change, {"version": "9999"}))
+    try:
+        with pytest.raises(DatabaseError) as caught:
+            Database.open(url)
+    finally:
+        # Other tests use the same database on PostgreSQL.
+        database.write(lambda db: db.execute(change, {"version": ours}))
     assert caught.value.code == "database_too_new"

@@ -1,4 +1,4 @@
-"""Corrections, retention, erasure, verification: totals change only where somebody says so."""
+"""Corrections, retention, verification: totals change only where somebody says so."""
 
 from __future__ import annotations
 
@@ -11,16 +11,14 @@ from sqlalchemy import text
 from arcetri_accounting.contract.units import QUARTER_MS
 from arcetri_accounting.ledger.corrections import Correction, correct
 from arcetri_accounting.ledger.errors import Refused
-from arcetri_accounting.ledger.retention import DAY_MS, erase, prune
+from arcetri_accounting.ledger.retention import DAY_MS, prune
 from arcetri_accounting.ledger.settings import Retention
 from arcetri_accounting.ledger.tables import (
     CompactedRow,
     CorrectionRow,
-    Person,
     QuarterRow,
     ReconciledRow,
     SegmentRow,
-    WitnessRow,
 )
 from arcetri_accounting.ledger.verify import verify
 from tests.accounting.ledger.builders import (
@@ -241,22 +239,6 @@ def test_quarter_hours_go_by_whole_days_and_days_stay(ledger: Ledger) -> None:
     ledger.see(seen(catalog(2, T0 + 1, zone="Europe/Rome")))
     assert sum(row[0] for row in ledger.days().values()) == sum(row[0] for row in days.values())
     assert verify(ledger.database).findings == []
-
-
-def test_an_erased_person_keeps_the_usage_and_no_name(ledger: Ledger) -> None:
-    _fill(ledger)
-    ledger.see(seen(started(1)))
-    days = ledger.days()
-    number = erase(ledger.database, "alice", 7)
-    later = allocation("s9")
-    ledger.take(batch([segment(99, later, T0)], later))
-    ledger.see(seen(started(2, "s9")))
-    (person,) = ledger.all(Person)
-    assert (person.id, person.name, person.erased_at) == (number, None, 7)
-    assert ledger.days().keys() == days.keys()
-    assert "alice" not in str([row.start for row in ledger.all(WitnessRow)]).replace("a-alice", "")
-    with pytest.raises(Refused):
-        erase(ledger.database, "alice", 8)
 
 
 def _damage(statement: str) -> Callable[[Ledger], None]:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from arcetri_accounting.contract.witness import GroupTerms
 from arcetri_accounting.ledger.errors import Forbidden
 from arcetri_accounting.reports import access
-from arcetri_accounting.reports.access import Reader, Sight
+from arcetri_accounting.reports.access import Reader
 from arcetri_accounting.reports.auth import READ, READ_ALL, reader_of
 
 paths = st.sampled_from(["/a", "/a/b", "/a/b/c", "/ab", "/b", "/a/leads", "/A", "everyone"])
@@ -38,16 +38,6 @@ def test_nobody_leads_without_a_login_that_may_read(
     groups: frozenset[str], catalog: dict[str, GroupTerms]
 ) -> None:
     assert access.led(Reader("x", groups), catalog) == frozenset()
-
-
-@given(st.booleans(), st.frozensets(paths, max_size=3), st.sampled_from([None, "x", "y"]), paths)
-def test_a_sight_sees_what_any_of_its_reasons_allow(
-    everything: bool, groups: frozenset[str], person: str | None, group: str
-) -> None:
-    sight = Sight(everything=everything, groups=groups, person=person)
-    for name in ("x", "y", None):
-        own = name is not None and name == person
-        assert sight.sees(group=group, person=name) == (everything or group in groups or own)
 
 
 def test_a_group_may_be_written_without_its_first_slash() -> None:

@@ -80,6 +80,8 @@ def served(url: str, folder: Path) -> Any:
         burst=10**6,
         read_rate=10**6,
         read_burst=10**6,
+        stranger_rate=10**6,
+        stranger_burst=10**6,
     )
     return build_app(told, NamedReaders(PEOPLE), tasks=False)
 

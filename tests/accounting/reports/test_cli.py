@@ -87,6 +87,37 @@ def test_it_is_narrowed(ledger: Database, command: click.Group) -> None:
     assert keys("--kind", "batch") == []
 
 
+def test_a_group_is_found_however_it_is_spelt(ledger: Database, command: click.Group) -> None:
+    _filled(ledger)
+    for group in (CMS, "lab/cms", "/lab/cms/", "lab/cms/"):
+        said = run(command, ledger, "report", *PERIOD, "--group", group, "--format", "json")
+        assert [row["key"] for row in json.loads(said.stdout)] == [CMS], group
+        assert "Neither" not in said.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--group", "/nope"), "a group /nope."),
+        (("--group", "lab/cm"), "a group /lab/cm. Did you mean /lab/cms?"),
+        (("--group", "/lab"), "a group /lab."),
+        (("--flavor", "a10-1g"), "a flavour a10-1g. Did you mean a100-1g?"),
+        (("--user", "nope"), "The ledger knows nobody of the name or id nope."),
+        (("--group", "/lab", "--below"), ""),
+        (("--group", "lab/astro/gw"), ""),
+        (("--flavor", "cpu", "--user", "id-alice"), ""),
+    ],
+)
+def test_a_name_that_nothing_has_is_told(
+    ledger: Database, command: click.Group, options: tuple[str, ...], said: str
+) -> None:
+    _filled(ledger)
+    for style in ("table", "json", "csv"):
+        found = run(command, ledger, "report", *PERIOD, *options, "--format", style)
+        assert found.exit_code == 0
+        assert found.stderr == "" if not said else said in found.stderr
+
+
 def test_the_table_adds_up_and_says_what_is_missing(ledger: Database, command: click.Group) -> None:
     _filled(ledger)
     said = run(command, ledger, "report", "--from", "2026-10-01", "--to", "2026-12-01")

@@ -11,7 +11,18 @@ from sqlalchemy.orm import Session
 
 from arcetri_accounting.ledger.database import Database
 from arcetri_accounting.ledger.tables import Person
-from tests.accounting.reports.world import ASTRO, CMS, Use, at, build, client, fill, full
+from tests.accounting.reports.world import (
+    ASTRO,
+    CMS,
+    HOUR,
+    PREFIX,
+    Use,
+    at,
+    build,
+    client,
+    fill,
+    full,
+)
 
 USES = (
     full("s1", "alice", at("2026-11-10T08:00"), 10, used=0.5),
@@ -186,3 +197,52 @@ def test_a_site_with_only_simulated_devices_shows_them(database: Database) -> No
     assert re.search(r'card-value">(<a[^>]*>)?5\.00', page)
     other = client(build(database), "bruno").get("?simulated=exclude").text
     assert 'data-session="s1"' not in other
+
+
+@pytest.mark.parametrize("group", [CMS, CMS.strip("/"), f"{CMS}/"])
+def test_a_group_is_meant_however_its_path_is_spelt(ledger: Database, group: str) -> None:
+    fill(ledger, *USES)
+    alice = client(build(ledger), "alice")
+    for path in ("report", "sessions", "hints", "completeness"):
+        assert alice.get(f"api/v1/{path}", group=group, view="group").status_code == 200, path
+    assert alice.json("quota", group=group)["group"] == CMS
+    assert alice.json("report", group=group)["filter"]["group"] == CMS
+    assert alice.json("report", group=group)["total"]["allocated_gpu_hours"] == "15.000000"
+    assert f"<option selected>{CMS}</option>" in alice.get("group", group=group).text
+    assert alice.get("report.csv", group=group, view="group").status_code == 200
+    assert alice.get("api/v1/report", group="lab/astro", view="group").status_code == 403
+
+
+def test_all_that_lay_unused_is_a_link_away(ledger: Database) -> None:
+    begin = at("2026-11-01T08:00")
+    fill(
+        ledger,
+        *(full(f"idle{n:02}", "bruno", begin + n * 3 * HOUR, 3, used=0.0) for n in range(63)),
+        full("busy", "bruno", begin + 400 * HOUR, 3, used=0.9),
+    )
+    alice = client(build(ledger), "alice")
+    page = alice.get("group", group=CMS).text
+    (address,) = re.findall(r'<a href="([^"]+)">All 63 of them</a>', page)
+    assert address.startswith(f"{PREFIX}unused?view=group&amp;from=2026-11-01")
+    found: list[str] = []
+    following = [address]
+    while following:
+        page = alice.get(following[0].replace("&amp;", "&").removeprefix(PREFIX)).text
+        assert "63 in 2026-11-01 to 2026-11-30, charged to /lab/cms" in page
+        found += re.findall(r"session\?id=(\w+)", page)
+        following = re.findall(r'rel="next" href="([^"]+)"', page)
+    assert sorted(found) == [f"idle{n:02}" for n in range(63)]
+    assert client(build(ledger), "carla").get("unused", view="group", group=CMS).status_code == 403
+    assert "None in" in alice.get("unused", view="group", month="2026-08").text
+
+
+def test_one_quarter_hour_is_one(ledger: Database) -> None:
+    begin = at("2026-11-10T08:00")
+    fill(
+        ledger,
+        full("one", "alice", begin, 0.1, used=0.5),
+        full("two", "alice", begin, 0.5, used=0.5),
+    )
+    alice = client(build(ledger), "alice")
+    assert "<summary>1 quarter hour</summary>" in alice.get("session", id="one").text
+    assert "<summary>2 quarter hours</summary>" in alice.get("session", id="two").text

@@ -6,7 +6,7 @@ import re
 from pypdf import PdfReader
 
 from arcetri_accounting.ledger.database import Database
-from tests.accounting.reports.world import CMS, HOUR, Use, at, build, client, fill, full
+from tests.accounting.reports.world import CMS, HOUR, NOW, Use, at, build, client, fill, full
 
 
 def _text(content: bytes) -> str:
@@ -109,9 +109,23 @@ def test_empty_and_long_periods_are_typeset(ledger: Database) -> None:
     assert len(PdfReader(io.BytesIO(answer.content)).pages) > 2
 
 
-def test_the_same_data_is_the_same_document(ledger: Database) -> None:
+def test_final_numbers_are_the_same_document_whenever_it_is_made(ledger: Database) -> None:
     _filled(ledger)
-    app = build(ledger)
-    one = client(app, "alice").get("report.pdf", month="2026-10").content
-    two = client(app, "alice").get("report.pdf", month="2026-10").content
+    params = {"view": "group", "group": CMS, "month": "2026-10"}
+    one, two = (
+        client(build(ledger, now=now), "alice").get("report.pdf", **params).content
+        for now in (NOW, NOW + 400 * 24 * HOUR + 1)
+    )
     assert one == two
+    assert "Final, in the days of Europe/Rome" in _text(one)
+    assert not re.search(rb"CreationDate|ModDate|CreateDate", one)
+
+
+def test_numbers_that_are_not_final_say_when_they_were_made(ledger: Database) -> None:
+    _filled(ledger)
+    answer = client(build(ledger), "alice").get("report.pdf", month="2026-11")
+    assert "Made 2026-11-23 11:00 (Europe/Rome), not final" in _text(answer.content)
+    metadata = PdfReader(io.BytesIO(answer.content)).metadata
+    assert metadata is not None
+    assert metadata.creation_date is not None
+    assert f"{metadata.creation_date:%Y-%m-%d}" == "2026-11-23"

@@ -45,7 +45,9 @@ def test_the_page_says_who_holds_what(shared_platform: Platform, session: UUID) 
     row = page[page.index(f'data-session="{session}"') :].split("</tr>")[0]
     for told in ("alice", "NVIDIA T4", "SIM-t4-", "simulated", "/arcetri/cms", "running"):
         assert told in row
-    assert re.search(r'data-flavor="t4">\s*<span class="count">1<span class="of"> of 2 free', page)
+    assert re.search(
+        r'data-flavor="t4">\s*<span class="count">1<span class="of"> of 2 not held', page
+    )
 
 
 def test_nobody_else_stops_a_session(shared_platform: Platform, session: UUID) -> None:

@@ -145,6 +145,8 @@ def test_a_taken_name_goes_to_nobody_else_and_they_are_told(site: Site) -> None:
         shows(answer, 200, "new_name")
         assert "Somebody else already has the name ines" in answer.text
         assert "you are ines-2 here" in answer.text
+        # They are logged in by now, and the page says as whom.
+        assert re.search(r'id="logout"', answer.text)
         assert "ines-2" in browser.page("home").text
         assert browser.login("ines").is_redirect
     first, second = (site.hub.user(name)["auth_state"]["arcetri"] for name in ("ines", "ines-2"))

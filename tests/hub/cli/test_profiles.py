@@ -46,6 +46,15 @@ def test_check_prints_a_line_a_finding_and_fails_on_errors(bad: Path) -> None:
     assert "1 error, 1 warning" in done.stderr
 
 
+def test_the_catalog_to_check_is_named_in_either_way(bad: Path) -> None:
+    assert run("check", bad).stdout == run("check", "--profiles", bad).stdout != ""
+    assert run("check", DEMO_FILE).exit_code == 0
+
+    twice = run("check", bad, "--profiles", bad)
+    assert twice.exit_code == 2
+    assert "Name one catalog" in twice.output
+
+
 def test_warnings_alone_do_not_fail(tmp_path: Path) -> None:
     path = tmp_path / "p.yaml"
     path.write_text(edited(("groups:\n  /arc", "groups:\n  /x: {}\n  /arc")))

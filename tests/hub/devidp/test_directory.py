@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arcetri_hub.devidp import directory
+from arcetri_hub.devidp.demo import DEMO_USERS
 from arcetri_hub.devidp.directory import DirectoryError
 from arcetri_hub.devidp.keys import make_key
 from arcetri_hub.devidp.models import SigningKey, State, User
@@ -26,6 +27,15 @@ def one_person(*groups: str) -> tuple[State, User]:
 def test_joining_a_subgroup_joins_every_ancestor() -> None:
     _, user = one_person("/a/b/c")
     assert user.groups == ["a", "a/b", "a/b/c"]
+
+
+def test_the_demonstration_says_of_its_people_what_its_iam_says() -> None:
+    state = State(key=KEY)
+    directory.restore_demo(state, 1)
+    said = {user.name: [group[1:] for group in user.memberships] for user in DEMO_USERS}
+
+    assert said == {user.username: user.groups for user in state.users}
+    assert said["chiara"] == ["arcetri", "arcetri/cms", "arcetri/cms/leads"]
 
 
 def test_leaving_a_group_leaves_its_whole_subtree_and_no_namesake() -> None:

@@ -163,3 +163,33 @@ def test_a_huge_body_is_refused(iam: DevIam) -> None:
     except httpx.TransportError:
         return  # it hung up before all of it was sent
     assert answer.status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "says"),
+    [
+        ("users", {"password": "x"}, ["username is missing."]),
+        (
+            "users",
+            {"username": 3, "groups": "cms", "nick": "a"},
+            [
+                "username should be a valid string.",
+                "groups should be a valid list.",
+                "nick is not known here; the fields are: username, password, display_name, groups.",
+            ],
+        ),
+        ("users", [], ["What was sent should be a valid dictionary"]),
+        ("faults", {"kind": "dance"}, ["kind should be "]),
+    ],
+)
+def test_bad_input_is_said_a_sentence_a_field(
+    iam: DevIam, path: str, body: object, says: list[str]
+) -> None:
+    answer = iam.http.post(iam.url(f"dev/api/{path}"), json=body)
+
+    assert answer.status_code == 422
+    error = answer.json()["error"]
+    for sentence in says:
+        assert sentence in error
+    assert "pydantic" not in error.lower()
+    assert "\n" not in error

@@ -40,14 +40,14 @@ def test_durations_keep_two_units(minutes: int, shown: str) -> None:
 
 
 def test_a_slice_costs_its_share() -> None:
-    assert amounts.used("gpu", Fraction(1, 7), 2, 3.5) == "0.50 GPU-hours"
-    assert amounts.used("fpga", Fraction(1), 2, 2) == "2.00 FPGA-hours"
-    assert amounts.used("cpu", Fraction(1), 4, 0.5) == "2.00 core-hours"
+    assert amounts.allocated("gpu", Fraction(1, 7), 2, 3.5) == "0.50 GPU-hours"
+    assert amounts.allocated("fpga", Fraction(1), 2, 2) == "2.00 FPGA-hours"
+    assert amounts.allocated("cpu", Fraction(1), 4, 0.5) == "2.00 core-hours"
 
 
 def test_hundredths_are_not_shown_of_what_has_hardly_begun() -> None:
-    assert amounts.used("gpu", Fraction(1), 2, 20 / 3600) == "less than 0.1 GPU-hours"
-    assert amounts.used("gpu", Fraction(1), 2, 0.19) == "0.19 GPU-hours"
+    assert amounts.allocated("gpu", Fraction(1), 2, 20 / 3600) == "less than 0.1 GPU-hours"
+    assert amounts.allocated("gpu", Fraction(1), 2, 0.19) == "0.19 GPU-hours"
 
 
 def test_the_day_is_named_unless_it_is_today_where_the_site_is() -> None:

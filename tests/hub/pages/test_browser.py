@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +11,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+from tests.hub.pages.browser import log_in
 from tests.hub.pages.web import untouched
 from tests.support.complaints import Complaints
 from tests.support.platform import Platform, until
@@ -62,7 +62,7 @@ def open_page(
         page = context.new_page()
         complaints.watch(page)
         if name and name not in logins:
-            _log_in(page, name, shared_platform.password(name))
+            log_in(page, name, shared_platform.password(name))
             logins[name] = context.storage_state()
         return page
 
@@ -70,19 +70,6 @@ def open_page(
     for context in contexts:
         context.close()
     assert complaints == []
-
-
-def _log_in(page: Page, name: str, password: str, path: str = "/hub/login") -> None:
-    page.goto(path)
-    page.get_by_role("button", name="Sign in").click()
-    page.locator("input[name=username]").fill(name)
-    page.locator("input[name=password]").fill(password)
-    page.keyboard.press("Enter")
-    agree = page.get_by_role("button", name=re.compile("authori[sz]e|agree|allow|approve", re.I))
-    expect(agree.or_(page.locator("#content h1")).first).to_be_visible()
-    if "/hub/" not in page.url and agree.count():
-        agree.first.click()
-    page.wait_for_url("**/hub/**")
 
 
 @pytest.fixture
@@ -232,7 +219,7 @@ def test_who_logs_in_for_nothing_in_particular_lands_where_something_starts(
     said = page.locator(".demonstration")
     expect(said).to_contain_text("simulated")
     expect(said.get_by_role("row", name="fabio chalk")).to_be_visible()
-    _log_in(page, "fabio", shared_platform.password("fabio"))
+    log_in(page, "fabio", shared_platform.password("fabio"))
     page.wait_for_url("**/hub/spawn")
     page.goto("/")
     page.wait_for_url("**/hub/spawn")
@@ -257,7 +244,7 @@ def test_home_and_the_admins_page_move_while_they_are_open(
     expect(home.locator(".session")).to_contain_text("Virgo", timeout=PATIENCE)
     row = admin.get_by_role("row").filter(has_text="bruno")
     expect(row).to_be_visible(timeout=PATIENCE)
-    expect(admin.locator('[data-flavor="t4"]')).to_contain_text("1 of 2 free", timeout=PATIENCE)
+    expect(admin.locator('[data-flavor="t4"]')).to_contain_text("1 of 2 not held", timeout=PATIENCE)
 
     # Who is writing is not disturbed, whatever happens meanwhile.
     row.get_by_text("Stop…").click()
@@ -384,7 +371,7 @@ def test_a_links_hash_survives_the_login(
         context = chromium.new_context(base_url=shared_platform.url)
         context.set_default_timeout(PATIENCE)
         page = context.new_page()
-        _log_in(page, "alice", shared_platform.password("alice"), path)
+        log_in(page, "alice", shared_platform.password("alice"), path)
         return page
 
     page = logged_in("/hub/spawn#flavor=a100-1g&environment=ml&size=medium")

@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from arcetri_hub import metrics
 from arcetri_hub.auth import ANSWER_KINDS
 from arcetri_spawner import errors
-from arcetri_spawner.backends import local
+from arcetri_spawner.backends import kubernetes, local
 from arcetri_spawner.catalog import CatalogHolder
 from arcetri_spawner.policy.model import FlavorInventory, Inventory
 from arcetri_spawner.policy.reasons import ALL_CODES
@@ -110,7 +110,7 @@ def test_every_label_value_is_there_before_anything_happened() -> None:
 
 def failing_codes() -> set[str]:
     """Every constant code in the sources of what can fail a granted start."""
-    assert local  # whose own errors are declared when it is imported
+    assert local, kubernetes  # whose own errors are declared when they are imported
     spawner = Path(errors.__file__).parent
     sources = [*spawner.glob("store/*.py"), *spawner.glob("backends/**/*.py")]
     found: set[str] = set()
@@ -144,6 +144,7 @@ def test_every_way_to_fail_is_declared_by_its_error_and_has_its_label() -> None:
         ("denied", "session_limit", 'arcetri_request_refuse_total{code="session_limit"}'),
         ("busy", "busy_capacity", 'arcetri_request_refuse_total{code="busy_capacity"}'),
         ("denied", "never heard of", 'arcetri_request_refuse_total{code="other"}'),
+        ("cancelled", "", 'arcetri_request_decide_total{outcome="cancelled"}'),
         ("failed", "storage_full", 'arcetri_session_start_fail_total{code="storage_full"}'),
         ("failed", "never heard of", 'arcetri_session_start_fail_total{code="other"}'),
     ],

@@ -42,7 +42,7 @@ def test_a_running_session_says_what_it_cost_and_when_it_ends() -> None:
     granted = grant(flavor="t4", share=Fraction(1, 7), lifetime=timedelta(hours=3))
     (card,) = session_cards([row(granted)], "alice", catalog(), NOW)
     assert card.title == "NVIDIA T4"
-    assert card.used == "0.29 GPU-hours"
+    assert card.allocated == "0.29 GPU-hours"
     assert card.since == f"09:00 (2{NBSP}h)"
     assert card.ends == f"12:00 (in 1{NBSP}h)"
     assert card.simulated
@@ -52,7 +52,7 @@ def test_a_running_session_says_what_it_cost_and_when_it_ends() -> None:
 
 def test_a_session_that_starts_has_cost_nothing_and_ends_at_no_time_yet() -> None:
     (card,) = session_cards([row(grant(), running=False)], "alice", catalog(), NOW)
-    assert (card.used, card.ends, card.devices, card.running) == ("", "", (), False)
+    assert (card.allocated, card.ends, card.devices, card.running) == ("", "", (), False)
 
 
 def test_a_session_outlives_its_flavour_in_the_catalog() -> None:
@@ -94,3 +94,10 @@ def test_the_end_of_what_ran_stays_told() -> None:
     later = NOW + timedelta(days=1)
     assert ended(("killed", "", NOW), "UTC", later) is not None
     assert ended(("start_failed", "It broke.", NOW), "UTC", later) is not None
+
+
+def test_a_start_one_cancelled_is_no_failure_and_soon_no_news() -> None:
+    told = ended(("cancelled", "", NOW), "UTC", NOW)
+    assert told is not None
+    assert told.sentence == "You cancelled the start."
+    assert ended(("cancelled", "", NOW), "UTC", NOW + timedelta(seconds=70)) is None

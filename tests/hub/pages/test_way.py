@@ -46,14 +46,23 @@ def test_a_session_by_forms_alone(shared_platform: Platform, alice: httpx.Client
     for shown in ("NVIDIA A100, one seventh", "Machine learning, Medium", "CMS", "running"):
         assert shown in home
     assert "simulated" in home
-    assert "less than 0.1 GPU-hours" in home
+    assert "<dt>Allocated so far</dt><dd>less than 0.1 GPU-hours" in home
     assert 'href="/user/alice/"' in home
 
     # Asking again for what runs leads there; by REST it says so.
-    assert alice.get("/hub/spawn").headers["Location"] == "/user/alice/"
+    assert alice.get("/hub/spawn/alice").headers["Location"] == "/user/alice/"
+    assert alice.get("/hub/spawn?next=/user/alice/lab").headers["Location"] == "/user/alice/lab"
     again = alice.post("/hub/api/users/alice/server", json=CHOICE, headers=xsrf(alice))
     assert (again.status_code, again.json()["code"]) == (403, "already_running")
     assert again.json()["remedy"].startswith("Open it, or stop it first")
+
+    # What asks for a new session leads to one, beside the one that runs.
+    assert 'href="/hub/spawn">New session' in home
+    new = alice.get("/hub/spawn?flavor=t4")
+    assert new.headers["Location"] == "/hub/spawn/alice/session-2?flavor=t4"
+    another = alice.get(new.headers["Location"])
+    assert checked(another, "flavor") == ["t4"]
+    assert "session-2" in another.text
 
     # The last choice is remembered, for another session that limits still allow.
     second = alice.get("/hub/spawn/alice/second")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,28 @@ def test_it_says_that_anyone_here_can_change_the_development_iam(folder: StateFo
     ) in text
     assert "NOT isolated" in text
     assert "Still running from before: 1 session." in text
+
+
+@pytest.mark.parametrize("why", ["", "not permitted"])
+def test_it_says_where_accounts_have_no_names(folder: StateFolder, why: str) -> None:
+    plan = prepare(UpOptions(state=folder.path), folder, [])
+    settings = plan.settings.model_copy(update={"accounts": True})
+    accounts = replace(plan, settings=settings, no_mounts=why)
+
+    text = as_text(ready(accounts))
+
+    assert "a system account of their own" in text
+    assert ("without a name" in text) == bool(why)
+
+
+def test_it_names_every_group_that_the_iam_does(folder: StateFolder) -> None:
+    plan = prepare(UpOptions(state=folder.path), folder, [])
+
+    users = {user["name"]: user["groups"] for user in json.loads(as_json(ready(plan)))["users"]}
+
+    assert users["chiara"] == ["/arcetri", "/arcetri/cms", "/arcetri/cms/leads"]
+    assert users["elena"] == []
+    assert " /arcetri /arcetri/cms /arcetri/cms/leads " in " ".join(as_text(ready(plan)).split())
 
 
 def test_the_agents_metrics_are_named_and_stay_at_their_port(folder: StateFolder) -> None:

@@ -101,6 +101,16 @@ WARNINGS = [
         "nvidia.com/gpu\n    nodes: {nvidia.com/gpu.product: Tesla-T4}",
         "same devices",
     ),
+    (
+        "amd.com/v70",
+        "nvidia.com/gpu\n    nodes: {nvidia.com/gpu.product: Tesla-T4, zone: b}",
+        "flavors.v70: selects what t4 selects too: one resource, and more node labels",
+    ),
+    (
+        "amd.com/v70",
+        "nvidia.com/gpu",
+        "flavors.v70: selects all that t4 selects too: one resource, and fewer node labels",
+    ),
     ("title: AMD Alveo V70", "title: NVIDIA T4", "flavors.v70.title: is the title of t4 too"),
     ("type: fpga", "type: fpga\n    maintenance: {until: 2026-11-23}", "until: is in the past"),
     ("volumes: [cms]", "volumes: [cms, cms]", "volumes[1]: cms is listed twice"),
@@ -125,6 +135,18 @@ def test_warnings_leave_the_catalog_usable(old: str, new: str, said: str) -> Non
 
     assert result.catalog is not None, lines(text)
     assert any(said in finding.render() for finding in result.warnings), lines(text)
+
+
+def test_flavours_without_devices_may_share_their_nodes() -> None:
+    old, new = "sizes:\n", "  big: {title: Much memory, nodes: {memory: much}}\nsizes:\n"
+    assert not any("selects" in line for line in lines(edited((old, new))))
+
+
+def test_a_duration_without_a_unit_has_none_suggested() -> None:
+    (line,) = lines(edited(("idle: 1h", "idle: 1")))
+    _, _, said = line.partition("defaults.idle: ")
+    assert said.startswith("has no unit; allowed: a duration from 1s to 366d, such as 30s, 10m")
+    assert "did you mean" not in said
 
 
 def test_maintenance_that_lasts_is_no_warning() -> None:

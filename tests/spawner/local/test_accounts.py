@@ -14,13 +14,14 @@ from pathlib import Path
 import pytest
 
 from arcetri_spawner.backends.base import Session
-from arcetri_spawner.backends.local.accounts import group_of_volume, private_volumes
+from arcetri_spawner.backends.local import mounts, usernames
+from arcetri_spawner.backends.local.accounts import Account, group_of_volume, private_volumes
 from arcetri_spawner.backends.local.volumes import VolumeUnsafeError
 from arcetri_spawner.errors import Conflict
 from arcetri_spawner.groups import GroupPath
 from arcetri_spawner.identity import Numbers
 from arcetri_spawner.policy.model import MountedVolume
-from tests.spawner.local.world import CMS, FAKE_SERVER, World, facts, interpreter, recovered
+from tests.spawner.local.world import CMS, FAKE_SERVER, World, facts, interpreter, recovered, run
 
 pytestmark = [
     pytest.mark.component,
@@ -50,6 +51,17 @@ def folder() -> Iterator[Path]:
 async def world(folder: Path) -> AsyncIterator[World]:
     async with recovered(folder, accounts=True) as made:
         # Neither the tests nor the environment they run in need be readable for everybody.
+        server = Path(shutil.copy(FAKE_SERVER, folder))
+        made.interpreter = interpreter(folder, "/usr/bin/python3", server)
+        yield made
+
+
+@pytest.fixture
+async def mounted(folder: Path) -> AsyncIterator[World]:
+    """The same, with a file system of its own for each session."""
+    if why := mounts.why_not():
+        pytest.skip(f"this machine lets nobody mount: {why}")
+    async with recovered(folder, accounts=True, mounts=True) as made:
         server = Path(shutil.copy(FAKE_SERVER, folder))
         made.interpreter = interpreter(folder, "/usr/bin/python3", server)
         yield made
@@ -243,3 +255,55 @@ async def test_a_shared_volume_has_the_group_that_is_granted_it(world: World) ->
     assert private_volumes(catalog) == {"home"}
     assert group_of_volume(catalog, "data") == CMS
     assert group_of_volume(catalog, "home") == GroupPath("volume:home")
+
+
+NAMES = """
+import grp, os, pwd
+me = pwd.getpwuid(os.getuid())
+print(me.pw_name, me.pw_dir, pwd.getpwnam("alice").pw_uid == os.getuid(), pwd.getpwuid(0).pw_name)
+print(*(grp.getgrgid(gid).gr_name for gid in (os.getgid(), *os.getgroups())))
+"""
+
+
+async def test_the_account_and_its_groups_have_names_in_the_session(mounted: World) -> None:
+    before = usernames.PASSWD.read_bytes(), usernames.GROUP.read_bytes()
+    alice = await begin(mounted, "alice", WORK, member=True)
+
+    code, said = run(alice, f"/usr/bin/python3 -I -c '{NAMES}'")
+
+    assert code == 0, said
+    me, groups = said.splitlines()
+    assert me == "alice /home/alice True root"
+    assert set(groups.split()) >= {"/lab/cms", "alice"}
+    assert run(alice, "whoami && cd ~alice && pwd") == (0, "alice\n/home/alice\n")
+    assert run(alice, "echo 'x:x:0:0::/:' >> /etc/passwd")[0] != 0
+    if shutil.which("ssh"):
+        code, said = run(alice, "ssh -V")
+        assert code == 0, said
+    assert (usernames.PASSWD.read_bytes(), usernames.GROUP.read_bytes()) == before
+
+
+def test_a_name_has_one_number_and_a_number_one_name(tmp_path: Path) -> None:
+    account = Account(
+        5001, 5002, (6001, 6002), "alice", {CMS: 6001, GroupPath("volume:pub:lic"): 6002}
+    )
+    machine = (
+        "root:x:0:0:root:/root:/bin/sh\n"
+        "alice:x:1000:1000::/home/alice:/bin/sh\n"
+        "bob:x:5001:9::/home/bob:/bin/sh\n"
+        "+::::::\n"
+    )
+
+    lines = usernames.passwd(machine, account, tmp_path, ("/no/shell",)).splitlines()
+
+    assert lines == [
+        f"alice:x:5001:5002::{tmp_path}:/bin/sh",
+        "root:x:0:0:root:/root:/bin/sh",
+        "+::::::",
+    ]
+    assert usernames.group("root:x:0:\nusers:x:6001:\n", account).splitlines() == [
+        "alice:x:5002:",
+        "/lab/cms:x:6001:alice",
+        "volume_pub_lic:x:6002:alice",
+        "root:x:0:",
+    ]

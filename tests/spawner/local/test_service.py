@@ -16,6 +16,7 @@ from arcetri_spawner.backends.base import Session, Unknown
 from arcetri_spawner.backends.local import end_instance, procs
 from arcetri_spawner.backends.local.procs import Fate
 from arcetri_spawner.errors import ArcetriError, BackendError, Denied
+from arcetri_spawner.live import ServiceObserver
 from arcetri_spawner.policy.model import Identity
 from arcetri_spawner.service import SessionService
 from tests.spawner.local.world import CMS, World, catalog_text, launch, recovered
@@ -37,13 +38,14 @@ class People:
         return await self.fresh(username)
 
 
-def a_service(world: World) -> SessionService:
+def a_service(world: World, observer: ServiceObserver | None = None) -> SessionService:
     return SessionService(
         catalogs=world.catalogs,
         store=world.store,
         queue=world.queue,
         backend=world.backend,
         identities=People(world),
+        observer=observer,
     )
 
 
@@ -152,6 +154,51 @@ async def test_a_cancel_of_what_is_being_undone_leaves_nothing(
 
     await until(lambda: nothing_is_left(world, service))
     assert isinstance(await service.start("alice", "", T4, launch()), Session)
+
+
+class Noted:
+    """What the service says became of requests."""
+
+    def __init__(self) -> None:
+        self.decided: list[tuple[str, str]] = []
+
+    def request_decided(self, outcome: str, code: str) -> None:
+        self.decided.append((outcome, code))
+
+
+@pytest.mark.parametrize(
+    ("message", "said", "reason"),
+    [
+        ("", "cancelled", "cancelled"),
+        ("By dario.", "cancelled", "cancelled"),
+        (None, "failed", "start_interrupted"),
+    ],
+)
+async def test_a_start_that_somebody_cancels_is_told_from_one_that_was_interrupted(
+    world: World, message: str | None, said: str, reason: str
+) -> None:
+    noted = Noted()
+    service = a_service(world, noted)
+    await service.recover()
+    task = asyncio.create_task(service.start("alice", "", T4, launch(FAKE_SILENT="1")))
+    await until(lambda: world.backend._live)
+
+    if message is not None:
+        service.cancelling("alice", "", message)
+        # Somebody else's start is none of it, and neither is one that is not under way.
+        service.cancelling("bob", "")
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    await until(lambda: nothing_is_left(world, service))
+    account = (await People(world).known("alice")).account_id
+    last = await world.store.last_ended(account, "")
+    assert last is not None
+    assert last[:2] == (reason, message or "")
+    assert [outcome for outcome, _ in noted.decided] == [said]
+    assert service._cancelled == {}
+    await service.close(end_sessions=False)
 
 
 async def test_a_failed_start_that_cannot_be_recorded_yet_is_recorded_later(

@@ -146,8 +146,8 @@ def test_the_rendering_is_for_people() -> None:
         "\n"
         "Not offered:\n"
         '  a100-1g: [flavor_not_granted] None of your groups grants a flavour "a100-1g".'
-        " Granted by /lab/astro: make them a member of one, or in profiles.yaml list a100-1g in"
-        " the flavors of one of their groups.\n"
+        " Join a group that grants it, /lab/astro; or an admin can list a100-1g in the flavors of"
+        " one of your groups in profiles.yaml.\n"
     )
     assert render(explain(of, [], now=NOW), of).startswith("Every start is refused: [not_allowed]")
 

@@ -1,10 +1,13 @@
-"""An account of the machine for each user, by number alone: nothing is written to /etc/passwd."""
+"""An account of the machine for each user, by number alone: nothing is written to /etc/passwd.
+
+Where a session has a file system of its own, ``usernames`` gives the numbers names in it.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from arcetri_spawner.backends.local import acl
@@ -22,6 +25,10 @@ class Account:
     gid: int
     groups: tuple[int, ...]
     """Supplementary groups, sorted."""
+    name: str = ""
+    """The person's."""
+    names: Mapping[GroupPath, int] = field(default_factory=dict)
+    """The groups by their paths."""
 
 
 _PASSED_THROUGH = frozenset({"python", "sessions", "storage", "view"})

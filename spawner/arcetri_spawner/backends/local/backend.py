@@ -33,9 +33,9 @@ from arcetri_spawner.backends.local.journal import Journal
 from arcetri_spawner.backends.local.leases import Leases
 from arcetri_spawner.backends.local.live import Live
 from arcetri_spawner.backends.local.nvml import Watcher
-from arcetri_spawner.backends.local.progress import Progress
 from arcetri_spawner.backends.local.recovery import Recovery
 from arcetri_spawner.backends.local.starting import ServerFailed, Starter
+from arcetri_spawner.backends.progress import Progress
 from arcetri_spawner.errors import BackendError, StoreError
 from arcetri_spawner.identity import NumberSource
 from arcetri_spawner.policy.model import Grant, Inventory, MountedVolume

@@ -1,8 +1,9 @@
 """The plan of a session's own file system: volumes mounted at the catalog's places.
 
-The session sees the machine as it is, but for two things: every folder on the way to a mount is
-made anew, with what the machine has in it, so that nothing of the machine's is written to; and the
-state folder holds only what is the session's. Carried out by ``room.py``.
+The session sees the machine as it is, but for three things: every folder on the way to a mount is
+made anew, with what the machine has in it, so that nothing of the machine's is written to; the
+state folder holds only what is the session's; and single files, such as ``/etc/passwd``, have
+others of the session's in their place. Carried out by ``room.py``.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ def plan(
     kept: Collection[Path] = (),
     shown: Sequence[Mount] = (),
     links: Mapping[Path, str] | None = None,
+    files: Mapping[str, Path] | None = None,
 ) -> dict[str, Any]:
     """Plan a session's file system.
 
@@ -55,11 +57,13 @@ def plan(
         kept: Files and folders below ``state_dir`` that are seen as they are.
         shown: Volumes that are seen below ``state_dir``, at their own places.
         links: Symbolic links below ``state_dir``, and where they lead.
+        files: By their places, files that stand for the machine's.
 
     Raises:
         OSError: A folder of the machine cannot be listed.
     """
     steps = list(_machine(mounts))
+    steps += [("bind", place, str(file), True) for place, file in (files or {}).items()]
     inside = _Folders()
     inside.made.update({"/", *_parents(str(state_dir)), str(state_dir)})
     steps.append(("cover", str(state_dir), _STATE_MODE, True))

@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from arcetri_spawner.backends.base import Device, Launch
-from arcetri_spawner.backends.local import mounts, places
+from arcetri_spawner.backends.local import mounts, places, usernames
 from arcetri_spawner.backends.local.accounts import Account, private_volumes
 from arcetri_spawner.backends.local.config import LocalConfig
 from arcetri_spawner.backends.local.environment import session_environment
@@ -107,6 +107,7 @@ def view_of(
         kept=[path for path in kept if path.exists()],
         shown=places.shown_in_view(folders, sources),
         links=places.links(folders, root),
+        files=usernames.files(folder) if account else None,
     )
     own = Path(paths[home.name] or sources[home.name]) if home else folder / "home"
     return View(root, own, start, folders, room)
@@ -147,6 +148,8 @@ def fill_folder(folder: Path, view: View, account: Account | None) -> None:
     _write(notices / "package.json", _lab_file("package.json"))
     _write(notices / "static" / "remoteEntry.js", _lab_file("remoteEntry.js"))
     if account is not None:
+        if view.room is not None:
+            usernames.fill(folder, account, view.home)
         for path in (settings, lab, notices.parent, notices, notices / "static"):
             path.chmod(0o755)
 

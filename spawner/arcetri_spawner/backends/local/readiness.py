@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any
 
+from arcetri_spawner.backends.answering import answers
+
 _FIRST_PAUSE = 0.15
 _LONGEST_PAUSE = 0.5
 _PATIENCE_SHARE = 0.05
 """Pauses grow with the time waited: an answer is noticed at most this share of it too late."""
 _SECOND_PORT_EVERY = 5
-_ANSWER_TIMEOUT = 10.0
 _ANY_PORT_TRIES = 20
 _PROBE_TIMEOUT = 0.02
 
@@ -64,7 +65,7 @@ async def _first_answer(ports: Sequence[int], base_url: str, is_ours: Callable[[
         for port in ports if turn % _SECOND_PORT_EVERY == 0 else ports[:1]:
             if (
                 _listens(port)
-                and await _asks(port, base_url)
+                and await answers("127.0.0.1", port, base_url)
                 and await asyncio.to_thread(is_ours, port)
             ):
                 return port
@@ -85,27 +86,6 @@ def _listens(port: int) -> bool:
         except OSError:
             return False
         return True
-
-
-async def _asks(port: int, base_url: str) -> bool:
-    request = (
-        f"GET {base_url}api HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
-        "Accept: application/json\r\nConnection: close\r\n\r\n"
-    )
-    writer: asyncio.StreamWriter | None = None
-    try:
-        async with asyncio.timeout(_ANSWER_TIMEOUT):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(request.encode())
-            await writer.drain()
-            status = (await reader.readline()).split()
-    except (OSError, TimeoutError, ValueError, asyncio.IncompleteReadError):
-        return False
-    finally:
-        if writer is not None:
-            writer.close()
-    # 5xx means that it is up but not yet ready; 403 and the like are answers.
-    return len(status) >= 2 and status[1].isdigit() and int(status[1]) < 500
 
 
 def free_port(taken: frozenset[int]) -> int:

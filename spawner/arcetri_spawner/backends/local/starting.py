@@ -25,8 +25,8 @@ from arcetri_spawner.backends.local.journal import Journal
 from arcetri_spawner.backends.local.live import Live, record_of, session_of, start_record
 from arcetri_spawner.backends.local.preparation import Prepared
 from arcetri_spawner.backends.local.process import spawn
-from arcetri_spawner.backends.local.progress import Progress
 from arcetri_spawner.backends.local.sockets import listens_on
+from arcetri_spawner.backends.progress import Progress
 from arcetri_spawner.errors import DeviceUnavailable, StartFailed, StorageFull
 from arcetri_spawner.identity import Numbers, NumberSource
 from arcetri_spawner.policy.model import Grant
@@ -126,8 +126,10 @@ class Starter:
                 uid=claimed.uid,
                 gids=claimed.gids,
             )
-            member = sorted({ids.gids[group] for group in needed.own})
-            account = accounts.Account(ids.uid, ids.gid, tuple(member))
+            own = {group: ids.gids[group] for group in sorted(needed.own)}
+            account = accounts.Account(
+                ids.uid, ids.gid, tuple(sorted(set(own.values()))), grant.username, own
+            )
             owners = accounts.owners(
                 catalog, grant.volumes, account=account, gids=ids.gids, private=private
             )

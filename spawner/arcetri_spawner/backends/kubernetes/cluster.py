@@ -1,0 +1,146 @@
+"""What the cluster is and runs, in memory, kept by watching it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+from uuid import UUID
+
+import structlog
+
+from arcetri_spawner.backends.kubernetes.api import Api, Object
+from arcetri_spawner.backends.kubernetes.inventory import Stock
+from arcetri_spawner.backends.kubernetes.marks import read_marks
+from arcetri_spawner.backends.kubernetes.mirror import Mirror
+
+log = structlog.get_logger(__name__)
+
+PODS: Final = "/api/v1/pods"
+NODES: Final = "/api/v1/nodes"
+KEPT_EVENTS: Final = 100
+"""What is told of one pod beyond this is repetition."""
+KEPT_TALES: Final = 5000
+"""Pods of which something is kept; what is told of one may come before the pod itself does."""
+
+
+class Cluster:
+    """The mirrors, and what is found in them.
+
+    Args:
+        api: The API server.
+        namespace: Where sessions run.
+        instance: Which platform's sessions are ours.
+        stock: Sums what nodes have and pods take.
+        changed: Told when what is free may be another.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        *,
+        namespace: str,
+        instance: str,
+        stock: Stock,
+        changed: Callable[[], None],
+    ) -> None:
+        self._instance = instance
+        self._stock = stock
+        self._changed = changed
+        self._pods = Mirror(api, PODS, self._pod)
+        self._nodes = Mirror(api, NODES, self._node)
+        self._events = Mirror(api, f"/api/v1/namespaces/{namespace}/events", self._event)
+        self._namespace = namespace
+        self._by_session: dict[UUID, Object] = {}
+        self._session_of: dict[str, UUID] = {}
+        """By the uid of its pod."""
+        self._told: dict[str, dict[str, Object]] = {}
+        """Events by the uid of their pod, then by their own."""
+        self._moved: dict[UUID, asyncio.Event] = {}
+
+    @property
+    def fresh(self) -> bool:
+        """Whether nodes and pods are what the API server said within the last seconds."""
+        return self._pods.fresh and self._nodes.fresh
+
+    def watches(self) -> tuple[Coroutine[Any, Any, None], ...]:
+        """The work in the background, for ever."""
+        return self._pods.run(), self._nodes.run(), self._events.run()
+
+    async def listed(self) -> None:
+        """Return once nodes and pods were listed for the first time."""
+        await self._pods.listed()
+        await self._nodes.listed()
+
+    def pod(self, session: UUID) -> Object | None:
+        """The pod of a session of ours; None when there is none, as far as is known."""
+        return self._by_session.get(session)
+
+    def sessions(self) -> list[UUID]:
+        """Every session of ours that has a pod."""
+        return list(self._by_session)
+
+    def told(self, pod: Object) -> list[Object]:
+        """What is told of a pod, oldest first."""
+        events = self._told.get(pod["metadata"]["uid"], {}).values()
+        return sorted(events, key=_when)
+
+    def moved(self, session: UUID) -> asyncio.Event:
+        """Set at the next change of a session's pod, or of what is told of it."""
+        return self._moved.setdefault(session, asyncio.Event())
+
+    def _pod(self, before: Object | None, after: Object | None) -> None:
+        pod = after or before
+        assert pod is not None  # noqa: S101 - one of the two is there
+        self._stock.put_pod(pod) if after else self._stock.drop_pod(pod["metadata"]["uid"])
+        marks = read_marks(pod)
+        ours = pod["metadata"].get("namespace") == self._namespace
+        if ours and marks is not None and marks.instance == self._instance:
+            uid = pod["metadata"]["uid"]
+            known = self._by_session.get(marks.session)
+            if after:
+                self._by_session[marks.session] = after
+                self._session_of[uid] = marks.session
+            else:
+                self._session_of.pop(uid, None)
+                self._told.pop(uid, None)
+                if known is not None and known["metadata"]["uid"] == uid:
+                    del self._by_session[marks.session]
+            self._tell(marks.session)
+        self._changed()
+
+    def _node(self, before: Object | None, after: Object | None) -> None:
+        node = after or before
+        assert node is not None  # noqa: S101 - one of the two is there
+        self._stock.put_node(node) if after else self._stock.drop_node(node["metadata"]["name"])
+        self._changed()
+
+    def _event(self, _before: Object | None, after: Object | None) -> None:
+        # Events expire: what they told stays true of a pod for as long as it is there.
+        about = (after or {}).get("involvedObject", {})
+        if after is None or about.get("kind") != "Pod" or "uid" not in about:
+            return
+        told = self._told.setdefault(about["uid"], {})
+        told[after["metadata"]["uid"]] = after
+        while len(told) > KEPT_EVENTS:
+            del told[next(iter(told))]
+        while len(self._told) > KEPT_TALES:
+            del self._told[next(iter(self._told))]
+        session = self._session_of.get(about["uid"])
+        if session is not None:
+            self._tell(session)
+
+    def _tell(self, session: UUID) -> None:
+        moved = self._moved.pop(session, None)
+        if moved is not None:
+            moved.set()
+
+
+def _when(event: Object) -> str:
+    """When an event came last; RFC 3339 in UTC sorts as text."""
+    return str(
+        event.get("lastTimestamp")
+        or event.get("eventTime")
+        or event["metadata"].get("creationTimestamp")
+        or ""
+    )

@@ -1,0 +1,233 @@
+"""The way from a grant to a pod that answers; each step leaves something a restart can read."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+import structlog
+
+from arcetri_spawner import killpoints
+from arcetri_spawner.backends.answering import answers
+from arcetri_spawner.backends.base import Launch, Session
+from arcetri_spawner.backends.kubernetes.api import Api, ApiAway, ApiRefused, Object
+from arcetri_spawner.backends.kubernetes.cluster import Cluster
+from arcetri_spawner.backends.kubernetes.config import KubernetesConfig
+from arcetri_spawner.backends.kubernetes.live import Live, port_of, session_of, url_of
+from arcetri_spawner.backends.kubernetes.manifest import BadManifest, Overruled
+from arcetri_spawner.backends.kubernetes.names import pod_name
+from arcetri_spawner.backends.kubernetes.plan import Person, PodPlan, Rules
+from arcetri_spawner.backends.kubernetes.pod import ShapedPod, shape_pod
+from arcetri_spawner.backends.kubernetes.refusals import cluster_away, refusal
+from arcetri_spawner.backends.kubernetes.steps import steps_of
+from arcetri_spawner.backends.kubernetes.trouble import pod_trouble
+from arcetri_spawner.backends.kubernetes.words import ClusterTrouble, Trouble
+from arcetri_spawner.backends.progress import Progress
+from arcetri_spawner.groups import EVERYONE
+from arcetri_spawner.identity import Numbers, NumberSource
+from arcetri_spawner.policy.model import Grant
+
+if TYPE_CHECKING:
+    from arcetri_spawner.catalog import CatalogHolder
+    from arcetri_spawner.store import Store
+
+log = structlog.get_logger(__name__)
+
+RETRY: Final = 1.0
+"""Seconds between two tries while the API server gives no answer."""
+FIRST_PAUSE: Final = 0.1
+LONGEST_PAUSE: Final = 1.0
+PATIENCE_SHARE: Final = 0.05
+"""Pauses grow with the time waited: an answer is noticed at most this share of it too late."""
+
+
+class Starter:
+    """Starts pods; who watches them afterwards is the backend's."""
+
+    def __init__(
+        self,
+        config: KubernetesConfig,
+        store: Store,
+        catalogs: CatalogHolder,
+        api: Api,
+        cluster: Cluster,
+        numbers: NumberSource | None,
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._catalogs = catalogs
+        self._api = api
+        self._cluster = cluster
+        self._numbers = numbers
+        self._told: set[Overruled] = set()
+        self._pods = f"/api/v1/namespaces/{config.namespace}/pods"
+        self._secrets = f"/api/v1/namespaces/{config.namespace}/secrets"
+
+    async def shape(self, grant: Grant, launch: Launch, nodes: Sequence[str]) -> ShapedPod:
+        """Decide everything; nothing exists yet.
+
+        Raises:
+            StoreError: The numeric ids could not be read or written.
+            ClusterTrouble: The site's settings make no pod.
+        """
+        if launch.pod is None:
+            raise TypeError("a start on Kubernetes needs KubeSpawner's pod")
+        catalog = self._catalogs.current.catalog
+        plan = PodPlan(
+            grant=grant,
+            flavor=catalog.flavors[grant.flavor],
+            person=await self._person(grant),
+            rules=Rules.of(
+                catalog, namespace=self._config.namespace, instance=self._config.instance_id
+            ),
+            nodes=tuple(nodes),
+        )
+        try:
+            shaped = shape_pod(await launch.pod(), plan)
+        except BadManifest as error:
+            raise ClusterTrouble(
+                Trouble(
+                    "The site's settings of KubeSpawner make something that is no pod.",
+                    code="pod_invalid",
+                    remedy="Nothing that you chose is wrong: tell the operator of the platform.",
+                    details=str(error),
+                )
+            ) from error
+        self._say(shaped.overruled)
+        return shaped
+
+    async def _person(self, grant: Grant) -> Person:
+        claimed = await self._numbers.numbers(grant.username) if self._numbers else Numbers()
+        ids = self._catalogs.current.catalog.ids
+        mine = frozenset(grant.groups) - {EVERYONE}
+        found = await self._store.posix_ids(
+            grant.account_id,
+            grant.username,
+            mine,
+            users=ids.users,
+            groups_range=ids.groups,
+            uid=claimed.uid,
+            gids=claimed.gids,
+        )
+        return Person(found.uid, found.gid, {str(group): found.gids[group] for group in mine})
+
+    def _say(self, overruled: Sequence[Overruled]) -> None:
+        """Log what the site asked for and did not get, once for each until the hub ends."""
+        for one in overruled:
+            if one not in self._told:
+                self._told.add(one)
+                log.warning("a setting of KubeSpawner is overruled", at=one.path, why=one.reason)
+
+    async def create(self, shaped: ShapedPod, progress: Progress) -> Object:
+        """Create the pod and what belongs to it; again and again while the server is away.
+
+        Raises:
+            ClusterTrouble: The API server refuses it, or gives no answer for too long.
+        """
+        deadline = time.monotonic() + self._config.start_timeout
+        pod = await self._insist(self._pods, shaped.manifest, progress, deadline)
+        while pod is None:
+            # An earlier try arrived, and its answer did not.
+            with contextlib.suppress(ApiAway, ApiRefused):
+                pod = await self._api.get(f"{self._pods}/{shaped.plan.name}")
+                break
+            await asyncio.sleep(RETRY)
+        killpoints.reach("pod.created")
+        secret = shaped.secret(pod["metadata"]["uid"])
+        if secret is not None:
+            await self._insist(self._secrets, secret, progress, deadline)
+        killpoints.reach("pod.secret_created")
+        return pod
+
+    async def _insist(
+        self, path: str, body: Object, progress: Progress, deadline: float
+    ) -> Object | None:
+        """Create an object whose name is this session's alone; None where it is there already."""
+        while True:
+            try:
+                return await self._api.create(path, body)
+            except ApiRefused as error:
+                if error.reason == "AlreadyExists":
+                    return None
+                raise ClusterTrouble(refusal(error.status, error.message)) from error
+            except ApiAway as error:
+                if time.monotonic() > deadline:
+                    raise ClusterTrouble(cluster_away(str(error))) from error
+                progress.tell(10, "The cluster does not answer just now; trying again.", str(error))
+                await asyncio.sleep(RETRY)
+
+    async def bring_up(self, live: Live, base_url: str, progress: Progress) -> Session:
+        """Wait until the pod's server answers, telling each step.
+
+        Raises:
+            ClusterTrouble: It never will, as its conditions and events say; or it took too long.
+        """
+        begin = time.monotonic()
+        told: set[str] = set()
+        troubled: float | None = None
+        while True:
+            moved = self._cluster.moved(live.id)
+            pod = self._cluster.pod(live.id)
+            now = time.monotonic()
+            trouble: Trouble | None = None
+            if pod is not None:
+                events = self._cluster.told(pod)
+                for step in steps_of(pod, events):
+                    if step.message not in told:
+                        told.add(step.message)
+                        progress.tell(step.percent, step.message, step.details)
+                if await self._answers(pod, base_url):
+                    progress.tell(100, "Your notebook server is ready.", last=True)
+                    return session_of(pod, str(url_of(pod)))
+                trouble = pod_trouble(pod, events)
+            troubled = None if trouble is None else troubled or now
+            late = now - begin > self._config.start_timeout
+            if trouble is not None and troubled is not None:
+                borne = not trouble.final and now - troubled < self._config.patience and not late
+                if not borne:
+                    raise ClusterTrouble(trouble)
+            if live.exited.done():
+                raise ClusterTrouble(_gone())
+            if late:
+                raise ClusterTrouble(_silent(now - begin))
+            running = pod is not None and url_of(pod) is not None
+            pause = min(max((now - begin) * PATIENCE_SHARE, FIRST_PAUSE), LONGEST_PAUSE)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause if running else LONGEST_PAUSE):
+                    await moved.wait()
+
+    @staticmethod
+    async def _answers(pod: Object, base_url: str) -> bool:
+        address, port = pod.get("status", {}).get("podIP"), port_of(pod)
+        if pod.get("status", {}).get("phase") != "Running" or not address or port is None:
+            return False
+        return await answers(address, port, base_url)
+
+    async def remove(self, session: UUID, uid: str, grace: int) -> None:
+        """Delete a session's pod, and with it its Secret; one that is gone already is no error.
+
+        Raises:
+            ApiAway: It is not known whether it is deleted.
+            ApiRefused: It may not be deleted.
+        """
+        await self._api.delete(f"{self._pods}/{pod_name(session)}", uid=uid, grace=grace)
+
+
+def _gone() -> Trouble:
+    return Trouble(
+        "The session was ended while it started.",
+        code="server_crashed",
+        remedy="Start again.",
+    )
+
+
+def _silent(seconds: float) -> Trouble:
+    return Trouble(
+        f"The notebook server did not answer within {seconds:.0f} seconds.",
+        code="start_failed",
+        remedy="Start again. If it ends the same way, choose another environment.",
+    )

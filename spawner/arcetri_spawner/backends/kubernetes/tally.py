@@ -1,0 +1,110 @@
+"""How many sessions would fit: a sum over all nodes that is mended, not made again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from arcetri_spawner.backends.kubernetes.demand import CPU, MEMORY, PODS
+from arcetri_spawner.backends.kubernetes.node import NodeBook
+from arcetri_spawner.backends.kubernetes.offering import Need, Offering
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one node adds to a sum."""
+
+    total: int
+    free: int
+
+
+_NOTHING = Part(0, 0)
+
+
+class Tally:
+    """A sum over all nodes of one thing that is asked for, mended where a node has changed.
+
+    Args:
+        offering: What is counted.
+        flavor: Of which flavour.
+        size: Of which size; empty for the flavour itself: its devices, whatever the size.
+        nodes: Every node there is.
+
+    Attributes:
+        parts: What each node adds, where it adds anything.
+        changed: Nodes to look at again.
+    """
+
+    def __init__(
+        self, offering: Offering, flavor: str, size: str, nodes: Mapping[str, NodeBook]
+    ) -> None:
+        self._offering = offering
+        self._flavor = flavor
+        self._size = size
+        self.parts: dict[str, Part] = {}
+        self.changed: set[str] = set(nodes)
+        self._total = 0
+        self._free = 0
+
+    def sum(self, nodes: Mapping[str, NodeBook]) -> Part:
+        """Return the sum as it is now; only nodes in ``changed`` are looked at."""
+        for name in self.changed:
+            before = self.parts.pop(name, _NOTHING)
+            book = nodes.get(name)
+            now = self._part(book) if book is not None else _NOTHING
+            if now != _NOTHING:
+                self.parts[name] = now
+            self._total += now.total - before.total
+            self._free += now.free - before.free
+        self.changed.clear()
+        return Part(self._total, self._free)
+
+    def _part(self, book: NodeBook) -> Part:
+        offering, facts = self._offering, book.facts
+        placement = offering.placements[self._flavor]
+        if facts is None or not facts.usable or not placement.fits(facts.labels, facts.taints):
+            return _NOTHING
+        resource = offering.flavors[self._flavor].resource
+        if resource is not None and not self._size:
+            return Part(facts.allocatable.get(resource, 0), book.left(resource))
+        sizes = offering.sizes[self._flavor]
+        size = self._size or (sizes[0] if sizes else "")
+        free = fitting(book, offering, resource, offering.needs[size]) if size else 0
+        return Part(free + book.sessions((self._flavor,)), free)
+
+
+def fitting(book: NodeBook, offering: Offering, resource: str | None, need: Need) -> int:
+    """How many sessions would fit on a node."""
+    cpu, memory = book.left(CPU), book.left(MEMORY)
+    bounds = [book.left(PODS)]
+    if resource is not None:
+        bounds.append(book.left(resource))
+    else:
+        kept = kept_for_devices(book, offering)
+        cpu, memory = max(0, cpu - kept.cpu), max(0, memory - kept.memory)
+    # A size takes some of both: the catalog has none without cores or memory.
+    return min(*bounds, cpu // need.cpu, memory // need.memory)
+
+
+def kept_for_devices(book: NodeBook, offering: Offering) -> Need:
+    """What CPU-only sessions must leave on a node for the sessions on its free devices."""
+    facts = book.facts
+    smallest: dict[str, Need] = {}
+    for name, flavor in offering.flavors.items():
+        if (
+            facts is None
+            or flavor.resource is None
+            or not offering.sizes[name]
+            or not offering.placements[name].fits(facts.labels, facts.taints)
+        ):
+            continue
+        need = offering.needs[offering.sizes[name][0]]
+        known = smallest.get(flavor.resource)
+        if known is None or (need.cpu, need.memory) < (known.cpu, known.memory):
+            smallest[flavor.resource] = need
+    cpu = memory = 0
+    for resource, need in smallest.items():
+        devices = book.left(resource)
+        cpu += devices * need.cpu
+        memory += devices * need.memory
+    return Need(cpu, memory)

@@ -1,0 +1,190 @@
+"""Images of the cluster: built from Containerfiles with buildah, kept by what they are made from.
+
+No registry is asked for anything: the first image below all others is Debian itself, put together
+by mmdebstrap, and the cluster is given the images as files.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.cluster import builds, cache
+from tests.cluster.configuration import CONTAINERD_SOCKET, PAUSE_IMAGE
+from tests.cluster.pipsettings import secrets
+
+OWN = Path(__file__).parent / "images"
+PLATFORM = Path(__file__).parents[2] / "images"
+"""The images that this repository publishes."""
+SUITE = "trixie"
+PREFIX = "localhost/arcetri-test"
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """How an image is made."""
+
+    name: str
+    folder: Path
+    """Its Containerfile and what that copies."""
+    base: Image | None = None
+    argument: str = ""
+    """The build argument that names the base."""
+    prepare: Callable[[Path], None] | None = None
+    """Puts what is not in the repository into the build's folder."""
+    made_from: Callable[[], list[str | Path]] | None = None
+    """What of that may change."""
+
+    def digest(self) -> str:
+        """What it is made from, as one word."""
+        files = sorted(path for path in self.folder.rglob("*") if path.is_file())
+        parts: list[bytes | str | Path] = [self.name]
+        parts += [p for path in files for p in (str(path.relative_to(self.folder)), path)]
+        parts += self.made_from() if self.made_from else []
+        parts += [self.base.digest()] if self.base else []
+        return cache.digest(parts)
+
+    @property
+    def reference(self) -> str:
+        """What pods call it."""
+        return PAUSE_IMAGE if self.name == "pause" else f"{PREFIX}/{self.name}:1"
+
+    @property
+    def archive(self) -> Path:
+        """The file that has it, once it is built."""
+        return cache.root() / "images" / f"{self.name}-{self.digest()}.tar"
+
+
+def _compile_pause(folder: Path) -> None:
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        raise cache.ClusterError("The pause image needs a C compiler (apt-get install gcc).")
+    command: list[str | Path] = [
+        compiler,
+        "-Os",
+        "-static",
+        "-s",
+        "-o",
+        folder / "pause",
+        folder / "pause.c",
+    ]
+    subprocess.run(command, check=True)
+
+
+def _copy_coredns(folder: Path) -> None:
+    shutil.copy2(builds.programs()["coredns"], folder / "coredns")
+
+
+def _debootstrap(folder: Path) -> None:
+    options = ["--variant=minbase", "--quiet", "--format=tar"]
+    options += [
+        "--dpkgopt=path-exclude=/usr/share/doc/*",
+        "--dpkgopt=path-exclude=/usr/share/man/*",
+    ]
+    subprocess.run(
+        ["nice", "-n", "19", "mmdebstrap", *options, SUITE, folder / "debian.tar"], check=True
+    )
+
+
+PAUSE = Image("pause", OWN / "pause", prepare=_compile_pause)
+COREDNS = Image(
+    "coredns",
+    OWN / "coredns",
+    prepare=_copy_coredns,
+    made_from=lambda: [str(builds.programs()["coredns"])],
+)
+DEBIAN = Image("debian", OWN / "debian", prepare=_debootstrap, made_from=lambda: [SUITE])
+BASE = Image("base", PLATFORM / "base", base=DEBIAN, argument="DEBIAN")
+MINIMAL = Image("minimal", PLATFORM / "minimal", base=BASE, argument="BASE")
+BUILTIN = (PAUSE, COREDNS)
+ALL = {image.name: image for image in (*BUILTIN, DEBIAN, BASE, MINIMAL)}
+
+
+def build(image: Image) -> Path:
+    """Build an image, and before it its base, unless the cache has it; return its archive.
+
+    Raises:
+        ClusterError: It cannot be built; the builder's own words are on standard error.
+    """
+    archive = image.archive
+    if archive.exists():
+        return archive
+    archive.parent.mkdir(exist_ok=True)
+    if image.base:
+        build(image.base)
+    with cache.lock(archive.with_suffix(".lock")):
+        if not archive.exists():
+            begin = time.monotonic()
+            _say(f"Building the image {image.name} ... ")
+            _build(image, archive)
+            _say(f"{time.monotonic() - begin:.0f} s\n")
+    return archive
+
+
+def _build(image: Image, archive: Path) -> None:
+    fresh = archive.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(prefix="arcetri-image-") as name:
+        context = Path(name) / "context"
+        shutil.copytree(image.folder, context)
+        if image.prepare:
+            image.prepare(context)
+        options = secrets(Path(name))
+        if image.base:
+            if not _has(image.base.reference):
+                _buildah("pull", f"docker-archive:{image.base.archive}")
+            options += ["--build-arg", f"{image.argument}={image.base.reference}"]
+        try:
+            _buildah(
+                "bud", "--isolation=chroot", "--pull-never", "--quiet", "--layers=false",
+                f"--tag={image.reference}", *options, str(context),
+            )  # fmt: skip
+            _buildah(
+                "push", "--quiet", image.reference, f"docker-archive:{fresh}:{image.reference}"
+            )
+        except subprocess.CalledProcessError as error:
+            raise cache.ClusterError(
+                f"The image {image.name} could not be built; the lines above say why."
+            ) from error
+    fresh.replace(archive)
+
+
+def _has(reference: str) -> bool:
+    result = subprocess.run(
+        [*_storage(), "inspect", "--type=image", reference],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
+    return result.returncode == 0
+
+
+def _storage() -> list[str]:
+    """Buildah with its images below the cache, apart from those of the machine's user."""
+    root = cache.root() / "buildah"
+    return ["nice", "-n", "19", "buildah", f"--root={root}", f"--runroot={root}.run"]
+
+
+def _buildah(*arguments: str) -> None:
+    # Its standard output repeats what its standard error says.
+    subprocess.run(
+        [*_storage(), *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True
+    )
+
+
+def load(archive: Path) -> None:
+    """Give an image to the containerd of the namespaces one is in."""
+    ctr = ["ctr", "--address", CONTAINERD_SOCKET, "--namespace=k8s.io"]
+    subprocess.run(
+        [*ctr, "images", "import", str(archive)],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True,
+    )  # fmt: skip
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()

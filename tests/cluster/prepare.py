@@ -1,0 +1,34 @@
+"""Builds all that a cluster and its tests need: ``python -m tests.cluster.prepare``.
+
+With ``--where-possible`` a machine that cannot run a cluster is left alone: the tests say what they
+are skipped for.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from tests.cluster import builds, images
+from tests.cluster.cache import ClusterError
+from tests.support import tiers
+
+
+def main(arguments: list[str]) -> int:
+    """Build what is missing; the exit status."""
+    reasons = [why for name in tiers.TIERS["cluster"] if (why := tiers.missing(name))]
+    if reasons and "--where-possible" in arguments:
+        return 0
+    try:
+        if reasons:
+            raise ClusterError(f"A cluster cannot run here: {'; '.join(reasons)}.")
+        builds.build()
+        for image in images.ALL.values():
+            images.build(image)
+    except ClusterError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,73 @@
+"""Programs are built from what is pinned, and once."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.cluster import builds
+from tests.cluster.builds import MODULES, SOURCES, Module
+from tests.cluster.cache import ClusterError
+
+SOURCE = 'package main\n\nfunc main() { println("one") }\n'
+
+
+@pytest.fixture
+def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of modules of the test's own, with one program, and an empty cache."""
+    if builds.find_go() is None:
+        pytest.skip("needs Go")
+    folder = tmp_path / "go"
+    (folder / "small").mkdir(parents=True)
+    (folder / "small" / "go.mod").write_text("module example.test/small\n\ngo 1.26.0\n")
+    (folder / "small" / "main.go").write_text(SOURCE)
+    monkeypatch.setattr(builds, "SOURCES", folder)
+    monkeypatch.setattr(builds, "MODULES", (Module("small", {"small": "."}),))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return folder
+
+
+def test_a_program_is_built_once_and_anew_when_its_source_changes(
+    sources: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ClusterError, match=r"Not built yet: small\. Run make cluster-build"):
+        builds.programs()
+    builds.build()
+    first = builds.programs()["small"]
+    assert "Building small (1 of 1" in capfd.readouterr().err
+    builds.build()
+    assert capfd.readouterr().err == ""
+    (sources / "small" / "main.go").write_text(SOURCE.replace("one", "two"))
+    builds.build()
+    assert builds.programs()["small"] != first
+
+
+def test_a_build_that_fails_says_where(sources: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (sources / "small" / "main.go").write_text(SOURCE.replace("println", "prinltn"))
+    with pytest.raises(ClusterError, match="could not be built in tests/cluster/go/small"):
+        builds.build()
+    assert "undefined: prinltn" in capfd.readouterr().err
+    with pytest.raises(ClusterError, match="Not built yet"):
+        builds.programs()
+
+
+def test_without_go_it_is_said_that_go_is_missing(
+    sources: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert sources.exists()
+    builds._go_version.cache_clear()
+    monkeypatch.setattr(builds, "find_go", lambda: None)
+    with pytest.raises(ClusterError, match=r"install Go 1\.26"):
+        builds.programs()
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.name)
+def test_pins_are_versions_and_hashes_only(module: Module) -> None:
+    text = "".join(
+        (SOURCES / module.name / name).read_text(encoding="utf-8") for name in ("go.mod", "go.sum")
+    )
+    assert "://" not in text
+    assert not re.search(r"^replace .*=> [./]", text, re.MULTILINE)  # nothing of this machine's
+    assert (SOURCES / module.name / "go.sum").stat().st_size > 0

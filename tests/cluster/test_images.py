@@ -1,0 +1,81 @@
+"""The images of this repository, built as anybody would build them, run on the cluster."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.cluster import images, pipsettings
+from tests.cluster.cluster import Cluster
+from tests.cluster.pods import pod, running
+from tests.support.platform import until
+
+PORT = 8888
+LAB = ["jupyter", "lab", "--no-browser", "--ip=0.0.0.0", f"--port={PORT}"]
+
+
+@pytest.mark.cluster
+def test_the_minimal_notebook_runs_restricted_and_answers(cluster: Cluster, namespace: str) -> None:
+    label = "pod-security.kubernetes.io/enforce=restricted"
+    cluster.run(["kubectl", "label", "namespace", namespace, label])
+    minimal = cluster.load(images.MINIMAL)
+    command = {"args": [*LAB, "--IdentityProvider.token=secret"]}
+    cluster.apply(pod("notebook", namespace, image=minimal, container=command))
+    found = cluster.until("pod", "notebook", running, namespace=namespace)
+    with cluster.http(found["status"]["podIP"], PORT) as client:
+
+        def answers() -> bool:
+            try:
+                return client.get("/api").is_success
+            except httpx.TransportError:
+                return False
+
+        until(answers, "JupyterLab answers", 90)
+        assert client.get("/api/kernelspecs").status_code == httpx.codes.FORBIDDEN
+        headers = {"Authorization": "token secret"}
+        assert "python3" in client.get("/api/kernelspecs", headers=headers).json()["kernelspecs"]
+        assert client.get("/lab", headers=headers).is_success
+    inside = ["kubectl", "exec", f"--namespace={namespace}", "notebook", "--"]
+    assert cluster.run([*inside, "id", "-u"]).strip() == "1000"
+    version = cluster.run([*inside, "jupyterhub-singleuser", "--version"])
+    assert version.startswith("6.")
+
+
+@pytest.mark.cluster
+@pytest.mark.usefixtures("cluster")
+def test_nothing_of_the_machine_that_built_an_image_is_in_it(tmp_path: Path) -> None:
+    options = pipsettings.secrets(tmp_path)
+    secret_files = [Path(word.rpartition("src=")[2]) for word in options if "src=" in word]
+    forbidden = [path.read_bytes() for path in secret_files]
+    with tarfile.open(images.build(images.MINIMAL)) as archive:
+        for member in archive.getmembers():
+            file = archive.extractfile(member) if member.isfile() else None
+            if file is None or not member.name.endswith((".json", ".tar")):
+                continue  # links for older readers
+            if member.name.endswith(".json"):
+                text = file.read()
+                assert not any(str(path).encode() in text for path in secret_files), member.name
+                continue
+            with tarfile.open(fileobj=file) as layer:
+                for entry in layer:
+                    assert "run/secrets" not in entry.name or entry.isdir(), entry.name
+                    assert not entry.name.endswith("pip.conf"), entry.name
+                    same = entry.isfile() and entry.size in map(len, forbidden)
+                    if same and (content := layer.extractfile(entry)):
+                        assert content.read() not in forbidden, entry.name
+
+
+def test_pips_settings_are_read_whatever_they_were_set_by() -> None:
+    listing = (
+        "global.cert='/etc/ssl/site.pem'\n"
+        "global.index-url='https://packages.example.org/simple?a=b'\n"
+        ":env:.cert='/etc/ssl/other.pem'\n"
+    )
+    assert pipsettings.parse(listing) == {
+        "cert": "/etc/ssl/other.pem",
+        "index-url": "https://packages.example.org/simple?a=b",
+    }
+    assert pipsettings.parse("") == {}

@@ -1,0 +1,192 @@
+"""Sessions on a real cluster: asked for as people do, run by a real kubelet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+import arcetri_hub
+from tests.cluster import addresses, hub, images
+from tests.cluster.cluster import Cluster
+from tests.cluster.hub import Hub
+from tests.cluster.pods import pod
+from tests.support.platform import until
+
+pytestmark = pytest.mark.cluster
+
+DEMO = Path(arcetri_hub.__file__).parent / "catalogs" / "demo.yaml"
+NAMESPACE = "sessions"
+UID = 200000
+
+
+def catalog(image: str) -> dict[str, Any]:
+    """The demonstration's, on one node that has every model, with homes alone."""
+    entry = yaml.safe_load(DEMO.read_text(encoding="utf-8"))
+    for flavor in entry["flavors"].values():
+        flavor.pop("nodes", None)
+    entry["flavors"]["t4"]["nodes"] = {"nvidia.com/gpu.product": "Tesla-T4"}
+    entry["environments"] = {
+        "python": {"title": "Python", "image": image},
+        "missing": {"title": "Missing", "image": f"{addresses.NODE}:5000/there-is-no/such:1"},
+    }
+    entry["sizes"] = {"small": {"cpu": 0.2, "memory": "1Gi", "shm": "64Mi"}}
+    home = {"mount": "/home/{username}", "claim": "shared", "path": "home/{username}"}
+    entry["volumes"] = {"home": home}
+    entry["everyone"]["volumes"] = ["home"]
+    for group in entry["groups"].values():
+        group.pop("volumes", None)
+    return dict(entry)
+
+
+def storage(folder: Path) -> list[dict[str, Any]]:
+    """The claim that volumes lie on, over a folder of the node."""
+    size = {"storage": "1Gi"}
+    access = ["ReadWriteMany"]
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": NAMESPACE},
+            "spec": {
+                "capacity": size,
+                "accessModes": access,
+                "storageClassName": "",
+                "hostPath": {"path": str(folder)},
+                "claimRef": {"namespace": NAMESPACE, "name": "shared"},
+            },
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": "shared", "namespace": NAMESPACE},
+            "spec": {
+                "accessModes": access,
+                "storageClassName": "",
+                "volumeName": NAMESPACE,
+                "resources": {"requests": size},
+            },
+        },
+    ]
+
+
+@pytest.fixture(scope="module")
+def site(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    """A platform on the cluster, whose namespace insists on the level "restricted"."""
+    label = {"pod-security.kubernetes.io/enforce": "restricted"}
+    metadata = {"name": NAMESPACE, "labels": label}
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+    product = "nvidia.com/gpu.product=Tesla-T4"
+    cluster.run(["kubectl", "label", "--overwrite", "node", addresses.NODE_NAME, product])
+    folder = cluster.state.folder / "homes"
+    home = folder / "home" / "alice"
+    home.mkdir(parents=True, exist_ok=True)
+    # What the provisioner will do: the platform gives the first person the first number.
+    cluster.run(["chown", f"{UID}:{UID}", str(home)])
+    cluster.apply(*storage(folder))
+    state = tmp_path_factory.mktemp("hub") / "state"
+    image = cluster.load(images.MINIMAL)
+    try:
+        with hub.running(cluster, state, NAMESPACE, catalog(image)) as started:
+            yield started
+    finally:
+        for kind in ("namespace", "pv"):
+            cluster.run(["kubectl", "delete", kind, NAMESPACE, "--now", "--timeout=60s"])
+
+
+@pytest.fixture
+def alone(site: Hub) -> Iterator[Hub]:
+    """The platform, on which nothing runs before and after the test."""
+    yield site
+    with site.platform.api("alice") as api:
+        api.delete("/users/alice/server")
+        until(lambda: not site.pods(), "every pod is gone")
+
+
+def answers(site: Hub) -> bool:
+    """Whether alice's server answers her at the platform's address."""
+    with site.platform.api("alice") as api:
+        found = api.get(f"{site.platform.url}/user/alice/api/kernelspecs")
+    return found.is_success and "python3" in found.json()["kernelspecs"]
+
+
+def test_a_session_is_a_restricted_pod_with_the_granted_device(alone: Hub) -> None:
+    session = alone.platform.start_session("alice", flavor="t4", environment="python")
+    (pod,) = alone.pods()
+    name = pod["metadata"]["name"]
+    devices = alone.cluster.devices()
+    assert name == f"session-{session}"
+    held = devices[NAMESPACE, name, "nvidia.com/gpu"]
+    assert len(held) == 1
+    assert alone.sh(name, "echo $NVIDIA_VISIBLE_DEVICES").split() == held
+    assert alone.sh(name, "id -u; whoami; pwd").split() == [str(UID), "alice", "/home/alice"]
+    assert alone.sh(name, "df --output=size -B1 /dev/shm | tail -1").split() == [str(64 << 20)]
+    told = pod["spec"]["containers"][0]["env"]
+    assert not [one for one in told if "TOKEN" in one["name"] and "value" in one]
+    assert answers(alone)
+
+
+def test_what_is_written_at_home_is_there_in_the_next_session(alone: Hub) -> None:
+    first = alone.platform.start_session("alice", flavor="cpu", environment="python")
+    alone.sh(f"session-{first}", "echo 42 > ~/result")
+    with alone.platform.api("alice") as api:
+        assert api.delete("/users/alice/server").status_code in (202, 204)
+        until(lambda: not alone.pods(), "the pod is gone")
+    second = alone.platform.start_session("alice", flavor="a100-1g", environment="python")
+    assert second != first
+    assert alone.sh(f"session-{second}", "cat ~/result").strip() == "42"
+    held = alone.cluster.devices()[NAMESPACE, f"session-{second}", "nvidia.com/mig-1g.5gb"]
+    assert held[0].startswith("MIG-")
+
+
+def test_a_killed_hub_finds_its_session_again(alone: Hub) -> None:
+    session = alone.platform.start_session("alice", flavor="t4", environment="python")
+    (before,) = alone.pods()
+    alone.kill("hub")
+    alone.start("hub")
+    (after,) = alone.pods()
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]
+    with alone.platform.api("alice") as api:
+        server = alone.platform.server(api, "alice")
+    assert server.get("ready"), alone.log()
+    states = alone.platform.rows("select state from arcetri_request where id = ?", session.hex)
+    assert states == [("running",)]
+    assert answers(alone)
+
+
+def test_the_page_counts_what_the_nodes_have(alone: Hub) -> None:
+    def startable(client: httpx.Client) -> dict[str, tuple[int, int]]:
+        offers = client.get("/hub/arcetri/offers").json()["offers"]
+        return {one["flavor"]: (one["startable"], one["total"]) for one in offers}
+
+    with alone.platform.login("alice") as client:
+        assert startable(client) == {"a100-1g": (2, 2), "t4": (1, 2), "cpu": (2, 4)}
+        alone.cluster.apply(
+            pod("somebody-elses", "default", devices={"nvidia.com/mig-1g.5gb": 1}),
+        )
+        until(lambda: startable(client)["a100-1g"] == (1, 2), "another's pod counts", 30)
+        alone.cluster.run(["kubectl", "cordon", addresses.NODE_NAME])
+        until(lambda: startable(client)["t4"] == (0, 0), "a cordoned node counts for none", 30)
+        alone.cluster.run(["kubectl", "uncordon", addresses.NODE_NAME])
+        alone.cluster.run(["kubectl", "delete", "pod", "somebody-elses", "--now"])
+        until(lambda: startable(client)["a100-1g"] == (2, 2), "all is as before", 30)
+
+
+def test_an_image_that_is_not_there_is_said_in_plain_words(alone: Hub) -> None:
+    with alone.platform.api("alice") as api:
+        api.post("/users/alice/server", json={"flavor": "cpu", "environment": "missing"})
+        until(lambda: not alone.platform.server(api, "alice").get("pending"), "it is given up", 200)
+    assert alone.pods() == []
+    ((state, reason),) = alone.platform.rows(
+        "select state, reason from arcetri_request order by asked_at desc limit 1"
+    )
+    assert (state, reason) == ("ended", "registry_away")
+    assert alone.platform.leases() == []
+    with alone.platform.login("alice") as client:
+        page = client.get("/hub/spawn").text
+    assert "The registry of the image" in page, page
+    assert "ErrImagePull" not in page.split("<details")[0]
