@@ -208,8 +208,12 @@ class Books:
                 return max(through, min(looked, to)), False
             return to, True
         # What may have ended since the source was last read must not be counted on and cut.
-        to = min(max(looked, now - self.patience), self.heard - LAG_MS)
-        if holding.alive_at >= 0:
+        to = now - self.patience
+        if looked > to:
+            to = looked
+        if self.heard - LAG_MS < to:
+            to = self.heard - LAG_MS
+        if 0 <= holding.alive_at < to:
             # A dead process most often means an end that is about to be written.
-            to = min(to, holding.alive_at)
-        return max(to, through), False
+            to = holding.alive_at
+        return (to if to > through else through), False

@@ -267,7 +267,8 @@ class Agent:
                 through[device] = reached
         for uuid, track in self._tracks.items():
             unread = through.get(uuid, track.horizon - self.books.patience)
-            track.forget(max(unread, track.horizon - KEPT_MS))
+            oldest = track.horizon - KEPT_MS
+            track.forget(unread if unread > oldest else oldest)
 
     def _say_what_was_lost(self) -> None:
         epoch = self._keeper.outbox.epoch
@@ -315,7 +316,8 @@ class Agent:
         self._position, self._damaged = kept["position"], kept["damaged"]
         self.heartbeat = kept["heartbeat"] + HEARTBEATS
         for row in kept["holdings"]:
-            holding = state.load_holding(row, self._keeper.fixed(name_of(row[0], row[1])))
+            fixed = self._keeper.fixed(name_of(row[0], row[1]))
+            holding = state.load_holding(row, kept["boot"], fixed)
             self.books.holdings[row[0], row[1]] = holding
         for row in kept["devices"]:
             fixed = self._keeper.fixed(f"device {row[0]}")

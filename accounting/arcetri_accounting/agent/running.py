@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,8 @@ from arcetri_accounting.spool import Outbox, SpoolCorrupt
 
 log = structlog.get_logger(__name__)
 
+_TOKEN_BYTES: Final = 65_536
+"""More than any token has."""
 LAST_TRY: Final = 5.0
 """Seconds that the last delivery may take at the end."""
 
@@ -109,7 +112,11 @@ def _next(wall: int, interval_ms: int) -> int:
 
 def read_token(path: Path) -> str:
     """The token in a file, read at every use: it may be changed while the agent runs."""
-    return path.read_text(encoding="utf-8").strip()
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(file, _TOKEN_BYTES).decode().strip()
+    finally:
+        os.close(file)
 
 
 def _offer(shipper: Shipper, keeper: Keeper, agent: Agent, work: Callable[[], Tail]) -> None:

@@ -15,7 +15,7 @@ from arcetri_accounting.contract.usage import Allocation
 
 
 def dump_holdings(books: Books) -> list[list[Any]]:
-    """What changes of each holding."""
+    """What changes of each holding; None stands for the boot that the state is of."""
     rows: list[list[Any]] = []
     for (session, device), one in books.holdings.items():
         piece = one.piece
@@ -24,7 +24,7 @@ def dump_holdings(books: Books) -> list[list[Any]]:
                 session,
                 device,
                 one.allocation.generation,
-                one.boot_id,
+                None if one.boot_id == books.boot_id else one.boot_id,
                 one.alive_at,
                 [
                     piece.b0,
@@ -63,15 +63,15 @@ def dump_fixed(one: Holding | Known) -> str:
     )
 
 
-def load_holding(row: list[Any], fixed: str) -> Holding:
-    """A holding as it was."""
+def load_holding(row: list[Any], boot: str, fixed: str) -> Holding:
+    """A holding as it was, in a state of that boot."""
     _session, _device, generation, boot_id, alive_at, piece, end = row
     kept = json.loads(fixed)
     allocation = Allocation.model_validate({**kept["allocation"], "generation": generation})
     return Holding(
         allocation,
         kept["username"],
-        boot_id,
+        boot if boot_id is None else boot_id,
         kept["began"],
         Piece(*piece),
         kept["pid"],

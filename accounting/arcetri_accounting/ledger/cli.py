@@ -230,6 +230,8 @@ def serve(database_url: str, prefix: str, **options: Any) -> None:
         host=settings.host,
         port=settings.port,
         log_level="warning",
+        # Said, because otherwise what else is installed decides: the agent's httptools.
+        http="h11",
         # What a proxy says of an address is not believed: metrics go by the real one.
         proxy_headers=False,
         server_header=False,

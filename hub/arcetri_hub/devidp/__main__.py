@@ -174,6 +174,8 @@ def _server(site: Site) -> uvicorn.Server:
         server_header=False,
         timeout_graceful_shutdown=1,
         lifespan="off",
+        # Said, because otherwise what else is installed decides: the agent's httptools.
+        http="h11",
         ws="none",
     )
     return uvicorn.Server(config)

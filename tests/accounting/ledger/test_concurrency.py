@@ -60,7 +60,7 @@ def served(url: str, folder: Path) -> Iterator[str]:
     credentials = token_file(folder / "credentials.json", *agents, hub)
     app = build_app(LedgerSettings(database=url, credentials=credentials), NamedReaders(PEOPLE))
     listening = socket.create_server(("127.0.0.1", 0), backlog=256)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none", http="h11"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     try:

@@ -139,7 +139,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         PREFIX,
     )
     include(app, database, readers, PREFIX, clock=lambda: NOW)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none", http="h11"))
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
     try:

@@ -86,7 +86,7 @@ def ledger_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     app = build(database, READERS)
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none", http="h11"))
         thread = threading.Thread(target=server.run, args=([sock],))
         thread.start()
         deadline = time.monotonic() + 60

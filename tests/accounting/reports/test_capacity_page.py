@@ -33,7 +33,7 @@ def served(ledger: Database) -> Iterator[str]:
     )  # fmt: skip
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(build(ledger, READERS), log_level="warning", ws="none")
+        config = uvicorn.Config(build(ledger, READERS), log_level="warning", ws="none", http="h11")
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([sock],))
         thread.start()

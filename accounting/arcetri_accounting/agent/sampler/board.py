@@ -66,9 +66,10 @@ class Board:
     _searched: int = -SEARCH_MS
     _samples: library.Samples | None = None
     _processes: library.Processes | None = None
+    _counter: library.Energy | None = None
+    """None where energy is not measured."""
     _energy: tuple[int, int] | None = None
     """When the counter was read last, and what it said."""
-    _measures_energy: bool = True
     _has_rates: bool = True
     _errors: int = 0
     _reloaded: bool = False
@@ -131,8 +132,10 @@ class Board:
         self._gpu = gpu = Part(Device(uuid, name, weight=weight), handle)
         self._parts = []
         self._energy = None
-        self._measures_energy = self._has_rates = True
+        self._has_rates = True
         self._processes = library.Processes()
+        with contextlib.suppress(NvmlError):
+            self._counter = library.Energy()
         with contextlib.suppress(NvmlError):
             self._samples = library.Samples()
         if self._mig:
@@ -228,7 +231,8 @@ class Board:
             self._searched = -SEARCH_MS
             self._parts = [part for part in self._parts if part.device.uuid not in turn.stale]
             self._know({uuid: one for uuid, one in self._known.items() if uuid not in turn.stale})
-        if slept(turn.began, self.clock.now()):
+        took = turn.readings[-1].at - turn.began.boot if turn.readings else 0
+        if took >= SLEPT_MS and slept(turn.began, self.clock.now()):
             # Nobody knows which of them were read before it slept.
             for reading in turn.readings:
                 reading.seen_from = None
@@ -361,11 +365,12 @@ class Board:
         return None if info is None else int(info.used)
 
     def _read_energy(self, gpu: Part) -> Energy | None:
-        if not self._measures_energy:
+        counter = self._counter
+        if counter is None:
             return None
-        value = self._optional(lambda: pynvml.nvmlDeviceGetTotalEnergyConsumption(gpu.handle))
+        value = self._optional(lambda: counter.read(gpu.handle))
         if value is None:
-            self._measures_energy = False
+            self._counter = None
             return None
         at = self.clock.boottime()
         before, self._energy = self._energy, (at, value)

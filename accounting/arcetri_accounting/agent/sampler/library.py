@@ -1,7 +1,8 @@
 """NVML through nvidia-ml-py, with few calls and no copies; every call here may block.
 
 The client's own functions for samples and processes call twice, to learn a size first, and copy
-each structure; these two are called every cycle, and use buffers that are kept instead.
+each structure, each field of which it reads through Python; these are called every cycle, and use
+buffers that are kept instead.
 """
 
 from __future__ import annotations
@@ -49,12 +50,20 @@ def unsupported(error: NvmlError) -> bool:
     return code in UNSUPPORTED or code == pynvml.NVML_ERROR_NO_PERMISSION
 
 
+class _Sample(ctypes.Structure):
+    _fields_ = pynvml.c_nvmlSample_t._fields_
+
+
+class _Process(ctypes.Structure):
+    _fields_ = pynvml.c_nvmlProcessInfo_v3_t._fields_
+
+
 class Samples:
     """Reads the buffer of utilisation samples of one GPU."""
 
     def __init__(self) -> None:
         self._call = _function("nvmlDeviceGetSamples")
-        self._buffer = (pynvml.c_nvmlSample_t * SAMPLES)()
+        self._buffer = (_Sample * SAMPLES)()
         self._count = ctypes.c_uint()
         self._type = ctypes.c_uint()
 
@@ -89,7 +98,7 @@ class Processes:
     def __init__(self) -> None:
         self._call = _function("nvmlDeviceGetComputeRunningProcesses_v3")
         self._size = PROCESSES
-        self._buffer = (pynvml.c_nvmlProcessInfo_v3_t * self._size)()
+        self._buffer = (_Process * self._size)()
         self._count = ctypes.c_uint()
         self._counted = ctypes.byref(self._count)
 
@@ -103,7 +112,7 @@ class Processes:
         code = self._call(handle, self._counted, self._buffer)
         if code == pynvml.NVML_ERROR_INSUFFICIENT_SIZE:
             self._size = self._count.value * 2 + 5
-            self._buffer = (pynvml.c_nvmlProcessInfo_v3_t * self._size)()
+            self._buffer = (_Process * self._size)()
             self._count.value = self._size
             code = self._call(handle, self._counted, self._buffer)
         _check(code)
@@ -113,6 +122,24 @@ class Processes:
             used = self._buffer[i].usedGpuMemory
             held = None if held is None or used == _UNKNOWN else held + used
         return count, held
+
+
+class Energy:
+    """Reads the energy that a GPU has taken since the driver was loaded."""
+
+    def __init__(self) -> None:
+        self._call = _function("nvmlDeviceGetTotalEnergyConsumption")
+        self._value = ctypes.c_ulonglong()
+        self._read = ctypes.byref(self._value)
+
+    def read(self, handle: Handle) -> int:
+        """Millijoules.
+
+        Raises:
+            NvmlError: It is not measured, or cannot be asked.
+        """
+        _check(self._call(handle, self._read))
+        return self._value.value
 
 
 class Events:
