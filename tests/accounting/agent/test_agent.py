@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from collections.abc import Iterator
@@ -460,3 +461,19 @@ def test_the_gap_of_a_lost_backlog_begins_where_the_backlog_did(
     (gap,) = [record for record in world.records.values() if isinstance(record, Gap)]
     assert gap.t0 == json.loads(oldest.body)["t0"]
     assert gap.t1 - gap.t0 > 1_000_000
+
+
+def test_a_cycle_leaves_nothing_to_the_garbage_collector(world: World) -> None:
+    for number in range(8):
+        world.sampler.add(f"GPU-{number}")
+        world.begin(f"GPU-{number}")
+    world.cycle(3)
+    gc.collect()
+    gc.disable()
+    try:
+        world.cycle(200)
+        left = gc.collect()
+    finally:
+        gc.enable()
+    # The agent has it collect each quarter hour: what refers to itself would pile up meanwhile.
+    assert left < 200
