@@ -47,7 +47,7 @@ bench: .dev ## Measure; results in docs/, options in ARGS="..."
 
 CLUSTER = $(BIN)/python -m tests.cluster.command --state "$(or $(NAME),mine)"
 
-cluster-build: .dev ## Build a real Kubernetes and its images, once (about 20 minutes)
+cluster-build: .dev ## Build a real Kubernetes and its images, once (20 minutes or more)
 	@$(BIN)/python -m tests.support.tiers </dev/null
 	@$(BIN)/python -m tests.cluster.prepare </dev/null
 

@@ -6,3 +6,6 @@ for name in tools hub kubernetes dev tensorboard bench; do
     uv pip compile --quiet --universal --python-version 3.11.0 --generate-hashes \
         --no-annotate --no-header --output-file "$name.txt" "$@" "$name.in"
 done
+# An image is for Linux and its own Python alone.
+uv pip compile --quiet --python-platform linux --python-version 3.13 --generate-hashes --no-annotate --no-header \
+    --output-file ../images/minimal/requirements.txt "$@" ../images/minimal/requirements.in

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.nvml import FakeMachine, remove
+from tests.support.platform import until
 from tests.support.tiers import REQUIRE_VARIABLE
 
 pytestmark = pytest.mark.component
@@ -62,3 +63,22 @@ def test_what_can_be_installed_may_not_be_missing(tmp_path: Path) -> None:
 
     assert code == 1, said
     assert "needs a C compiler" in said
+
+
+def test_services_may_start_again_however_an_installation_ends(tmp_path: Path) -> None:
+    policy = tmp_path / "policy-rc.d"
+    script = (
+        "import sys, time; from pathlib import Path; from tests.support import tiers\n"
+        "with tiers._no_services(Path(sys.argv[1])):\n"
+        "    print('held', flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(policy)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    assert policy.stat().st_mode & 0o111
+    process.kill()
+    process.wait(10)
+    process.stdout.close()
+    until(lambda: not policy.exists(), "the policy is gone", 20)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 from collections.abc import Iterator
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -159,3 +162,14 @@ def test_every_number_that_is_sent_has_room_in_a_database(kind: object) -> None:
     schema = TypeAdapter(kind).json_schema()
 
     assert list(unbounded(schema, "")) == []
+
+
+def test_the_reasons_of_ends_are_the_documented_ones() -> None:
+    """One list, in the record's description and in the table of its documentation."""
+    page = Path(__file__).parents[2] / "docs" / "reference" / "lease-journal.md"
+    (row,) = [line for line in page.read_text().splitlines() if line.startswith("| `reason`")]
+    documented = set(re.findall(r"`([a-z_]+)`", row)) - {"reason"}
+    source = inspect.getsource(LeaseEnded)
+    said = source.split('"""A stable code: ')[1].split('"""')[0]
+    words = re.sub(r"\([^)]*\)|on a cluster also", ",", " ".join(said.split()))
+    assert {word.strip(" .;") for word in re.split(r"[,;]", words)} - {""} == documented

@@ -228,10 +228,16 @@ def _no_services(policy: Path = Path("/usr/sbin/policy-rc.d")) -> Iterator[None]
         return
     policy.write_text("#!/bin/sh\nexit 101\n", encoding="ascii")
     policy.chmod(0o755)
+    # It goes also when this process is killed: else no package could start its service any more.
+    guard = subprocess.Popen(
+        ["sh", "-c", 'cat >/dev/null; rm -f "$1"', "guard", str(policy)],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+    )
     try:
         yield
     finally:
-        policy.unlink()
+        guard.communicate()
 
 
 def _say(sentence: str) -> None:

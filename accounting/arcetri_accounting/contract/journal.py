@@ -77,8 +77,8 @@ class LeaseEnded(_Record):
     session: str
     reason: str
     """A stable code: stopped, exited, killed, idle, lifetime, admin, shutdown, start_failed,
-    lost (found dead later); on a cluster also out_of_memory, evicted, node_lost, node_shutdown,
-    preempted, deadline."""
+    start_interrupted, cancelled, lost (found dead later); on a cluster also out_of_memory, evicted,
+    node_lost, node_shutdown, preempted, deadline."""
     boot_id: str
     at: AwareDatetime
     boottime_ms: Amount
