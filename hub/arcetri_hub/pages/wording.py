@@ -46,7 +46,7 @@ _REFUSALS: Final = frozenset({*ALL_CODES, Busy.default_code})
 _REFUSAL_IS_NEWS: Final = timedelta(minutes=1)
 """For how long pages tell of a start that policy refused: what was in use is soon free.
 
-So long too of one that its user cancelled, who knows that later.
+So long too of one that its user cancelled, who knows that later; not of one that somebody else did.
 """
 
 
@@ -71,7 +71,9 @@ def ended(last: tuple[str, str, datetime] | None, timezone: str, now: datetime) 
         return None
     code, message, at = last
     sentence = message or ENDS.get(code, "")
-    if code in (*_REFUSALS, CANCELLED) and now - at > _REFUSAL_IS_NEWS:
+    # Only a start that somebody else cancelled has a message.
+    brief = code in _REFUSALS or (code == CANCELLED and not message)
+    if brief and now - at > _REFUSAL_IS_NEWS:
         # Nothing ran: the cards say what holds now, and would soon contradict the refusal.
         return None
     if code in _REFUSALS:

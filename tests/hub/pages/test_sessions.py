@@ -101,3 +101,10 @@ def test_a_start_one_cancelled_is_no_failure_and_soon_no_news() -> None:
     assert told is not None
     assert told.sentence == "You cancelled the start."
     assert ended(("cancelled", "", NOW), "UTC", NOW + timedelta(seconds=70)) is None
+
+
+def test_a_start_that_somebody_else_cancelled_stays_told() -> None:
+    message = "Your last start was cancelled by dario."
+    told = ended(("cancelled", message, NOW), "UTC", NOW + timedelta(days=1))
+    assert told is not None
+    assert (told.code, told.sentence) == ("cancelled", message)
