@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -57,6 +58,8 @@ class Ended:
     code: str
     sentence: str
     at: str
+    server_name: str = ""
+    """Which server, where a page tells of all of a person's; empty for the default one."""
 
 
 def ended(last: tuple[str, str, datetime] | None, timezone: str, now: datetime) -> Ended | None:
@@ -79,3 +82,19 @@ def ended(last: tuple[str, str, datetime] | None, timezone: str, now: datetime) 
     if code in _REFUSALS:
         sentence = f"Your last start was refused. {message}"
     return Ended(code, sentence, amounts.moment(at, timezone, now)) if sentence else None
+
+
+def newest_end(
+    ends: Iterable[tuple[str, tuple[str, str, datetime]]], timezone: str, now: datetime
+) -> Ended | None:
+    """Say the newest end of which its user should hear, with the name of its server.
+
+    Args:
+        ends: Server names and how a session of each ended, as the store has them, newest first.
+        timezone: As for ``ended``, which says of each whether it is news.
+        now: Likewise.
+    """
+    for server_name, last in ends:
+        if told := ended(last, timezone, now):
+            return replace(told, server_name=server_name)
+    return None
