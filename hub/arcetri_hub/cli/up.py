@@ -82,8 +82,8 @@ from arcetri_hub.up.options import RealIam, UpOptions
     "--json",
     "as_json",
     is_flag=True,
-    help='When ready, print one JSON line {"url", "users", "simulated", "pid"} on standard output, '
-    "and nothing else there.",
+    help='When ready, print one JSON line {"url", "users", "simulated", "pid", "agent_metrics"} on '
+    "standard output, and nothing else there.",
 )
 @click.option(
     "--issuer",

@@ -14,7 +14,7 @@ from arcetri_hub.pages.base import LooksAgain, PlatformHandler
 from arcetri_hub.pages.refusals import Refused
 from arcetri_hub.pages.servers import is_active, is_ready
 from arcetri_hub.pages.sessions import session_cards
-from arcetri_hub.pages.wording import ended
+from arcetri_hub.pages.wording import newest_end
 from arcetri_spawner.errors import ArcetriError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class HomePage(LooksAgain, PlatformHandler, HomeHandler):
         try:
             identity = await platform.identities.known(user.name)
             rows = await platform.service.live()
-            last = await platform.store.last_ended(identity.account_id, "")
+            ends = await platform.store.recent_ends(identity.account_id)
         except ArcetriError as error:
             raise Refused(error) from error
         cards = session_cards(rows, user.name, catalog, now)
@@ -53,7 +53,7 @@ class HomePage(LooksAgain, PlatformHandler, HomeHandler):
                 sessions=cards,
                 stopped=self._stopped(user, {card.server_name for card in cards}),
                 notices=platform.notices(user.name),
-                last_ended=None if cards else ended(last, catalog.site.timezone, now),
+                last_ended=newest_end(ends, catalog.site.timezone, now),
                 limits=catalog.limits,
                 catalog_findings=platform.catalogs.findings if user.admin else (),
                 wanted=wanted,

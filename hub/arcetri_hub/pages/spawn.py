@@ -18,7 +18,7 @@ from arcetri_hub.pages.body import LimitedBody, options_from_form, refuse_choice
 from arcetri_hub.pages.choices import Choice, spawn_page, unmet
 from arcetri_hub.pages.refusals import Refusal, refusal_of
 from arcetri_hub.pages.servers import forget_failed, free_name, is_active, is_ready
-from arcetri_hub.pages.wording import ended
+from arcetri_hub.pages.wording import newest_end
 from arcetri_spawner.errors import ArcetriError
 from arcetri_spawner.policy import OPTION_KEYS
 from arcetri_spawner.policy.model import Identity
@@ -124,7 +124,7 @@ class SpawnPage(LimitedBody, PlatformHandler, SpawnHandler):
         platform = self.platform
         offers = await platform.service.offers(identity, server_name)
         chosen = await platform.store.last_choice(identity.account_id)
-        last = await platform.store.last_ended(identity.account_id, server_name)
+        ends = await platform.store.recent_ends(identity.account_id)
         catalog = platform.catalogs.current.catalog
         page = spawn_page(catalog, identity, offers, [*wishes, _posted(chosen or {})])
         folders = await platform.backend.folders(user.name, page.mounts)
@@ -141,7 +141,7 @@ class SpawnPage(LimitedBody, PlatformHandler, SpawnHandler):
                 unmet=() if refusal else unmet(page, self._linked()),
                 folders=folders,
                 refusal=refusal,
-                last_ended=ended(last, catalog.site.timezone, now),
+                last_ended=newest_end(ends, catalog.site.timezone, now),
                 known_since=""
                 if certain or identity.checked_at is None
                 else amounts.moment(identity.checked_at, catalog.site.timezone, now),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -46,7 +47,7 @@ _REFUSALS: Final = frozenset({*ALL_CODES, Busy.default_code})
 _REFUSAL_IS_NEWS: Final = timedelta(minutes=1)
 """For how long pages tell of a start that policy refused: what was in use is soon free.
 
-So long too of one that its user cancelled, who knows that later.
+So long too of one that its user cancelled, who knows that later; not of one that somebody else did.
 """
 
 
@@ -57,6 +58,8 @@ class Ended:
     code: str
     sentence: str
     at: str
+    server_name: str = ""
+    """Which server, where a page tells of all of a person's; empty for the default one."""
 
 
 def ended(last: tuple[str, str, datetime] | None, timezone: str, now: datetime) -> Ended | None:
@@ -71,9 +74,27 @@ def ended(last: tuple[str, str, datetime] | None, timezone: str, now: datetime) 
         return None
     code, message, at = last
     sentence = message or ENDS.get(code, "")
-    if code in (*_REFUSALS, CANCELLED) and now - at > _REFUSAL_IS_NEWS:
+    # Only a start that somebody else cancelled has a message.
+    brief = code in _REFUSALS or (code == CANCELLED and not message)
+    if brief and now - at > _REFUSAL_IS_NEWS:
         # Nothing ran: the cards say what holds now, and would soon contradict the refusal.
         return None
     if code in _REFUSALS:
         sentence = f"Your last start was refused. {message}"
     return Ended(code, sentence, amounts.moment(at, timezone, now)) if sentence else None
+
+
+def newest_end(
+    ends: Iterable[tuple[str, tuple[str, str, datetime]]], timezone: str, now: datetime
+) -> Ended | None:
+    """Say the newest end of which its user should hear, with the name of its server.
+
+    Args:
+        ends: Server names and how a session of each ended, as the store has them, newest first.
+        timezone: As for ``ended``, which says of each whether it is news.
+        now: Likewise.
+    """
+    for server_name, last in ends:
+        if told := ended(last, timezone, now):
+            return replace(told, server_name=server_name)
+    return None

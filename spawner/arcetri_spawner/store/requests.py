@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, cast, get_args
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, CursorResult, delete, exists, select, update
+from sqlalchemy import ColumnElement, CursorResult, delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from arcetri_spawner.errors import Conflict
@@ -189,6 +189,32 @@ def last_ended(db: Session, account_id: str, server_name: str) -> Ended | None:
         .limit(1)
     ).first()
     return Ended(row.reason, row.message, row.ended_at) if row and row.ended_at else None
+
+
+def recent_ends(db: Session, account_id: str) -> list[tuple[str, Ended]]:
+    """Return what ended last on any of a person's servers, by server name, the newest first.
+
+    An end that is followed by a later start of its server is past; so is one after which the
+    person asked for another session that has ended as well. Two sessions that ran side by side
+    are both there.
+    """
+    ends = (RequestTable.account_id == account_id, RequestTable.state == "ended")
+    live = select(RequestTable.server_name).where(RequestTable.account_id == account_id, _LIVE)
+    last_asked = select(func.max(RequestTable.asked_at)).where(*ends).scalar_subquery()
+    rows = db.scalars(
+        select(RequestTable)
+        .where(
+            *ends,
+            RequestTable.ended_at >= last_asked,
+            RequestTable.server_name.not_in(live),
+        )
+        .order_by(RequestTable.ended_at.desc())
+    )
+    return [
+        (row.server_name, Ended(row.reason, row.message, row.ended_at))
+        for row in rows
+        if row.ended_at
+    ]
 
 
 def prune_ended(db: Session, before: datetime, limit: int) -> int:

@@ -252,6 +252,14 @@ class Store:
         """Return how the last session of a server ended, or None when it never had one."""
         return await self._read(lambda db: requests.last_ended(db, account_id, server_name))
 
+    async def recent_ends(self, account_id: str) -> list[tuple[str, Ended]]:
+        """Return what ended last on any of a person's servers, by server name, the newest first.
+
+        Ends before a later start of the same server, or before a later session that has ended as
+        well, are left out.
+        """
+        return await self._read(lambda db: requests.recent_ends(db, account_id))
+
     async def prune_ended(self, keep: timedelta, *, limit: int = PRUNE_BATCH) -> int:
         """Forget requests that ended longer ago than ``keep``, and their sessions.
 

@@ -6,7 +6,7 @@ from fractions import Fraction
 import pytest
 
 from arcetri_hub.pages.sessions import session_cards
-from arcetri_hub.pages.wording import ENDS, ended
+from arcetri_hub.pages.wording import ENDS, ended, newest_end
 from arcetri_spawner.backends.base import Session
 from arcetri_spawner.live import LiveRow
 from arcetri_spawner.policy.model import Grant
@@ -101,3 +101,24 @@ def test_a_start_one_cancelled_is_no_failure_and_soon_no_news() -> None:
     assert told is not None
     assert told.sentence == "You cancelled the start."
     assert ended(("cancelled", "", NOW), "UTC", NOW + timedelta(seconds=70)) is None
+
+
+def test_a_start_that_somebody_else_cancelled_stays_told() -> None:
+    message = "Your last start was cancelled by dario."
+    told = ended(("cancelled", message, NOW), "UTC", NOW + timedelta(days=1))
+    assert told is not None
+    assert (told.code, told.sentence) == ("cancelled", message)
+
+
+def test_of_all_servers_the_newest_end_that_is_news_is_told() -> None:
+    ends = [
+        ("quiet", ("stopped", "", NOW)),
+        ("refused", ("busy_quota", "All are in use.", NOW - timedelta(minutes=2))),
+        ("session-2", ("admin", "The node is needed.", NOW - timedelta(hours=1))),
+        ("", ("killed", "", NOW - timedelta(hours=2))),
+    ]
+    told = newest_end(ends, "UTC", NOW)
+    assert told is not None
+    assert (told.server_name, told.sentence) == ("session-2", "The node is needed.")
+    assert newest_end(ends[:2], "UTC", NOW) is None
+    assert newest_end([], "UTC", NOW) is None

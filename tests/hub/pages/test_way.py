@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from uuid import UUID
 
 import httpx
 import pytest
@@ -128,3 +129,33 @@ def test_a_session_that_was_killed_is_told_of(
         page = alice.get(path).text
         assert "The node is &lt;b&gt;needed&lt;/b&gt;." in page
         assert 'data-notice="last-ended" data-code="admin"' in page
+
+
+@pytest.mark.parametrize("which", ["", "session-2"])
+def test_an_admins_message_is_told_beside_what_runs_on(
+    shared_platform: Platform, alice: httpx.Client, which: str
+) -> None:
+    for path in ("/hub/spawn/alice", "/hub/spawn/alice/session-2"):
+        opened(alice, ask(alice, {"flavor": "cpu"}, path))
+    live = shared_platform.rows(
+        "select server_name, id from arcetri_request where state = 'running'"
+    )
+    ids = {str(name): UUID(str(key)) for name, key in live}
+    assert ids.keys() == {"", "session-2"}
+    message = f"The node of “{which}” is needed."
+    with shared_platform.api("dario") as admin:
+        path = f"/arcetri/sessions/{ids[which]}"
+        assert admin.request("DELETE", path, json={"message": message}).status_code == 204
+    until(lambda: len(shared_platform.sessions()) == 1, "the admin ended one")
+
+    for path in ("/hub/home", "/hub/spawn/alice/third"):
+        (told,) = re.findall(r'data-notice="last-ended"[^>]*>([^<]*)', alice.get(path).text)
+        assert message in told
+        assert told.startswith("session-2: ") == bool(which)
+
+    alice.post(action(alice.get("/hub/home"), "/hub/arcetri/stop"))
+    until(lambda: not shared_platform.sessions(), "the other one has ended")
+    # What its user stopped is no news, and takes nothing from what is.
+    assert message in alice.get("/hub/home").text
+    alice.post(action(alice.get("/hub/home"), "/hub/arcetri/remove/alice/session-2"))
+    untouched(shared_platform)

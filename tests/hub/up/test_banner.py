@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import click
 import pytest
 
+from arcetri_hub.cli.up import up
 from arcetri_hub.up.banner import Ready, as_json, as_text
 from arcetri_hub.up.options import RealIam, UpOptions
 from arcetri_hub.up.prepare import Plan, prepare
@@ -58,6 +61,16 @@ def test_it_names_every_group_that_the_iam_does(folder: StateFolder) -> None:
     assert users["chiara"] == ["/arcetri", "/arcetri/cms", "/arcetri/cms/leads"]
     assert users["elena"] == []
     assert " /arcetri /arcetri/cms /arcetri/cms/leads " in " ".join(as_text(ready(plan)).split())
+
+
+def test_the_help_names_what_the_line_for_scripts_holds(folder: StateFolder) -> None:
+    plan = prepare(UpOptions(state=folder.path), folder, [])
+    (option,) = (one for one in up.params if one.name == "as_json")
+    assert isinstance(option, click.Option)
+
+    named = re.findall(r'"(\w+)"', option.help or "")
+
+    assert named == list(json.loads(as_json(ready(plan))))
 
 
 def test_the_agents_metrics_are_named_and_stay_at_their_port(folder: StateFolder) -> None:

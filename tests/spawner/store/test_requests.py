@@ -136,6 +136,36 @@ async def test_last_ended_is_the_latest(url: str) -> None:
     assert ended.reason == "lifetime"
 
 
+async def test_recent_ends_are_of_all_servers_that_do_not_run_again(url: str) -> None:
+    moments = (datetime(2026, 11, 23, 10, tzinfo=UTC) + timedelta(hours=n) for n in range(99))
+    store = Store.open(url, clock=lambda: next(moments))
+    account = await store.account_for("i", "s", "alice")
+    other = await store.account_for("i", "t", "bob")
+    names = ("", "a", "b")
+    asked = {name: _grant(account, server_name=name, sessions_limit=3) for name in names}
+    for one in (*asked.values(), _grant(other)):
+        await store.open_request(one)
+
+    async def ends() -> list[tuple[str, str]]:
+        return [(name, one.reason) for name, one in await store.recent_ends(account.id)]
+
+    assert await ends() == []
+    await store.mark(asked["a"].request_id, "ended", reason="admin", message="Node repair.")
+    await store.mark(asked[""].request_id, "ended", reason="idle")
+    assert await ends() == [("", "idle"), ("a", "admin")]
+    assert (await store.recent_ends(account.id))[1][1].message == "Node repair."
+
+    again = _grant(account, sessions_limit=3)
+    await store.open_request(again)
+    assert await ends() == [("a", "admin")]
+    # Asked for before the others ended, so its end takes nothing from them.
+    await store.mark(asked["b"].request_id, "ended", reason="killed")
+    assert await ends() == [("b", "killed"), ("a", "admin")]
+    await store.mark(again.request_id, "ended", reason="stopped")
+    assert await ends() == [("", "stopped"), ("b", "killed")]
+    store.close()
+
+
 async def test_a_state_that_does_not_exist_is_a_mistake(store: Store, alice: Account) -> None:
     asked = _grant(alice)
     await store.open_request(asked)
