@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -150,7 +151,15 @@ def router(
         html = templates.get_template(template).render(page=page, nav=nav, context=found, **more)
         return HTMLResponse(html)
 
-    def numbers(view: View, params: Params, reader: Reader) -> Response:
+    def elsewhere(view: View, request: Request) -> Response:
+        """To the page that a view has, with the other filters: there it is shown, or refused."""
+        kept = [item for item in request.query_params.multi_items() if item[0] != "view"]
+        path = f"{prefix}{views.PATHS[view]}"
+        return RedirectResponse(f"{path}?{urlencode(kept)}" if kept else path)
+
+    def numbers(view: View, params: Params, reader: Reader, request: Request) -> Response:
+        if params.view is not None and params.view != view:
+            return elsewhere(params.view, request)
         page = read(
             reader,
             lambda session, found: views.report_page(session, found, params, view, prefix),
@@ -162,18 +171,22 @@ def router(
         return RedirectResponse(prefix)
 
     @routes.get("/")
-    def own(params: Annotated[Params, Query()], reader: Reader = who) -> Response:
-        if not reader.own and reader.everything:
-            return RedirectResponse(f"{prefix}all")
-        return numbers("own", params, reader)
+    def own(params: Annotated[Params, Query()], request: Request, reader: Reader = who) -> Response:
+        if not reader.own and reader.everything and params.view is None:
+            return elsewhere("all", request)
+        return numbers("own", params, reader, request)
 
     @routes.get("/group")
-    def group(params: Annotated[Params, Query()], reader: Reader = who) -> Response:
-        return numbers("group", params, reader)
+    def group(
+        params: Annotated[Params, Query()], request: Request, reader: Reader = who
+    ) -> Response:
+        return numbers("group", params, reader, request)
 
     @routes.get("/all")
-    def everything(params: Annotated[Params, Query()], reader: Reader = who) -> Response:
-        return numbers("all", params, reader)
+    def everything(
+        params: Annotated[Params, Query()], request: Request, reader: Reader = who
+    ) -> Response:
+        return numbers("all", params, reader, request)
 
     @routes.get("/sessions")
     def sessions(params: Annotated[PageParams, Query()], reader: Reader = who) -> Response:

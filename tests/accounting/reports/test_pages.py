@@ -4,6 +4,8 @@ import re
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
+from typing import cast
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from sqlalchemy import select
@@ -11,6 +13,8 @@ from sqlalchemy.orm import Session
 
 from arcetri_accounting.ledger.database import Database
 from arcetri_accounting.ledger.tables import Person
+from arcetri_accounting.reports.access import View
+from arcetri_accounting.reports.views import PATHS
 from tests.accounting.reports.world import (
     ASTRO,
     CMS,
@@ -51,6 +55,29 @@ def test_the_page_of_all_is_the_administrators(database: Database) -> None:
     page = client(app, "dario").get("all")
     assert page.status_code == 200
     assert ASTRO in page.text
+
+
+@pytest.mark.parametrize("path", ["", "group", "all"])
+@pytest.mark.parametrize("view", ["own", "group", "all"])
+def test_a_view_leads_to_its_own_page_with_the_other_filters(
+    ledger: Database, path: str, view: str
+) -> None:
+    fill(ledger, *USES)
+    app = build(ledger)
+    page = PATHS[cast(View, view)]
+    filters = {"month": "2026-11", "group": CMS, "user": "bruno"}
+    for name in ("dario", "bruno"):
+        person = client(app, name)
+        there = person.get(page, **filters)
+        asked = person.get(path, view=view, **filters)
+        if path != page:
+            address = urlsplit(asked.headers["Location"])
+            assert (asked.status_code, address.path) == (307, f"{PREFIX}{page}")
+            assert dict(parse_qsl(address.query)) == filters
+            asked = person.get(page, **dict(parse_qsl(address.query)))
+        assert (asked.status_code, asked.text) == (there.status_code, there.text)
+    # A member who leads nothing is refused what is not theirs, wherever they ask for it.
+    assert asked.status_code == (200 if view == "own" else 403)
 
 
 def test_a_running_session_shows_and_is_in_no_total(database: Database) -> None:
