@@ -47,6 +47,7 @@ _POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
+_MEND = "Correct it in the address, or begin again here:"
 
 
 class PageParams(Params):
@@ -107,21 +108,34 @@ class PageRoute(APIRoute):
             except NeedsLogin:
                 answer = self.readers.login(request)
             except LedgerError as error:
-                answer = self._error(error)
+                answer = error_page(self.templates, error)
             except RequestValidationError as error:
-                answer = self._error(invalid(error))
-            answer.headers.setdefault("Cache-Control", "no-store")
-            answer.headers["Content-Security-Policy"] = _POLICY
-            answer.headers["X-Content-Type-Options"] = "nosniff"
-            answer.headers["Referrer-Policy"] = "same-origin"
-            return answer
+                answer = error_page(self.templates, invalid(error, self.dependant, _MEND))
+            return _with_headers(answer)
 
         return handler
 
-    def _error(self, error: LedgerError) -> Response:
-        page = self.templates.get_template("error.html").render(error=error, page=None, nav=[])
-        headers = {"Retry-After": str(error.wait)} if isinstance(error, TooMany) else None
-        return HTMLResponse(page, status_code=error.status, headers=headers)
+
+def _with_headers(answer: Response) -> Response:
+    answer.headers.setdefault("Cache-Control", "no-store")
+    answer.headers["Content-Security-Policy"] = _POLICY
+    answer.headers["X-Content-Type-Options"] = "nosniff"
+    answer.headers["Referrer-Policy"] = "same-origin"
+    return answer
+
+
+def error_page(templates: Environment, error: LedgerError) -> Response:
+    """An error as a page, for who has or has not logged in."""
+    page = templates.get_template("error.html").render(error=error, page=None, nav=[])
+    headers = {"Retry-After": str(error.wait)} if isinstance(error, TooMany) else None
+    return _with_headers(HTMLResponse(page, status_code=error.status, headers=headers))
+
+
+def no_page() -> NotFound:
+    """There is nothing at an address."""
+    return NotFound(
+        "There is no such page.", remedy="Look at how the address is written, or begin again here:"
+    )
 
 
 def page_route(readers: Readers, prefix: str, hub_prefix: str) -> type[PageRoute]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from html import unescape
 from importlib.resources import files
 from pathlib import Path
 from typing import cast
@@ -78,6 +79,65 @@ def test_a_view_leads_to_its_own_page_with_the_other_filters(
         assert (asked.status_code, asked.text) == (there.status_code, there.text)
     # A member who leads nothing is refused what is not theirs, wherever they ask for it.
     assert asked.status_code == (200 if view == "own" else 403)
+
+
+_FILTERS = "from, to, month, view, group, below, user, flavor, kind, simulated"
+
+
+@pytest.mark.parametrize(
+    ("address", "sentence"),
+    [
+        ("?from=abc", "from should be a day, such as 2026-11-23."),
+        ("?to=2026-13-40", "to should be a day, such as 2026-11-23."),
+        ("?to=2026-11-02T10:00", "to should be a day, such as 2026-11-23."),
+        ("?month=November", "month should be a month, such as 2026-11."),
+        ("?below=perhaps", "below should be true or false."),
+        ("?kind=x", "kind should be 'notebook' or 'batch'."),
+        ("sessions?offset=-1", "offset should be greater than or equal to 0."),
+        ("sessions?offset=x", "offset should be a whole number."),
+        (f"?group={'x' * 256}", "group should have at most 255 characters."),
+        ("?page=99", f"page is not known here; the parameters are: {_FILTERS}."),
+        ("?from=x&to=y", "from should be a day, such as 2026-11-23. to should be a day,"),
+        ("session", "id is missing."),
+        ("capacity?page=2", "page is not known here; the parameters are: from, to, by, simulated."),
+    ],
+)
+def test_a_parameter_that_cannot_be_is_told_in_words(
+    ledger: Database, address: str, sentence: str
+) -> None:
+    fill(ledger, *USES)
+    path, _, query = address.partition("?")
+    answer = client(build(ledger), "dario").get(path, **dict(parse_qsl(query)))
+    assert answer.status_code == 422
+    text = unescape(answer.text)
+    assert f"<h1>{sentence}" in text
+    for raw in ("Input", "OpenAPI", "pattern", "permitted"):
+        assert raw not in text
+
+
+def test_a_program_is_told_the_same_as_json(ledger: Database) -> None:
+    fill(ledger, *USES)
+    answer = client(build(ledger), "alice").get("api/v1/report", **{"from": "abc"})
+    assert answer.status_code == 422
+    assert answer.json() == {
+        "code": "parameters_invalid",
+        "message": "from should be a day, such as 2026-11-23.",
+        "remedy": "The OpenAPI description says what is allowed.",
+    }
+
+
+def test_a_page_that_is_not_there_is_a_page_for_a_browser(ledger: Database) -> None:
+    fill(ledger, *USES)
+    alice = client(build(ledger), "alice")
+    as_json = alice.get("nowhere")
+    assert (as_json.status_code, as_json.json()["code"]) == (404, "not_found")
+    alice.headers["Accept"] = "text/html,application/xhtml+xml"
+    page = alice.get("nowhere")
+    assert page.status_code == 404
+    assert "<h1>There is no such page.</h1>" in page.text
+    assert f'<a href="{PREFIX}">My usage</a>' in page.text
+    assert "style-src 'self'" in page.headers["Content-Security-Policy"]
+    assert alice.get("api/v1/nowhere").json()["code"] == "not_found"
 
 
 def test_a_running_session_shows_and_is_in_no_total(database: Database) -> None:
