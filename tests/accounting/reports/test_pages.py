@@ -323,6 +323,22 @@ def test_all_that_lay_unused_is_a_link_away(ledger: Database) -> None:
     assert "None in" in alice.get("unused", view="group", month="2026-08").text
 
 
+@pytest.mark.parametrize(
+    ("path", "reader"),
+    [("", "bruno"), ("group", "alice"), ("unused", "bruno"), ("unused", "dario")],
+)
+def test_a_row_of_what_lay_unused_says_when_for_whom_and_how_little(
+    ledger: Database, path: str, reader: str
+) -> None:
+    fill(ledger, full("idle", "bruno", at("2026-11-03T08:00"), 4, used=0.0496))
+    page = client(build(ledger), reader).get(path, month="2026-11").text
+    table = page[page.index('aria-labelledby="idle-title"') :]
+    row = table[table.index("<tbody") : table.index("</tbody>")]
+    assert ">2026-11-03 09:00</a>" in row
+    assert re.search(rf'data-label="Charged to"><span[^>]*>{CMS}<', row)
+    assert "4.9% used, of 4.00 h measured" in row
+
+
 def test_one_quarter_hour_is_one(ledger: Database) -> None:
     begin = at("2026-11-10T08:00")
     fill(
