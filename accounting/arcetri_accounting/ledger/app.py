@@ -81,14 +81,19 @@ def _build(
         lifespan=lifespan,
     )
     strangers = Limits(settings.stranger_rate, settings.stranger_burst)
-    app.add_middleware(Strangers, limits=strangers, is_writer=service.credentials.knows)
+    hub_prefix = os.environ.get("JUPYTERHUB_BASE_URL", "/") + "hub/"
+    app.add_middleware(
+        Strangers,
+        limits=strangers,
+        is_writer=service.credentials.knows,
+        page=reports.error_pages(settings.prefix, hub_prefix),
+    )
     app.add_middleware(SecurityHeaders)
     answer_errors(app)
     app.include_router(routes.router(service))
     if readers is None:
         readers = _hub_readers(settings.prefix)
     if readers is not None:
-        hub_prefix = os.environ.get("JUPYTERHUB_BASE_URL", "/") + "hub/"
         limited = reports.Limited(
             readers,
             Limits(settings.read_rate, settings.read_burst),

@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from arcetri_accounting.ledger.errors import LedgerError, TooMany, Unauthorized
@@ -60,6 +61,19 @@ def problem(error: LedgerError) -> JSONResponse:
     return JSONResponse(content, status_code=error.status, headers=headers)
 
 
+def refused(error: HTTPException) -> JSONResponse:
+    """What the framework refuses, such as a path that is not there, as an answer."""
+    code = HTTPStatus(error.status_code).name.lower()
+    answer = _plain(error.status_code, code, f"{error.detail}.")
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+def wants_page(request: HTTPConnection) -> bool:
+    """True where a browser asks for what it will show as a page."""
+    return "text/html" in request.headers.get("accept", "")
+
+
 def answer_errors(app: FastAPI) -> None:
     """Let an application answer each error as a problem, and never with a traceback."""
 
@@ -77,12 +91,9 @@ def answer_errors(app: FastAPI) -> None:
         return _plain(422, "request_invalid", f"{where}: {first['msg']}.")
 
     @app.exception_handler(HTTPException)
-    async def refused(request: Request, error: HTTPException) -> JSONResponse:
+    async def http_error(request: Request, error: HTTPException) -> JSONResponse:
         del request
-        code = HTTPStatus(error.status_code).name.lower()
-        answer = _plain(error.status_code, code, f"{error.detail}.")
-        answer.headers.update(error.headers or {})
-        return answer
+        return refused(error)
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> JSONResponse:

@@ -22,11 +22,11 @@ from typing import Any, Final
 
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from arcetri_accounting.ledger.errors import TooMany
-from arcetri_accounting.ledger.http import problem
+from arcetri_accounting.ledger.http import problem, wants_page
 from arcetri_accounting.ledger.limits import Limits
 
 _KNOWN: Final = "arcetri_known"
@@ -46,7 +46,8 @@ class Strangers:
     """Counts requests by address until it is known whose they are.
 
     An answer that is given before the request's body was read waits for it, where it is small:
-    connections that end with something unread are reset, and the answer with them.
+    connections that end with something unread are reset, and the answer with them. ``page`` makes
+    the answer to a browser.
     """
 
     def __init__(
@@ -54,11 +55,13 @@ class Strangers:
         app: ASGIApp,
         limits: Limits,
         is_writer: Callable[[str], bool],
+        page: Callable[[TooMany], Response] = problem,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._app = app
         self._limits = limits
         self._is_writer = is_writer
+        self._page = page
         self._clock = clock
         self._known: dict[str, float] = {}
 
@@ -79,7 +82,8 @@ class Strangers:
         who = self._counted_as(credential, scope)
         wait = self._limits.admit(who, self._clock())
         if wait:
-            await _late(scope, wait)(scope, body.receive, answer)
+            shown = self._page if wants_page(HTTPConnection(scope)) else problem
+            await shown(_late(wait))(scope, body.receive, answer)
             return
         try:
             await self._app(scope, body.receive, answer)
@@ -161,14 +165,10 @@ def _credential(scope: Scope) -> str | None:
     return hashlib.sha256("\n".join(shown).encode()).hexdigest() if shown else None
 
 
-def _late(scope: Scope, wait: int) -> Response:
+def _late(wait: int) -> TooMany:
     error = TooMany(
         "From this address comes more than the ledger answers without a token that it knows.",
         remedy=f"Log in, use a valid token, or ask again in {wait} s.",
     )
     error.wait = wait
-    if "text/html" in Headers(scope=scope).get("accept", ""):
-        answer: Response = PlainTextResponse(str(error), status_code=error.status)
-        answer.headers["Retry-After"] = str(wait)
-        return answer
-    return problem(error)
+    return error

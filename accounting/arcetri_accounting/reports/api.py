@@ -6,6 +6,8 @@ from datetime import timedelta
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.dependencies.models import Dependant
+from fastapi.dependencies.utils import get_flat_params
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
@@ -18,6 +20,7 @@ from arcetri_accounting.ledger.errors import LedgerError, Refused, TooMany
 from arcetri_accounting.reports import disputes, models, queries, service
 from arcetri_accounting.reports.access import VIEWS, Reader, Sight, View
 from arcetri_accounting.reports.auth import READ, Readers
+from arcetri_accounting.reports.badinput import sentences
 from arcetri_accounting.reports.numbers import By
 from arcetri_accounting.reports.params import MAX_TEXT, Params
 from arcetri_accounting.reports.periods import FIRST_DAY, Period
@@ -88,7 +91,7 @@ class ProblemRoute(APIRoute):
             except LedgerError as error:
                 answer = problem(error)
             except RequestValidationError as error:
-                answer = problem(invalid(error))
+                answer = problem(invalid(error, self.dependant))
             answer.headers["Cache-Control"] = "no-store"
             answer.headers["X-Content-Type-Options"] = "nosniff"
             return answer
@@ -105,17 +108,20 @@ def problem(error: LedgerError) -> JSONResponse:
     return JSONResponse(said.model_dump(), status_code=error.status, headers=headers)
 
 
-def invalid(error: RequestValidationError) -> Refused:
-    """What is wrong with a request's parameters, in one sentence each."""
-    parts = []
-    for one in error.errors():
-        where = ".".join(str(part) for part in one["loc"][1:]) or str(one["loc"][0])
-        parts.append(f"{where}: {one['msg']}")
-    return Refused(
-        "; ".join(parts) + ".",
-        code="parameters_invalid",
-        remedy="The OpenAPI description says what is allowed.",
-    )
+def invalid(
+    error: RequestValidationError,
+    route: Dependant,
+    remedy: str = "The OpenAPI description says what is allowed.",
+) -> Refused:
+    """What is wrong with a request's parameters, in one sentence each.
+
+    Args:
+        error: What FastAPI found.
+        route: What the route takes.
+        remedy: What to do about it.
+    """
+    known = [one.alias for one in get_flat_params(route)]
+    return Refused(sentences(error.errors(), known), code="parameters_invalid", remedy=remedy)
 
 
 TOKEN = HTTPBearer(

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Callable
 
 from fastapi import APIRouter, FastAPI, Request, Response
+from starlette.exceptions import HTTPException
 
 from arcetri_accounting.ledger.database import Database
+from arcetri_accounting.ledger.errors import LedgerError
+from arcetri_accounting.ledger.http import refused, wants_page
 from arcetri_accounting.ledger.limits import Limits
 from arcetri_accounting.ledger.strangers import recognize
 from arcetri_accounting.reports import api, capacityapi, files, web
@@ -52,6 +56,12 @@ class Limited:
         return reader
 
 
+def error_pages(prefix: str, hub_prefix: str) -> Callable[[LedgerError], Response]:
+    """What makes a page of an error, below ``prefix``."""
+    templates = web.environment(prefix.rstrip("/") + "/", hub_prefix)
+    return lambda error: web.error_page(templates, error)
+
+
 def include(
     app: FastAPI,
     database: Database,
@@ -72,6 +82,15 @@ def include(
         hub_prefix: Where the hub's pages begin.
     """
     prefix = prefix.rstrip("/") + "/"
+    shown = error_pages(prefix, hub_prefix)
+
+    @app.exception_handler(404)
+    async def nowhere(request: Request, error: HTTPException) -> Response:
+        path = request.url.path
+        if wants_page(request) and path.startswith(prefix) and not path.startswith(f"{prefix}api/"):
+            return shown(web.no_page())
+        return refused(error)
+
     app.include_router(readers.routes())
     app.include_router(api.router(database, readers, prefix, clock))
     app.include_router(files.router(database, readers, prefix, clock))

@@ -6,6 +6,7 @@ session whose memory was never read never speaks for a smaller device.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ class Observed:
     model: str
     share_u: int
     simulated: bool
+    started: int
+    """In milliseconds since 1970, as far as known."""
     sums: Sums
     mem_peak: int | None
 
@@ -214,7 +217,7 @@ def _low(seen: list[Observed]) -> Hint | None:
     return _hint(
         "low_utilisation",
         seen,
-        f"Mean utilisation {float(use):.1%} over {hours(sums.util_u):.1f} GPU-hours measured in"
+        f"Mean utilisation {low_percent(use)} over {hours(sums.util_u):.1f} GPU-hours measured in"
         f" {_sessions(len(seen))}: the work waits for something else than the device, such as"
         " reading data or a single CPU core.",
     )
@@ -222,6 +225,14 @@ def _low(seen: list[Observed]) -> Hint | None:
 
 def _sessions(count: int) -> str:
     return f"{count} session" + ("" if count == 1 else "s")
+
+
+def low_percent(part: Fraction | None) -> str:
+    """A part of a whole that is below a limit: in tenths, rounded down, so that it stays below."""
+    if part is None:
+        return "-"
+    tenths = math.floor(part * 1000)
+    return "<0.1%" if part and not tenths else f"{tenths / 10:.1f}%"
 
 
 def size(amount: int) -> str:

@@ -179,14 +179,16 @@ def _idle(page: ReportPage) -> list[dict[str, str]]:
     found = page.advice.idle[:_IDLE] if page.advice else []
     return [
         {
+            "started": page.context.moment(one.of.started),
             "session": one.of.session[:13],
             "person": one.of.person,
+            "group": one.of.group,
             "flavor": page.context.title(one.of.flavor),
             "unused": present.duration(int(one.unused_hours * 3_600_000)),
             "hours": f"{present.gpu(one.unused_u)} of {present.gpu(one.of.sums.alloc_u)}",
             "seen": "no process on the device"
             if one.no_process
-            else f"{present.percent(one.of.sums.used_fraction)} used where measured",
+            else f"{present.low_percent(one.of.sums.used_fraction)} used where measured",
         }
         for one in found
     ]

@@ -12,7 +12,7 @@ from arcetri_accounting.contract.units import (
     core_hours,
     hours,
 )
-from arcetri_accounting.reports.hints import size
+from arcetri_accounting.reports.hints import low_percent, size
 from arcetri_accounting.reports.models import energy_kwh
 from arcetri_accounting.reports.numbers import Sums
 
@@ -21,7 +21,7 @@ NARROW = "\u202f"
 NONE = "\u2013"
 """Instead of a zero where there is nothing that a number could be about."""
 
-__all__ = ["amount", "bar", "cores", "duration", "energy", "gpu", "percent", "size"]
+__all__ = ["amount", "bar", "cores", "duration", "energy", "gpu", "low_percent", "percent", "size"]
 
 
 _TINY_U = UNITS_PER_HOUR // 1000

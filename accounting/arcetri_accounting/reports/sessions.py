@@ -125,6 +125,7 @@ def observed(found: Iterable[SessionLine], *, names: bool) -> list[Observed]:
             model=line.parts[0].model,
             share_u=line.parts[0].share_u,
             simulated=line.simulated,
+            started=line.started,
             sums=line.observed,
             mem_peak=line.mem_peak,
         )

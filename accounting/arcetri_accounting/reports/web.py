@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -46,6 +47,7 @@ _POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
+_MEND = "Correct it in the address, or begin again here:"
 
 
 class PageParams(Params):
@@ -106,21 +108,34 @@ class PageRoute(APIRoute):
             except NeedsLogin:
                 answer = self.readers.login(request)
             except LedgerError as error:
-                answer = self._error(error)
+                answer = error_page(self.templates, error)
             except RequestValidationError as error:
-                answer = self._error(invalid(error))
-            answer.headers.setdefault("Cache-Control", "no-store")
-            answer.headers["Content-Security-Policy"] = _POLICY
-            answer.headers["X-Content-Type-Options"] = "nosniff"
-            answer.headers["Referrer-Policy"] = "same-origin"
-            return answer
+                answer = error_page(self.templates, invalid(error, self.dependant, _MEND))
+            return _with_headers(answer)
 
         return handler
 
-    def _error(self, error: LedgerError) -> Response:
-        page = self.templates.get_template("error.html").render(error=error, page=None, nav=[])
-        headers = {"Retry-After": str(error.wait)} if isinstance(error, TooMany) else None
-        return HTMLResponse(page, status_code=error.status, headers=headers)
+
+def _with_headers(answer: Response) -> Response:
+    answer.headers.setdefault("Cache-Control", "no-store")
+    answer.headers["Content-Security-Policy"] = _POLICY
+    answer.headers["X-Content-Type-Options"] = "nosniff"
+    answer.headers["Referrer-Policy"] = "same-origin"
+    return answer
+
+
+def error_page(templates: Environment, error: LedgerError) -> Response:
+    """An error as a page, for who has or has not logged in."""
+    page = templates.get_template("error.html").render(error=error, page=None, nav=[])
+    headers = {"Retry-After": str(error.wait)} if isinstance(error, TooMany) else None
+    return _with_headers(HTMLResponse(page, status_code=error.status, headers=headers))
+
+
+def no_page() -> NotFound:
+    """There is nothing at an address."""
+    return NotFound(
+        "There is no such page.", remedy="Look at how the address is written, or begin again here:"
+    )
 
 
 def page_route(readers: Readers, prefix: str, hub_prefix: str) -> type[PageRoute]:
@@ -150,7 +165,15 @@ def router(
         html = templates.get_template(template).render(page=page, nav=nav, context=found, **more)
         return HTMLResponse(html)
 
-    def numbers(view: View, params: Params, reader: Reader) -> Response:
+    def elsewhere(view: View, request: Request) -> Response:
+        """To the page that a view has, with the other filters: there it is shown, or refused."""
+        kept = [item for item in request.query_params.multi_items() if item[0] != "view"]
+        path = f"{prefix}{views.PATHS[view]}"
+        return RedirectResponse(f"{path}?{urlencode(kept)}" if kept else path)
+
+    def numbers(view: View, params: Params, reader: Reader, request: Request) -> Response:
+        if params.view is not None and params.view != view:
+            return elsewhere(params.view, request)
         page = read(
             reader,
             lambda session, found: views.report_page(session, found, params, view, prefix),
@@ -162,18 +185,22 @@ def router(
         return RedirectResponse(prefix)
 
     @routes.get("/")
-    def own(params: Annotated[Params, Query()], reader: Reader = who) -> Response:
-        if not reader.own and reader.everything:
-            return RedirectResponse(f"{prefix}all")
-        return numbers("own", params, reader)
+    def own(params: Annotated[Params, Query()], request: Request, reader: Reader = who) -> Response:
+        if not reader.own and reader.everything and params.view is None:
+            return elsewhere("all", request)
+        return numbers("own", params, reader, request)
 
     @routes.get("/group")
-    def group(params: Annotated[Params, Query()], reader: Reader = who) -> Response:
-        return numbers("group", params, reader)
+    def group(
+        params: Annotated[Params, Query()], request: Request, reader: Reader = who
+    ) -> Response:
+        return numbers("group", params, reader, request)
 
     @routes.get("/all")
-    def everything(params: Annotated[Params, Query()], reader: Reader = who) -> Response:
-        return numbers("all", params, reader)
+    def everything(
+        params: Annotated[Params, Query()], request: Request, reader: Reader = who
+    ) -> Response:
+        return numbers("all", params, reader, request)
 
     @routes.get("/sessions")
     def sessions(params: Annotated[PageParams, Query()], reader: Reader = who) -> Response:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arcetri_accounting.contract.witness import GroupTerms
-from arcetri_accounting.reports.hints import Observed, hints, idle, size
+from arcetri_accounting.reports.hints import Observed, hints, idle, low_percent, size
 from arcetri_accounting.reports.numbers import Sums
 from tests.accounting.reports.world import CATALOG, CMS, GIB
 
@@ -24,7 +25,7 @@ def seen(
     alloc = round(hours * HOUR)
     values: dict[str, Any] = {
         "session": session, "person": "alice", "group": CMS, "flavor": "t4", "model": "T4",
-        "share_u": 10_080, "simulated": False, "mem_peak": 3 * GIB,
+        "share_u": 10_080, "simulated": False, "started": 0, "mem_peak": 3 * GIB,
         "sums": Sums(
             alloc_u=alloc,
             util_u=alloc if used is not None else 0,
@@ -135,6 +136,19 @@ def test_what_was_not_observed_is_never_called_idle(hours: list[float]) -> None:
     some = [unseen(seen(f"s{n}", hours=one)) for n, one in enumerate(hours)]
     assert idle(some) == []
     assert hints(some, FLAVORS, GRANTED) == []
+
+
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [
+        (Fraction(0), "0.0%"),
+        (Fraction(1, 10_000), "<0.1%"),
+        (Fraction(45, 1000), "4.5%"),
+        (Fraction(49_999, 1_000_000), "4.9%"),
+    ],
+)
+def test_what_is_below_a_limit_is_shown_below_it(part: Fraction, text: str) -> None:
+    assert low_percent(part) == text
 
 
 def test_sizes() -> None:

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from html import unescape
 from importlib.resources import files
 from pathlib import Path
+from typing import cast
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from sqlalchemy import select
@@ -11,6 +14,8 @@ from sqlalchemy.orm import Session
 
 from arcetri_accounting.ledger.database import Database
 from arcetri_accounting.ledger.tables import Person
+from arcetri_accounting.reports.access import View
+from arcetri_accounting.reports.views import PATHS
 from tests.accounting.reports.world import (
     ASTRO,
     CMS,
@@ -51,6 +56,88 @@ def test_the_page_of_all_is_the_administrators(database: Database) -> None:
     page = client(app, "dario").get("all")
     assert page.status_code == 200
     assert ASTRO in page.text
+
+
+@pytest.mark.parametrize("path", ["", "group", "all"])
+@pytest.mark.parametrize("view", ["own", "group", "all"])
+def test_a_view_leads_to_its_own_page_with_the_other_filters(
+    ledger: Database, path: str, view: str
+) -> None:
+    fill(ledger, *USES)
+    app = build(ledger)
+    page = PATHS[cast(View, view)]
+    filters = {"month": "2026-11", "group": CMS, "user": "bruno"}
+    for name in ("dario", "bruno"):
+        person = client(app, name)
+        there = person.get(page, **filters)
+        asked = person.get(path, view=view, **filters)
+        if path != page:
+            address = urlsplit(asked.headers["Location"])
+            assert (asked.status_code, address.path) == (307, f"{PREFIX}{page}")
+            assert dict(parse_qsl(address.query)) == filters
+            asked = person.get(page, **dict(parse_qsl(address.query)))
+        assert (asked.status_code, asked.text) == (there.status_code, there.text)
+    # A member who leads nothing is refused what is not theirs, wherever they ask for it.
+    assert asked.status_code == (200 if view == "own" else 403)
+
+
+_FILTERS = "from, to, month, view, group, below, user, flavor, kind, simulated"
+
+
+@pytest.mark.parametrize(
+    ("address", "sentence"),
+    [
+        ("?from=abc", "from should be a day, such as 2026-11-23."),
+        ("?to=2026-13-40", "to should be a day, such as 2026-11-23."),
+        ("?to=2026-11-02T10:00", "to should be a day, such as 2026-11-23."),
+        ("?month=November", "month should be a month, such as 2026-11."),
+        ("?below=perhaps", "below should be true or false."),
+        ("?kind=x", "kind should be 'notebook' or 'batch'."),
+        ("sessions?offset=-1", "offset should be greater than or equal to 0."),
+        ("sessions?offset=x", "offset should be a whole number."),
+        (f"?group={'x' * 256}", "group should have at most 255 characters."),
+        ("?page=99", f"page is not known here; the parameters are: {_FILTERS}."),
+        ("?from=x&to=y", "from should be a day, such as 2026-11-23. to should be a day,"),
+        ("session", "id is missing."),
+        ("capacity?page=2", "page is not known here; the parameters are: from, to, by, simulated."),
+    ],
+)
+def test_a_parameter_that_cannot_be_is_told_in_words(
+    ledger: Database, address: str, sentence: str
+) -> None:
+    fill(ledger, *USES)
+    path, _, query = address.partition("?")
+    answer = client(build(ledger), "dario").get(path, **dict(parse_qsl(query)))
+    assert answer.status_code == 422
+    text = unescape(answer.text)
+    assert f"<h1>{sentence}" in text
+    for raw in ("Input", "OpenAPI", "pattern", "permitted"):
+        assert raw not in text
+
+
+def test_a_program_is_told_the_same_as_json(ledger: Database) -> None:
+    fill(ledger, *USES)
+    answer = client(build(ledger), "alice").get("api/v1/report", **{"from": "abc"})
+    assert answer.status_code == 422
+    assert answer.json() == {
+        "code": "parameters_invalid",
+        "message": "from should be a day, such as 2026-11-23.",
+        "remedy": "The OpenAPI description says what is allowed.",
+    }
+
+
+def test_a_page_that_is_not_there_is_a_page_for_a_browser(ledger: Database) -> None:
+    fill(ledger, *USES)
+    alice = client(build(ledger), "alice")
+    as_json = alice.get("nowhere")
+    assert (as_json.status_code, as_json.json()["code"]) == (404, "not_found")
+    alice.headers["Accept"] = "text/html,application/xhtml+xml"
+    page = alice.get("nowhere")
+    assert page.status_code == 404
+    assert "<h1>There is no such page.</h1>" in page.text
+    assert f'<a href="{PREFIX}">My usage</a>' in page.text
+    assert "style-src 'self'" in page.headers["Content-Security-Policy"]
+    assert alice.get("api/v1/nowhere").json()["code"] == "not_found"
 
 
 def test_a_running_session_shows_and_is_in_no_total(database: Database) -> None:
@@ -234,6 +321,22 @@ def test_all_that_lay_unused_is_a_link_away(ledger: Database) -> None:
     assert sorted(found) == [f"idle{n:02}" for n in range(63)]
     assert client(build(ledger), "carla").get("unused", view="group", group=CMS).status_code == 403
     assert "None in" in alice.get("unused", view="group", month="2026-08").text
+
+
+@pytest.mark.parametrize(
+    ("path", "reader"),
+    [("", "bruno"), ("group", "alice"), ("unused", "bruno"), ("unused", "dario")],
+)
+def test_a_row_of_what_lay_unused_says_when_for_whom_and_how_little(
+    ledger: Database, path: str, reader: str
+) -> None:
+    fill(ledger, full("idle", "bruno", at("2026-11-03T08:00"), 4, used=0.0496))
+    page = client(build(ledger), reader).get(path, month="2026-11").text
+    table = page[page.index('aria-labelledby="idle-title"') :]
+    row = table[table.index("<tbody") : table.index("</tbody>")]
+    assert ">2026-11-03 09:00</a>" in row
+    assert re.search(rf'data-label="Charged to"><span[^>]*>{CMS}<', row)
+    assert "4.9% used, of 4.00 h measured" in row
 
 
 def test_one_quarter_hour_is_one(ledger: Database) -> None:
