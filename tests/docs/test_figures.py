@@ -117,3 +117,24 @@ def test_the_exporter_that_is_installed_is_locked() -> None:
     for block in re.split(r"^(?=\S)", locked, flags=re.MULTILINE):
         assert not block.strip() or "--hash=sha256:" in block, block
     assert "://" not in locked
+
+
+def test_every_package_is_listed_or_the_page_is_incomplete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import figures
+
+    path = tmp_path / "figures.json"
+    monkeypatch.setattr(figures, "RESULTS", path)
+    found = {"measured": "2026-01-02", "machine": "a machine", "packages": 2}
+
+    def page(sizes: dict[str, float]) -> tuple[str, list[str]]:
+        path.write_text(json.dumps({"install": {**found, "packages_mb": sizes}}))
+        missing: list[str] = []
+        return figures.figures_markdown(missing), missing
+
+    whole, nothing = page({"one": 1.25, "two": 0.5})
+    assert "| one | 1.25 |" in whole
+    assert nothing == []
+    _part, missing = page({"one": 1.25})
+    assert "make bench ARGS=install" in missing[0]
