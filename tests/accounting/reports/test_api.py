@@ -135,14 +135,14 @@ def test_mistakes_are_answered_with_a_code_and_what_is_wrong(ledger: Database) -
     fill(ledger)
     alice = client(build(ledger), "alice")
     for path, params, words in (
-        ("report", {"by": "moon"}, "by: "),
-        ("report", {"from": "yesterday"}, "from: "),
-        ("report", {"groupe": CMS}, "groupe: "),
+        ("report", {"by": "moon"}, "by should be 'group'"),
+        ("report", {"from": "yesterday"}, "from should be a day, such as 2026-11-23."),
+        ("report", {"groupe": CMS}, "groupe is not known here; the parameters are: "),
         ("report", {"from": "2026-11-02", "to": "2026-11-01"}, "before it begins"),
         ("report", {"from": "1900-01-01"}, "1900-01-01"),
-        ("report", {"simulated": "both"}, "simulated: "),
-        ("sessions", {"limit": 100_000}, "limit: "),
-        ("quota", {}, "group: "),
+        ("report", {"simulated": "both"}, "simulated should be"),
+        ("sessions", {"limit": 100_000}, "limit should be less than"),
+        ("quota", {}, "group is missing."),
     ):
         answer = alice.get(f"api/v1/{path}", **params)
         assert answer.status_code == 422, (path, params)
