@@ -6,8 +6,10 @@ import os
 import signal
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from tests.support import tally, tiers
 
@@ -31,6 +33,20 @@ def _tier(item: pytest.Item) -> str:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest, so that none is left alone at the end."""
     items.sort(key=lambda item: not {"system", "cluster"} & set(item.path.parts))
+
+
+class _ByFile(LoadFileScheduling):  # type: ignore[misc]  # xdist publishes no types
+    """A file's tests stay together, and so do all that share the one cluster and its devices."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        scope = str(super()._split_scope(nodeid))
+        return "tests/cluster" if scope.startswith("tests/cluster/") else scope
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
+    """Share out the tests; None leaves it to xdist."""
+    return _ByFile(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

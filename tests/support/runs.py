@@ -124,6 +124,8 @@ def main(arguments: Sequence[str]) -> int:
     with TemporaryDirectory() as folder:
         first, second = Path(folder, "first.json"), Path(folder, "second.json")
         company = ["--numprocesses", str(processes), "--dist", "loadfile"]
+        # In the order of tests/conftest.py, not those files first that have most tests.
+        company.append("--no-loadscope-reorder")
         status = _pytest([*company, *arguments], first)
         if status != _FAILED:
             return status
