@@ -8,9 +8,9 @@ JupyterHub spawner is a thin adapter over it; the reaper and the admins' page en
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import structlog
@@ -27,6 +27,7 @@ from arcetri_spawner.backends.base import (
     TicketState,
     Unknown,
 )
+from arcetri_spawner.chores import Chores
 from arcetri_spawner.errors import ArcetriError, BackendError, Busy, Denied
 from arcetri_spawner.gate import Gate
 from arcetri_spawner.live import Live, LiveRow, ServiceObserver, Silent
@@ -79,7 +80,7 @@ class SessionService:
         self._recovered = asyncio.Event()
         self._moved = asyncio.Event()
         """Set, and replaced, when a start was recorded or is over, or a doubt is."""
-        self._chores: set[asyncio.Task[None]] = set()
+        self._chores = Chores()
 
     async def offers(self, identity: Identity, server_name: str = "") -> Offers:
         """Every flavour this person's groups grant, and why one would not start now."""
@@ -164,7 +165,7 @@ class SessionService:
         except BaseException as error:
             # A cancelled start (JupyterHub's timeout, a closing hub) must be undone all the same.
             tried = asyncio.Event()
-            self._chore(self._abandon(grant, session, *self._why(grant, error), tried))
+            self._chores.start(self._abandon(grant, session, *self._why(grant, error), tried))
             await tried.wait()
             raise
         finally:
@@ -190,17 +191,6 @@ class SessionService:
     def _tell(self) -> None:
         self._moved.set()
         self._moved = asyncio.Event()
-
-    def _chore(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do something that goes on though nobody waits for it."""
-        task = asyncio.create_task(work)
-        self._chores.add(task)
-        task.add_done_callback(self._chore_done)
-
-    def _chore_done(self, task: asyncio.Task[None]) -> None:
-        self._chores.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("work in the background failed", exc_info=error)
 
     def _why(self, grant: Grant, error: BaseException) -> tuple[str, str]:
         """The reason for which a start is undone, and the message that goes with it."""
@@ -380,7 +370,7 @@ class SessionService:
                 # Noted at once: whoever waits for the recovery must not take it for gone.
                 self._unsettled.add(row.id)
                 self._doubted.add((row.grant.username, row.grant.server_name))
-                self._chore(self._dispel(row))
+                self._chores.start(self._dispel(row))
         self._recovered.set()
 
     async def _recover_one(self, row: RequestRow) -> bool:
@@ -419,7 +409,7 @@ class SessionService:
         if end_sessions:
             await asyncio.gather(*(self.end(key, "shutdown") for key in list(self._live)))
         tasks = [live.watcher for live in self._live.values() if live.watcher]
-        tasks += self._chores
+        tasks += self._chores.running()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 import structlog
@@ -36,7 +36,9 @@ from arcetri_spawner.backends.kubernetes.offering import Offering
 from arcetri_spawner.backends.kubernetes.starting import Starter
 from arcetri_spawner.backends.kubernetes.trouble import exit_of
 from arcetri_spawner.backends.kubernetes.words import ClusterFault, ClusterTrouble
+from arcetri_spawner.backends.news import InventoryNews
 from arcetri_spawner.backends.progress import Progress
+from arcetri_spawner.chores import Chores
 from arcetri_spawner.errors import BackendError
 from arcetri_spawner.identity import NumberSource
 from arcetri_spawner.policy.model import Grant, Inventory, MountedVolume
@@ -92,12 +94,12 @@ class KubernetesBackend:
         self._cluster: Cluster | None = None
         self._starter: Starter | None = None
         self._watches: list[asyncio.Task[None]] = []
-        self._chores: set[asyncio.Task[None]] = set()
+        self._chores = Chores()
         self._live: dict[UUID, Live] = {}
         self._ended: dict[UUID, Exited] = {}
         self._progress: dict[UUID, Progress] = {}
         self._as_of = datetime.now(UTC)
-        self._change = asyncio.Event()
+        self._news = InventoryNews(self.current_inventory)
         catalogs.subscribe(self._catalog_changed)
 
     # Inventory
@@ -109,16 +111,9 @@ class KubernetesBackend:
             self._as_of = datetime.now(UTC)
         return self._stock.inventory(self._as_of, stale=not fresh)
 
-    async def inventory(self) -> AsyncIterator[Inventory]:
+    def inventory(self) -> AsyncIterator[Inventory]:
         """What there is, at once and then at every change, for ever."""
-        told: Inventory | None = None
-        while True:
-            change = self._change
-            now = self.current_inventory()
-            if told is None or replace(now, as_of=told.as_of) != told:
-                told = now
-                yield now
-            await change.wait()
+        return self._news.watch()
 
     def startable(self, flavor: str, size: str) -> int:
         """How many more sessions of a flavour and size the nodes have room for now.
@@ -137,13 +132,9 @@ class KubernetesBackend:
         pod = self._cluster.pod(session) if self._cluster else None
         return pod is not None and bool(pod["spec"].get("nodeName"))
 
-    def _changed(self) -> None:
-        self._change.set()
-        self._change = asyncio.Event()
-
     def _catalog_changed(self, *_: object) -> None:
         self._stock.offer(Offering.of(self._catalogs.current.catalog))
-        self._changed()
+        self._news.changed()
 
     async def folders(
         self,
@@ -225,7 +216,7 @@ class KubernetesBackend:
             seen = pod or seen
             if pod is not None and ended is None and (ended := exit_of(pod)) is not None:
                 # Its notebook is over: what else is in the pod goes with it.
-                self._chore(self._delete(live.id, live.uid, 0))
+                self._chores.start(self._delete(live.id, live.uid, 0))
             await moved.wait()
         found = ended or exit_of(seen) or Exited(1, "killed")
         exited = replace(found, reason=live.reason or found.reason)
@@ -235,17 +226,6 @@ class KubernetesBackend:
             del self._ended[next(iter(self._ended))]
         live.exited.set_result(exited)
         log.info("pod gone", session=str(live.id), code=exited.code, reason=exited.reason)
-
-    def _chore(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do something that nobody waits for."""
-        task = asyncio.create_task(work)
-        self._chores.add(task)
-        task.add_done_callback(self._chore_done)
-
-    def _chore_done(self, task: asyncio.Task[None]) -> None:
-        self._chores.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("work in the background failed", exc_info=error)
 
     async def poll(self, session: Session) -> Running | Exited | Unknown:
         """Whether the session still runs; until its pod is gone, it does."""
@@ -347,7 +327,7 @@ class KubernetesBackend:
                 namespace=self._config.namespace,
                 instance=self._config.instance_id,
                 stock=self._stock,
-                changed=self._changed,
+                changed=self._news.changed,
             )
             self._starter = Starter(
                 self._config, self._store, self._catalogs, self._api, self._cluster, self._numbers
@@ -382,7 +362,7 @@ class KubernetesBackend:
     async def close(self) -> None:
         """Stop watching; sessions run on."""
         ends = (live.watcher for live in self._live.values() if live.watcher)
-        tasks = [*self._watches, *self._chores, *ends]
+        tasks = [*self._watches, *self._chores.running(), *ends]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

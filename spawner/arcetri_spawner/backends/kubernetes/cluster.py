@@ -92,7 +92,7 @@ class Cluster:
     def _pod(self, before: Object | None, after: Object | None) -> None:
         pod = after or before
         assert pod is not None  # noqa: S101 - one of the two is there
-        self._stock.put_pod(pod) if after else self._stock.drop_pod(pod["metadata"]["uid"])
+        counts = self._stock.put_pod(pod) if after else self._stock.drop_pod(pod["metadata"]["uid"])
         marks = read_marks(pod)
         ours = pod["metadata"].get("namespace") == self._namespace
         if ours and marks is not None and marks.instance == self._instance:
@@ -107,13 +107,15 @@ class Cluster:
                 if known is not None and known["metadata"]["uid"] == uid:
                     del self._by_session[marks.session]
             self._tell(marks.session)
-        self._changed()
+        if counts:
+            self._changed()
 
     def _node(self, before: Object | None, after: Object | None) -> None:
         node = after or before
         assert node is not None  # noqa: S101 - one of the two is there
-        self._stock.put_node(node) if after else self._stock.drop_node(node["metadata"]["name"])
-        self._changed()
+        name = node["metadata"]["name"]
+        if self._stock.put_node(node) if after else self._stock.drop_node(name):
+            self._changed()
 
     def _event(self, _before: Object | None, after: Object | None) -> None:
         # Events expire: what they told stays true of a pod for as long as it is there.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -35,6 +34,7 @@ from arcetri_spawner.backends.local.live import Live
 from arcetri_spawner.backends.local.nvml import Watcher
 from arcetri_spawner.backends.local.recovery import Recovery
 from arcetri_spawner.backends.local.starting import ServerFailed, Starter
+from arcetri_spawner.backends.news import InventoryNews
 from arcetri_spawner.backends.progress import Progress
 from arcetri_spawner.errors import BackendError, StoreError
 from arcetri_spawner.identity import NumberSource
@@ -83,15 +83,15 @@ class LocalBackend:
         self._watcher = Watcher(config.device_timeout)
         self._endings = Endings(config, self._journal)
         self._starter = Starter(config, store, catalogs, self._journal, self._endings, numbers)
-        self.leases = Leases(store, self._changed)
+        self._news = InventoryNews(self.current_inventory)
+        self.leases = Leases(store, self._news.changed)
         self._recovery = Recovery(config, store, self._journal, self._endings, self.leases)
         self._live: dict[UUID, Live] = {}
         self._ended: dict[UUID, Exited] = {}
         self._progress: dict[UUID, Progress] = {}
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._as_of = datetime.now(UTC)
-        self._change: asyncio.Event | None = None
-        catalogs.subscribe(self._catalog_changed)
+        catalogs.subscribe(self._news.changed)
 
     # Inventory
 
@@ -116,26 +116,9 @@ class LocalBackend:
             stale=self._watcher.stale,
         )
 
-    async def inventory(self) -> AsyncIterator[Inventory]:
+    def inventory(self) -> AsyncIterator[Inventory]:
         """What there is, at once and then at every change, for ever."""
-        told: Inventory | None = None
-        while True:
-            if self._change is None:
-                self._change = asyncio.Event()
-            change = self._change
-            now = self.current_inventory()
-            if told is None or replace(now, as_of=told.as_of) != told:
-                told = now
-                yield now
-            await change.wait()
-
-    def _changed(self) -> None:
-        if self._change is not None:
-            self._change.set()
-            self._change = None
-
-    def _catalog_changed(self, *_: object) -> None:
-        self._changed()
+        return self._news.watch()
 
     async def run(self) -> None:
         """Look at the devices again and again, and write what a full disk kept back; for ever."""
@@ -152,7 +135,7 @@ class LocalBackend:
         if not self._watcher.stale:
             self._as_of = datetime.now(UTC)
         if changed:
-            self._changed()
+            self._news.changed()
 
     # Folders
 
