@@ -81,6 +81,10 @@ def _copy_coredns(folder: Path) -> None:
     shutil.copy2(builds.programs()["coredns"], folder / "coredns")
 
 
+def _copy_kueue(folder: Path) -> None:
+    shutil.copy2(builds.programs()["kueue"], folder / "manager")
+
+
 def _debootstrap(folder: Path) -> None:
     options = ["--variant=minbase", "--quiet", "--format=tar"]
     options += [
@@ -99,11 +103,17 @@ COREDNS = Image(
     prepare=_copy_coredns,
     made_from=lambda: [str(builds.programs()["coredns"])],
 )
+KUEUE = Image(
+    "kueue",
+    OWN / "kueue",
+    prepare=_copy_kueue,
+    made_from=lambda: [str(builds.programs()["kueue"])],
+)
 DEBIAN = Image("debian", OWN / "debian", prepare=_debootstrap, made_from=lambda: [SUITE])
 BASE = Image("base", PLATFORM / "base", base=DEBIAN, argument="DEBIAN")
 MINIMAL = Image("minimal", PLATFORM / "minimal", base=BASE, argument="BASE")
 BUILTIN = (PAUSE, COREDNS)
-ALL = {image.name: image for image in (*BUILTIN, DEBIAN, BASE, MINIMAL)}
+ALL = {image.name: image for image in (*BUILTIN, KUEUE, DEBIAN, BASE, MINIMAL)}
 
 
 def build(image: Image) -> Path:
