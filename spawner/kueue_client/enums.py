@@ -21,6 +21,9 @@ class OpenEnum(StrEnum):
         member._name_ = member._value_ = value
         return member
 
+    def __reduce_ex__(self, _protocol: object) -> tuple[type[Self], tuple[str]]:
+        return type(self), (self._value_,)  # an enumeration's own looks for the name
+
     @property
     def known(self) -> bool:
         """Whether this version of the client knows the word."""

@@ -183,7 +183,8 @@ class Progress(Generic[O]):
         Raises:
             KueueError: This one, when it was so from the beginning and waiting will not help.
         """
-        if not self._synced and isinstance(error, Forbidden | Unauthorized | NotInstalled):
+        hopeless = Forbidden | Unauthorized | NotInstalled | Unexpected
+        if not self._synced and isinstance(error, hopeless):
             raise error
         if isinstance(error, Gone | Unexpected):
             self._version = ""

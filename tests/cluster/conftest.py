@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.cluster import kueue as real_kueue
 from tests.cluster import launch
 from tests.cluster.cache import ClusterError
 from tests.cluster.cluster import Cluster
@@ -45,3 +46,10 @@ def namespace(cluster: Cluster) -> Iterator[str]:
     cluster.run(["kubectl", "create", "namespace", name])
     yield name
     cluster.run(["kubectl", "delete", "namespace", name, "--wait=false", "--now"])
+
+
+@pytest.fixture(scope="session")
+def with_kueue(cluster: Cluster) -> Cluster:
+    """The cluster, with the real Kueue in it, which this installs once a run."""
+    real_kueue.install(cluster)
+    return cluster
