@@ -18,7 +18,7 @@ PAGE: Final = 500
 """Objects in one answer of a list."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Listing(Generic[O]):
     """Objects as they were at one moment, from which a watch can go on.
 

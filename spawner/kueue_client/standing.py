@@ -12,7 +12,11 @@ from kueue_client.workloads import Workload
 
 
 class TicketState(OpenEnum):
-    """Where a ticket is."""
+    """Where a ticket is.
+
+    ``RESERVED`` has its quota, and waits for admission checks; ``EVICTED`` still holds it, and is to
+    give it back; ``INACTIVE`` holds nothing and stands in no line.
+    """
 
     WAITING = "waiting"
     RESERVED = "reserved"
@@ -98,11 +102,10 @@ def _state(workload: Workload, admitted: Admitted | None, evicted: Evicted | Non
         return TicketState.FINISHED
     if admitted and evicted:
         return TicketState.EVICTED
-    if workload.spec.active is False:
-        return TicketState.EVICTED if admitted else TicketState.INACTIVE
-    if workload.holds(ConditionType.ADMITTED):
-        return TicketState.ADMITTED
-    return TicketState.RESERVED if admitted else TicketState.WAITING
+    if admitted is None:
+        return TicketState.INACTIVE if workload.spec.active is False else TicketState.WAITING
+    reserved = not workload.holds(ConditionType.ADMITTED)
+    return TicketState.RESERVED if reserved else TicketState.ADMITTED
 
 
 def _admitted(workload: Workload) -> Admitted | None:

@@ -45,7 +45,7 @@ class EventType(OpenEnum):
     DELETED = "DELETED"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Event(Generic[O]):
     """Something that has happened to an object.
 
