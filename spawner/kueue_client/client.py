@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 
 MANAGER: Final = "kueue-client"
 """Who owns fields that were set, where nobody said another name."""
+
+
+def _where(path: str | Path | None) -> str | None:
+    """Where the kubeconfig is: the package itself reads the variable only when it is imported."""
+    return str(path) if path is not None else os.environ.get("KUBECONFIG") or None
 
 
 class _Kueue:
@@ -90,7 +96,7 @@ class Kueue(Blocking, _Kueue):
         from kubernetes import client, config
 
         configuration = client.Configuration()
-        found = None if path is None else str(path)
+        found = _where(path)
         config.load_kube_config(found, context, client_configuration=configuration)
         return cls(client.ApiClient(configuration), manager=manager)
 
@@ -156,7 +162,7 @@ class AsyncKueue(Awaiting, _Kueue):
         from kubernetes.aio import client, config
 
         configuration = client.Configuration()
-        found = None if path is None else str(path)
+        found = _where(path)
         await config.load_kube_config(found, context, client_configuration=configuration)
         return cls(client.ApiClient(configuration), manager=manager)
 

@@ -14,8 +14,8 @@ from kueue_client.workloads import Workload
 class TicketState(OpenEnum):
     """Where a ticket is.
 
-    ``RESERVED`` has its quota, and waits for admission checks; ``EVICTED`` still holds it, and is to
-    give it back; ``INACTIVE`` holds nothing and stands in no line.
+    ``RESERVED`` has its quota, and waits for admission checks; ``EVICTED`` still holds it, and is
+    to give it back; ``INACTIVE`` holds nothing and stands in no line.
     """
 
     WAITING = "waiting"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterator
@@ -38,6 +39,7 @@ from kueue_client import (
     WrongState,
 )
 from kueue_client.calls import Listing
+from kueue_client.visibility import PendingWorkload, PendingWorkloadsSummary
 from tests.cluster import kueue as real
 from tests.cluster.cluster import Cluster
 from tests.cluster.farm import GPU, Farm, farm
@@ -402,3 +404,13 @@ def test_a_version_too_old_is_listed_again(kueue: Kueue, site: Farm) -> None:
     events = kueue.workloads.watch(site.namespace, start=start, seconds=PATIENCE)
     event = next(iter(events))
     assert (event.type, event.object.name) == (EventType.ADDED, "one")
+
+
+def test_the_visibility_api_is_as_it_is_modelled(with_kueue: Cluster) -> None:
+    path = "/openapi/v3/apis/visibility.kueue.x-k8s.io/v1beta2"
+    schemas = json.loads(with_kueue.run(["kubectl", "get", "--raw", path]))["components"]["schemas"]
+    for model in (PendingWorkload, PendingWorkloadsSummary):
+        (found,) = [one for name, one in schemas.items() if name.endswith(f".{model.__name__}")]
+        fields = {field.alias: field.is_required() for field in model.model_fields.values()}
+        assert fields.keys() == found["properties"].keys()
+        assert {name for name, required in fields.items() if required} == set(found["required"])

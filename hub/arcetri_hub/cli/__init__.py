@@ -9,6 +9,7 @@ import click
 _COMMANDS = {
     "up": "arcetri_hub.cli.up:up",
     "profiles": "arcetri_hub.cli.profiles:profiles",
+    "queues": "arcetri_hub.cli.queues:queues",
 }
 """Where each command lives; imported only when asked for, so that each starts quickly."""
 
