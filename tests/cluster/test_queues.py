@@ -38,6 +38,7 @@ from tests.support.platform import until
 
 pytestmark = pytest.mark.cluster
 LABEL = "nvidia.com/gpu.product"
+RIGHTS = Path(__file__).parents[2] / "docs" / "reference" / "queues-rights.yaml"
 
 
 @dataclass(slots=True)
@@ -273,3 +274,28 @@ def test_notebooks_come_before_batch_and_push_it_out(site: Installation) -> None
     second = site.ask("second", "cms", gpus=2)
     until(lambda: second.why().said != "", "it is considered", 60)
     assert notebook.look().state is TicketState.ADMITTED  # a notebook pushes out none
+
+
+def test_the_documented_rights_are_enough(site: Installation) -> None:
+    text = RIGHTS.read_text(encoding="utf-8")
+    account = f"{site.names.instance}-queues"
+    text = text.replace("namespace: sessions", f"namespace: {site.names.namespace}")
+    text = text.replace("namespace: arcetri}", f"namespace: {site.names.namespace}}}")
+    text = text.replace("name: arcetri-queues", f"name: {account}")
+    objects = list(yaml.safe_load_all(text))
+    site.cluster.apply(*objects)
+    try:
+        where = f"--namespace={site.names.namespace}"
+        token = site.cluster.run(["kubectl", "create", "token", account, where]).strip()
+        found = yaml.safe_load(site.kubeconfig.read_text(encoding="utf-8"))
+        found["users"][0]["user"] = {"token": token}
+        site.kubeconfig.write_text(yaml.safe_dump(found), encoding="utf-8")
+        site.catalog(cms={"quota": 2}, atlas={"quota": 1})
+        site.sync()
+        site.catalog(cms={"quota": 1})
+        site.sync()
+        site.sync()
+        assert site.queue("atlas") is None
+    finally:
+        for kind in ("clusterrole", "clusterrolebinding"):
+            site.cluster.run(["kubectl", "delete", kind, account])

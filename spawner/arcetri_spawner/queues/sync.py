@@ -47,7 +47,7 @@ class QueuesRefused(ArcetriError):
     default_code = "queues_refused"
     codes = ("queues_overcommitted", "queues_confused", "queues_not_ours")
 
-    def __init__(self, code: str, message: str, reasons: Sequence[str], remedy: str) -> None:
+    def __init__(self, message: str, *, code: str, reasons: Sequence[str], remedy: str) -> None:
         super().__init__(message, code=code, remedy=remedy)
         self.reasons = tuple(reasons)
 
@@ -79,24 +79,24 @@ class Outlook:
         """
         if self.plan.confused:
             raise QueuesRefused(
-                "queues_confused",
                 "Kueue cannot tell some flavours apart.",
-                self.plan.confused,
-                "Correct the catalog.",
+                code="queues_confused",
+                reasons=self.plan.confused,
+                remedy="Correct the catalog.",
             )
         if self.strangers:
             raise QueuesRefused(
-                "queues_not_ours",
                 "There are objects of others that have the names of ours; they are left alone.",
-                self.strangers,
-                "Remove or rename them, or give this installation another name.",
+                code="queues_not_ours",
+                reasons=self.strangers,
+                remedy="Remove or rename them, or give this installation another name.",
             )
         if self.plan.overcommitted and not overcommit:
             raise QueuesRefused(
-                "queues_overcommitted",
                 "The catalog promises more than the farm has.",
-                [one.sentence for one in self.plan.overcommitted],
-                "Lower the quotas, or say --overcommit where more devices are to come.",
+                code="queues_overcommitted",
+                reasons=[one.sentence for one in self.plan.overcommitted],
+                remedy="Lower the quotas, or say --overcommit where more devices are to come.",
             )
 
 
