@@ -14,6 +14,7 @@ import pytest
 from kueue_client import Cause, Kueue, KueueError, TicketState
 from tests.cluster import kueue as real
 from tests.cluster.cluster import Cluster
+from tests.support.platform import until
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "kueue-client.md"
 NAMESPACE = "notebooks"
@@ -23,6 +24,9 @@ _FENCE = re.compile(r"^```(python|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 @pytest.fixture
 def reach(with_kueue: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """What a reader has: a kubeconfig, and a namespace; what they make goes again."""
+    gone = ["kubectl", "wait", "--for=delete", f"namespace/{NAMESPACE}", "--timeout=60s"]
+    if with_kueue.run(["kubectl", "get", "namespace", NAMESPACE, "--ignore-not-found"]):
+        with_kueue.run(gone)  # that of a run before, in a cluster that stays
     with_kueue.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
     with real.reachable(with_kueue, tmp_path) as path:
         monkeypatch.setenv("KUBECONFIG", str(path))
@@ -34,6 +38,7 @@ def reach(with_kueue: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             kueue.cluster_queues.delete("cms")
             kueue.resource_flavors.delete("linux")
             kueue.topologies.delete("nodes")
+            until(lambda: kueue.topologies.find("nodes") is None, "all of it is gone", 60)
     with_kueue.run(["kubectl", "delete", "namespace", NAMESPACE, "--wait=false", "--now"])
 
 
