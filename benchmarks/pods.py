@@ -35,8 +35,8 @@ def run(pairs: int = 30) -> dict[str, Any]:
             hubs.stock(cluster, folder, image, [user], flavor="gpu") as reference,
             hubs.ours(cluster, folder, image, [user], flavor="gpu") as hub,
         ):
-            for namespace in (site.OURS, site.STOCK):
-                site.home(cluster, namespace, f"home/{user}", hubs.FIRST_NUMBER)
+            site.home(cluster, site.OURS, f"home/{user}", hubs.FIRST_NUMBER)
+            site.home(cluster, site.STOCK, f"home/{user}", hubs.IMAGES_NUMBER)
             found = _pairs(
                 hub,
                 reference,

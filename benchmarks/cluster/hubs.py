@@ -33,6 +33,9 @@ SIZE: Final = {"cpu": 0.2, "memory": "1Gi", "shm": "64Mi"}
 STOCK_ACCOUNT: Final = f"{hub.HOME}:stock-hub"
 OUR_ACCOUNT: Final = f"{hub.HOME}:{hub.ACCOUNT}"
 FIRST_NUMBER: Final = 200000
+"""What our store gives the first person."""
+IMAGES_NUMBER: Final = 1000
+"""The image's own account, as which stock KubeSpawner runs everybody."""
 
 
 def catalog(image: str) -> dict[str, Any]:

@@ -53,7 +53,6 @@ c.KubeSpawner.volumes = [{"name": "home", "persistentVolumeClaim": {"claimName":
 c.KubeSpawner.volume_mounts = [
     {"name": "home", "mountPath": "/home/user", "subPath": "home/{username}"}
 ]
-c.KubeSpawner.uid = c.KubeSpawner.gid = 200000
 c.KubeSpawner.container_security_context = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
