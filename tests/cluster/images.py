@@ -49,7 +49,8 @@ class Image:
     def digest(self) -> str:
         """What it is made from, as one word."""
         files = sorted(path for path in self.folder.rglob("*") if path.is_file())
-        parts: list[bytes | str | Path] = [self.name, self.stage]
+        parts: list[bytes | str | Path] = [self.name]
+        parts += [self.stage] if self.stage else []
         parts += [p for path in files for p in (str(path.relative_to(self.folder)), path)]
         parts += self.made_from() if self.made_from else []
         parts += [self.base.digest()] if self.base else []
