@@ -21,7 +21,7 @@ def chart_markdown(undocumented: list[str]) -> str:
     for name, section in schema["properties"].items():
         if name == "global":
             continue
-        rows = list(_rows(schema, name, section, defaults.get(name), undocumented))
+        rows = list(_rows(name, section, defaults.get(name), undocumented))
         _described(name, section, undocumented)
         lines = [f"## `{name}`", "", section.get("description", ""), ""]
         if rows:
@@ -31,9 +31,7 @@ def chart_markdown(undocumented: list[str]) -> str:
     return "\n".join(parts)
 
 
-def _rows(
-    schema: Json, path: str, section: Json, default: Any, undocumented: list[str]
-) -> Iterator[str]:
+def _rows(path: str, section: Json, default: Any, undocumented: list[str]) -> Iterator[str]:
     for name, value in section.get("properties", {}).items():
         if value.get("deprecated"):
             continue
@@ -41,13 +39,13 @@ def _rows(
         _described(key, value, undocumented)
         there = default.get(name) if isinstance(default, dict) else None
         if "properties" in value:
-            yield from _rows(schema, key, value, there, undocumented)
+            yield from _rows(key, value, there, undocumented)
             continue
-        cells = (f"`{key}`", _value(schema, value), _default(there), value.get("description", ""))
+        cells = (f"`{key}`", _value(value), _default(there), value.get("description", ""))
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
         inner = value.get("additionalProperties")
         if isinstance(inner, dict) and "properties" in inner:
-            yield from _rows(schema, f"{key}.NAME", inner, None, undocumented)
+            yield from _rows(f"{key}.NAME", inner, None, undocumented)
 
 
 def _described(key: str, value: Json, undocumented: list[str]) -> None:
@@ -55,7 +53,7 @@ def _described(key: str, value: Json, undocumented: list[str]) -> None:
         undocumented.append(f"values.schema.json: {key}")
 
 
-def _value(schema: Json, value: Json) -> str:
+def _value(value: Json) -> str:
     """What the key holds, in words."""
     if "$ref" in value:
         name = value["$ref"].rpartition("/")[2]

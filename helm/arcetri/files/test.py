@@ -1,4 +1,4 @@
-"""What `helm test` runs in the cluster: each part answers, and the way through the proxy is whole."""
+"""What `helm test` runs in the cluster: every part answers, also through the proxy."""
 
 import json
 import sys
