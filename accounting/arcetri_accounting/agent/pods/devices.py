@@ -88,6 +88,17 @@ def replicas_of(devices: Iterable[str], node: str) -> dict[str, int]:
     return dict(Counter(own_id(one, node) for one in devices if _REPLICA in one))
 
 
+def uncounted(entries: Iterable[PodEntry], replicas: Mapping[str, int], node: str) -> bool:
+    """Whether a container holds a replica of a device whose replicas were not counted."""
+    return any(
+        _REPLICA in device and own_id(device, node) not in replicas
+        for entry in entries
+        for assigned in entry.containers.values()
+        for one in assigned
+        for device in one.ids
+    )
+
+
 def accelerators(
     assigned: Iterable[Assigned], resources: tuple[str, ...], replicas: Mapping[str, int], node: str
 ) -> tuple[Device, ...]:

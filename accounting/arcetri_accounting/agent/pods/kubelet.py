@@ -18,7 +18,13 @@ from google.protobuf.message import DecodeError
 
 from arcetri_accounting.agent.clock import Clock
 from arcetri_accounting.agent.figures import Figures
-from arcetri_accounting.agent.pods.devices import Assigned, Listing, PodEntry, replicas_of
+from arcetri_accounting.agent.pods.devices import (
+    Assigned,
+    Listing,
+    PodEntry,
+    replicas_of,
+    uncounted,
+)
 from arcetri_accounting.agent.pods.messages import SERVICE, message
 
 log = structlog.get_logger(__name__)
@@ -66,6 +72,7 @@ class Kubelet:
         at = self._clock.boottime()
         if self._counted is None or at - self._counted >= RECOUNT_S * 1000:
             self._count(at)
+            at = self._clock.boottime()
         answer = self._call("List", self._list)
         entries = tuple(
             PodEntry(
@@ -81,6 +88,9 @@ class Kubelet:
             )
             for pod in answer.pod_resources
         )
+        if self._counted != at and uncounted(entries, self._replicas, self._node):
+            # They are offered since a moment ago.
+            self._count(at)
         return Listing(at, entries, self._replicas)
 
     def close(self) -> None:
