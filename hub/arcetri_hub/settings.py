@@ -70,8 +70,8 @@ class UsageSettings(_Section):
     """The secret by which the ledger, as JupyterHub's service, asks who looks."""
     witness_token_file: Path
     """The secret by which the hub tells the ledger of starts and ends."""
-    node: str
-    """This machine's name in the ledger."""
+    node: str = ""
+    """This machine's name in the ledger; a cluster's sessions are each on a node of their own."""
     spool: Path
     """File that keeps what the ledger has not acknowledged."""
 

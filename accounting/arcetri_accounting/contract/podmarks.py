@@ -49,3 +49,6 @@ GROUPS: Final = f"{DOMAIN}/groups"
 
 NOTEBOOK_CONTAINER: Final = "notebook"
 """The container that holds the session's devices and whose life is charged."""
+
+OUTSIDE: Final = "outside"
+"""The group of what a node's devices did for pods that are no session's: no path begins so."""
