@@ -15,12 +15,14 @@ from uuid import UUID
 
 from arcetri_spawner.backends.base import Device, Launch
 from arcetri_spawner.backends.local import mounts, places, usernames
-from arcetri_spawner.backends.local.accounts import Account, private_volumes
+from arcetri_spawner.backends.local.accounts import Account
 from arcetri_spawner.backends.local.config import LocalConfig
 from arcetri_spawner.backends.local.environment import session_environment
 from arcetri_spawner.backends.local.interpreter import Interpreter
-from arcetri_spawner.backends.local.volumes import View, home_of, link, segments
+from arcetri_spawner.backends.local.volumes import View, home_of, link
 from arcetri_spawner.catalog.models import Catalog
+from arcetri_spawner.folders.making import segments
+from arcetri_spawner.folders.ownership import private_volumes
 from arcetri_spawner.policy.model import Grant
 
 LOG = "log"
