@@ -271,7 +271,9 @@ def _cluster(
     from arcetri_spawner.backends.kubernetes.config import KubernetesConfig
     from arcetri_spawner.backends.kubernetes.connecting import connect
     from arcetri_spawner.backends.kubernetes.queue import SlotQueue
+    from arcetri_spawner.provisioner.client import ProvisionerClient
 
+    told = kubernetes.provisioner
     backend = KubernetesBackend(
         KubernetesConfig(
             namespace=kubernetes.namespace,
@@ -283,6 +285,7 @@ def _cluster(
         catalogs,
         connect,
         numbers=identities,
+        provisioner=ProvisionerClient(told.url, told.token_file) if told else None,
     )
     return backend, SlotQueue(backend, store, catalogs)
 

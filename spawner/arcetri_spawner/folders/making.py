@@ -60,6 +60,15 @@ class Space:
     """Whether the folder has a bound of its own, by a quota that the file system tells."""
 
 
+FULL: Final = 1024 * 1024
+"""A folder with less than these bytes free is full: a notebook could not be saved in it."""
+
+
+def is_full(space: Space | None) -> bool:
+    """Whether nothing can be saved in a folder, as far as it is known."""
+    return space is not None and space.size > 0 and space.free < FULL
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of a folder."""

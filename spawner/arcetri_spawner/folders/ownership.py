@@ -34,13 +34,14 @@ def group_of_volume(catalog: Catalog, name: str) -> GroupPath:
 def _beside(catalog: Catalog, name: str) -> list[str]:
     """Every volume that shows the same folder, those that may be written first."""
     folder = _folder(catalog.volumes[name])
+    kept = ((other, one) for other, one in catalog.volumes.items() if one.claim is not None)
     return sorted(
-        (other for other, volume in catalog.volumes.items() if _folder(volume) == folder),
+        (other for other, volume in kept if _folder(volume) == folder),
         key=lambda other: (catalog.volumes[other].mode == "ro", other),
     )
 
 
-def _folder(volume: Volume) -> tuple[str, tuple[str, ...]]:
+def _folder(volume: Volume) -> tuple[str | None, tuple[str, ...]]:
     return volume.claim, segments(volume.path)
 
 
@@ -60,7 +61,8 @@ def groups_needed(catalog: Catalog, grant: Grant, private: Collection[str]) -> G
     Raises:
         VolumeUnsafeError: The catalog has changed since the grant, and lacks one of its volumes.
     """
-    for volume in grant.volumes:
+    kept = [volume for volume in grant.volumes if volume.scratch is None]
+    for volume in kept:
         if volume.name not in catalog.volumes:
             # Without it nobody can say whether the folder is one person's or a group's.
             raise VolumeUnsafeError(
@@ -68,7 +70,7 @@ def groups_needed(catalog: Catalog, grant: Grant, private: Collection[str]) -> G
                 code="volume_removed",
                 remedy="Start again: you get what is on offer now.",
             )
-    shared = [volume.name for volume in grant.volumes if volume.name not in private]
+    shared = [volume.name for volume in kept if volume.name not in private]
     own = frozenset(grant.groups) | {group_of_volume(catalog, name) for name in shared}
     folders = {
         group_of_volume(catalog, other) for name in shared for other in _beside(catalog, name)
@@ -101,6 +103,8 @@ def owners(
     """
     found: dict[str, Owner] = {}
     for volume in volumes:
+        if volume.scratch is not None:
+            continue
         if volume.name in private:
             found[volume.name] = Owner(*person, 0o700)
             continue

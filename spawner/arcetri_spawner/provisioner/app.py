@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from arcetri_accounting.tokenreview import ReviewUnavailable, Sender
+from arcetri_accounting.client.tokenreview import Caller, ReviewAway, TokenRefused
 from arcetri_spawner.errors import BackendError
 from arcetri_spawner.policy.names import shown
 from arcetri_spawner.provisioner.contract import (
@@ -37,8 +37,8 @@ Asked = TypeVar("Asked", bound=BaseModel)
 class Reviewer(Protocol):
     """Says whose token it is."""
 
-    def review(self, token: str) -> Sender | None:
-        """None where it is nobody's."""
+    def review(self, token: str) -> Caller:
+        """Raises ``TokenRefused`` where it is nobody's, ``ReviewAway`` where that is not known."""
         ...
 
 
@@ -57,8 +57,7 @@ class Provisioner:
     Args:
         claims: What it works on.
         reviewer: Who knows tokens.
-        accounts: The service accounts that may ask, such as
-            ``system:serviceaccount:arcetri:arcetri-hub``.
+        accounts: The service accounts that may ask, such as ``arcetri:arcetri-hub``.
     """
 
     def __init__(self, claims: Claims, reviewer: Reviewer, accounts: Collection[str]) -> None:
@@ -124,10 +123,12 @@ class Provisioner:
         if scheme.lower() != "bearer":
             raise _Refused(401, "unauthorized", "A service account's token is needed.")
         try:
-            sender = await to_thread.run_sync(
+            caller = await to_thread.run_sync(
                 self._reviewer.review, token.strip(), limiter=self._reviews
             )
-        except ReviewUnavailable as error:
+        except TokenRefused as error:
+            raise _Refused(401, "unauthorized", f"Not served: {error}.") from None
+        except ReviewAway as error:
             log.warning("token not reviewed", why=str(error))
             raise _Refused(
                 503,
@@ -135,10 +136,8 @@ class Provisioner:
                 "The provisioner cannot ask the API server who you are.",
                 "Look whether its service account may create TokenReviews.",
             ) from None
-        if sender is None:
-            raise _Refused(401, "unauthorized", "The token is nobody's, or for another service.")
-        if sender.username not in self._accounts:
-            log.warning("refused", account=shown(sender.username, 300))
+        if caller.name not in self._accounts:
+            log.warning("refused", account=shown(caller.name, 300))
             raise _Refused(403, "not_the_hub", "Only the hub may ask the provisioner.")
 
 

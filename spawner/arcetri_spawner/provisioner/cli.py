@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import click
 
+from arcetri_accounting.client.apiserver import ApiServer, NotInCluster
+from arcetri_accounting.client.tokenreview import TokenReviewer
 from arcetri_accounting.logs import configure_logs
-from arcetri_accounting.tokenreview import SERVICE_ACCOUNT, TokenReviewer
 from arcetri_spawner.provisioner.contract import AUDIENCE
 
 PORT: Final = 8020
@@ -29,7 +30,7 @@ def missing_rights(status: str) -> list[str]:
     return [name for name, bit in NEEDED.items() if not has & 1 << bit]
 
 
-def _fail(message: str) -> None:
+def _fail(message: str) -> NoReturn:
     click.echo(f"arcetri-provisioner: {message}", err=True)
     sys.exit(2)
 
@@ -50,9 +51,9 @@ def _fail(message: str) -> None:
     multiple=True,
     required=True,
     envvar="ARCETRI_PROVISIONER_ACCOUNTS",
-    metavar="NAME",
-    help="A service account that may ask, such as system:serviceaccount:arcetri:arcetri-hub;"
-    " several times for several.",
+    metavar="NAMESPACE:NAME",
+    help="A service account that may ask, as NAMESPACE:NAME, such as arcetri:arcetri-hub; several"
+    " times for several.",
 )
 @click.option(
     "--host",
@@ -68,28 +69,6 @@ def _fail(message: str) -> None:
     envvar="ARCETRI_PROVISIONER_PORT",
 )
 @click.option(
-    "--api-server",
-    metavar="URL",
-    envvar="ARCETRI_PROVISIONER_API_SERVER",
-    help="Where the API server is; by default as a pod's environment says.",
-)
-@click.option(
-    "--token-file",
-    type=click.Path(path_type=Path),
-    default=SERVICE_ACCOUNT / "token",
-    show_default=True,
-    envvar="ARCETRI_PROVISIONER_TOKEN_FILE",
-    help="The provisioner's own token, which may create TokenReviews.",
-)
-@click.option(
-    "--ca-file",
-    type=click.Path(path_type=Path),
-    default=SERVICE_ACCOUNT / "ca.crt",
-    show_default=True,
-    envvar="ARCETRI_PROVISIONER_CA_FILE",
-    help="The API server's certificate authority.",
-)
-@click.option(
     "--any-folder",
     is_flag=True,
     envvar="ARCETRI_PROVISIONER_ANY_FOLDER",
@@ -100,9 +79,6 @@ def main(
     accounts: tuple[str, ...],
     host: str,
     port: int,
-    api_server: str | None,
-    token_file: Path,
-    ca_file: Path,
     any_folder: bool,
 ) -> None:
     """Make homes and group folders on claims, for the hub alone."""
@@ -119,10 +95,9 @@ def main(
             + (f"; {', '.join(lacking)} is missing." if lacking else ".")
         )
     try:
-        reviewer = TokenReviewer(AUDIENCE, url=api_server, token_file=token_file, ca_file=ca_file)
-    except (OSError, ValueError) as error:
-        _fail(f"The API server cannot be asked: {error}. See --api-server and --ca-file.")
-        raise AssertionError from error
+        reviewer = TokenReviewer(AUDIENCE, ApiServer.of_pod())
+    except NotInCluster as error:
+        _fail(str(error))
     configure_logs()
     # A folder's mode is what is asked for, whatever the container was started with.
     os.umask(0o077)

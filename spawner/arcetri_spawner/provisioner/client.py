@@ -28,7 +28,7 @@ GLANCE: Final = 2.0
 
 
 class ProvisionerClient:
-    """Asks the provisioner; make it inside the event loop.
+    """Asks the provisioner; for one event loop.
 
     Args:
         url: Where it is, such as ``http://arcetri-provisioner.arcetri-storage:8020``.

@@ -15,6 +15,7 @@ class FolderTrouble(StartFailed):
 
     Attributes:
         details: What the system said, for the operator.
+        passing: Whether it may go by itself soon.
     """
 
     default_code = "folders_failed"
@@ -32,6 +33,7 @@ class FolderTrouble(StartFailed):
     def __init__(self, message: str, *, code: str, remedy: str, details: str = "") -> None:
         super().__init__(message, code=code, remedy=remedy)
         self.details = details
+        self.passing = code in ("provisioner_away", "storage_away")
         if code in ("provisioner_away", "storage_away", "storage_full"):
             self.status = 503
 

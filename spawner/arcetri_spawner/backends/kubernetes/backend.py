@@ -30,6 +30,7 @@ from arcetri_spawner.backends.base import (
 from arcetri_spawner.backends.kubernetes.api import Api, ApiAway, ApiRefused, Object
 from arcetri_spawner.backends.kubernetes.cluster import Cluster
 from arcetri_spawner.backends.kubernetes.config import KubernetesConfig
+from arcetri_spawner.backends.kubernetes.folders import Folders, Provisioner
 from arcetri_spawner.backends.kubernetes.inventory import Stock
 from arcetri_spawner.backends.kubernetes.live import Live, session_of, url_of
 from arcetri_spawner.backends.kubernetes.offering import Offering
@@ -42,6 +43,7 @@ from arcetri_spawner.chores import Chores
 from arcetri_spawner.errors import BackendError
 from arcetri_spawner.identity import NumberSource
 from arcetri_spawner.policy.model import Grant, Inventory, MountedVolume
+from arcetri_spawner.provisioner.faults import FolderTrouble
 
 if TYPE_CHECKING:
     from arcetri_spawner.catalog import CatalogHolder
@@ -70,6 +72,7 @@ class KubernetesBackend:
         catalogs: The catalog of the moment.
         connect: Makes the connection to the API server; called once, inside the loop.
         numbers: Who knows the numeric ids that IAM claims; without one all are allocated.
+        provisioner: Who makes homes and group folders; without one they must be there.
     """
 
     def __init__(
@@ -79,12 +82,14 @@ class KubernetesBackend:
         catalogs: CatalogHolder,
         connect: Callable[[], Awaitable[Api]],
         numbers: NumberSource | None = None,
+        provisioner: Provisioner | None = None,
     ) -> None:
         self._config = config
         self._store = store
         self._catalogs = catalogs
         self._connect = connect
         self._numbers = numbers
+        self._folders = Folders(provisioner)
         self._stock = Stock(
             Offering.of(catalogs.current.catalog),
             instance=config.instance_id,
@@ -142,7 +147,11 @@ class KubernetesBackend:
         volumes: Sequence[MountedVolume],
     ) -> tuple[Folder, ...]:
         """Where a session finds each of these volumes: at the catalog's own places."""
-        return tuple(Folder(volume, volume.mount, protected=True) for volume in volumes)
+        rooms = await self._folders.rooms(volumes)
+        return tuple(
+            Folder(volume, volume.mount, protected=True, room=rooms.get(volume.name))
+            for volume in volumes
+        )
 
     # Sessions
 
@@ -151,6 +160,7 @@ class KubernetesBackend:
 
         Raises:
             StoreError: The person's numeric ids cannot be had.
+            FolderTrouble: Its folders cannot be made ready; there is no pod.
             ClusterTrouble: It cannot be started; nothing of it remains.
         """
         progress = Progress()
@@ -158,7 +168,8 @@ class KubernetesBackend:
         live: Live | None = None
         try:
             progress.tell(5, "Preparing your session.")
-            shaped = await self._starter_now.shape(grant, launch, self._nodes_for(grant))
+            nodes = self._nodes_for(grant)
+            shaped = await self._starter_now.shape(grant, launch, nodes, progress)
             killpoints.reach("pod.prepared")
             # Shielded: a start that is cancelled here must know whether there is a pod.
             creating = asyncio.ensure_future(self._starter_now.create(shaped, progress))
@@ -176,7 +187,9 @@ class KubernetesBackend:
             undone = asyncio.ensure_future(self._undo(grant.request_id, live))
             await asyncio.shield(undone)
             if isinstance(error, BackendError):
-                details = error.details if isinstance(error, ClusterTrouble) else ""
+                details = ""
+                if isinstance(error, ClusterTrouble | FolderTrouble):
+                    details = error.details
                 progress.tell(100, str(error), details, last=True)
             raise
         finally:
@@ -330,7 +343,13 @@ class KubernetesBackend:
                 changed=self._news.changed,
             )
             self._starter = Starter(
-                self._config, self._store, self._catalogs, self._api, self._cluster, self._numbers
+                self._config,
+                self._store,
+                self._catalogs,
+                self._api,
+                self._cluster,
+                self._numbers,
+                self._folders,
             )
             self._watches = [asyncio.create_task(work) for work in self._cluster.watches()]
         try:
@@ -367,5 +386,6 @@ class KubernetesBackend:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._live.clear()
+        await self._folders.close()
         if self._api is not None:
             await self._api.close()

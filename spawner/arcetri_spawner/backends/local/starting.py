@@ -179,6 +179,8 @@ class Starter:
         sources = volumes.make_folders(
             storage, grant.volumes, owners=owners, shared_way=account is not None
         )
+        own = Owner(account.uid, account.gid, 0o700) if account else None
+        sources |= volumes.make_scratch(folder, grant.volumes, owner=own)
         view = preparation.view_of(
             self._config, grant, folder, sources, catalog, account=account, alone=alone
         )

@@ -56,11 +56,31 @@ def make_folders(
     way = 0o711 if shared_way else 0o700
     folders: dict[str, Path] = {}
     for volume in volumes:
+        if volume.scratch is not None:
+            continue
         parts = (*segments(volume.claim), *segments(volume.path))
         if not segments(volume.claim):
             raise VolumeUnsafeError(f"The volume {volume.name} names no claim.")
         folders[volume.name] = make_folder(storage, parts, way=way, owner=owners.get(volume.name))
     return folders
+
+
+def make_scratch(
+    folder: Path, volumes: Iterable[MountedVolume], *, owner: Owner | None
+) -> dict[str, Path]:
+    """Make a session's scratch space inside its own folder, with which it goes.
+
+    Args:
+        folder: The session's own.
+        volumes: What was granted.
+        owner: Whose it is; None where all sessions run as one account.
+    """
+    way = 0o700 if owner is None else 0o711
+    return {
+        volume.name: make_folder(folder, ("scratch", volume.name), way=way, owner=owner)
+        for volume in volumes
+        if volume.scratch is not None
+    }
 
 
 def home_of(
