@@ -48,7 +48,12 @@ _KINDS: Final = frozenset(
 )
 _CREDENTIALS: Final = ("serviceAccountToken", "secret", "podCertificate")
 _ONLY_ITS_OWN = "A session holds no secret but its own token."
-_IDENTITY_FILES: Final = {"passwd": podmarks.PASSWD, "group": podmarks.GROUPS}
+_FILES: Final = {
+    "passwd": ("/etc/passwd", podmarks.PASSWD),
+    "group": ("/etc/group", podmarks.GROUPS),
+    "jupyter_config.py": ("/etc/jupyter/jupyter_config.py", podmarks.JUPYTER),
+}
+"""Files that the kubelet writes from annotations: by their names, where they are seen."""
 
 
 def demand_storage(draft: Draft, plan: PodPlan) -> None:
@@ -102,12 +107,12 @@ def _granted(plan: PodPlan) -> tuple[list[JsonObject], list[JsonObject]]:
     mounts.append({"name": _RUNTIME, "mountPath": RUNTIME})
     items = [
         {"path": file, "fieldRef": {"fieldPath": f"metadata.annotations['{annotation}']"}}
-        for file, annotation in _IDENTITY_FILES.items()
+        for file, (_, annotation) in _FILES.items()
     ]
     volumes[_IDENTITY] = {"name": _IDENTITY, "downwardAPI": {"defaultMode": 0o444, "items": items}}
     mounts += [
-        {"name": _IDENTITY, "mountPath": f"/etc/{file}", "subPath": file, "readOnly": True}
-        for file in _IDENTITY_FILES
+        {"name": _IDENTITY, "mountPath": place, "subPath": file, "readOnly": True}
+        for file, (place, _) in _FILES.items()
     ]
     return list(volumes.values()), mounts
 
