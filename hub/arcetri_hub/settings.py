@@ -76,6 +76,16 @@ class UsageSettings(_Section):
     """File that keeps what the ledger has not acknowledged."""
 
 
+class ProvisionerSettings(_Section):
+    """The provisioner, which makes homes and group folders before a session's pod mounts them."""
+
+    url: str = Field(pattern=r"^https?://[^/@?#\s]+/?$")
+    """Where it answers the hub, such as ``http://arcetri-provisioner.arcetri-storage:8020``."""
+    token_file: Path
+    """The hub's service-account token for the audience ``arcetri-provisioner``, as a projected
+    volume has it; read anew for each call."""
+
+
 class KubernetesSettings(_Section):
     """A cluster that runs the sessions.
 
@@ -88,6 +98,9 @@ class KubernetesSettings(_Section):
     patience: float = Field(default=90.0, ge=0)
     """Seconds for which a start bears a trouble that may go by itself, such as a registry that
     does not answer."""
+    provisioner: ProvisionerSettings | None = None
+    """Who makes homes and group folders; absent means that the folders must be there, with the
+    owners that the store gives."""
 
 
 class Settings(_Section):
