@@ -31,7 +31,7 @@ def page(
     of = of or catalog()
     person = identity(*groups)
     offered = offers(of, person, inventory(have), sessions, NOW)
-    return spawn_page(of, person, offered, wishes or [])
+    return spawn_page(of, person, offered, wishes or [], NOW)
 
 
 def cards(shown: SpawnPage) -> dict[str, Card]:
@@ -234,6 +234,6 @@ def test_simulated_devices_are_marked() -> None:
     have = inventory()
     for name, entry in list(have.flavors.items()):
         have.flavors[name] = type(entry)(entry.total, entry.free, simulated=name == "t4")
-    shown = spawn_page(of, person, offers(of, person, have, [], NOW), [])
+    shown = spawn_page(of, person, offers(of, person, have, [], NOW), [], NOW)
     assert shown.simulated
     assert [c.flavor for c in cards(shown).values() if c.simulated] == ["t4"]
