@@ -52,7 +52,8 @@ class Image:
         parts += [p for path in files for p in (str(path.relative_to(self.folder)), path)]
         parts += self.made_from() if self.made_from else []
         parts += [image.digest() for image in self.below]
-        return cache.digest([*parts, self.smoke])
+        parts += [self.smoke] if self.smoke else []
+        return cache.digest(parts)
 
     @property
     def below(self) -> tuple[Image, ...]:
