@@ -121,6 +121,7 @@ PARTS = {
             "conntrack": "conntrack",
             "buildah": "buildah",
             "mmdebstrap": "mmdebstrap",
+            "docker-registry": "docker-registry",
             "glusterd": "glusterfs-server",
             "glusterfs": "glusterfs-client",
         }.items()
@@ -151,6 +152,7 @@ TIERS: dict[str, tuple[str, ...]] = {
         "conntrack",
         "buildah",
         "mmdebstrap",
+        "docker-registry",
         "glusterd",
         "glusterfs",
     ),
