@@ -189,9 +189,7 @@ def _try(folder: Path, image: Image) -> None:
     container = f"try-{image.name}"
     _buildah(folder, "from", "--quiet", "--pull-never", f"--name={container}", image.reference)
     begin = ["run", "--isolation=chroot", container, "--"]
-    _buildah(
-        folder, *begin, "jupyter", "execute", "--timeout=600", "--log-level=ERROR", image.smoke
-    )
+    _buildah(folder, *begin, "jupyter", "execute", "--timeout=600", image.smoke)
 
 
 def _buildah(folder: Path, *arguments: str) -> None:

@@ -55,15 +55,18 @@ class Registry:
 
     def secret(self, namespace: str) -> dict[str, Any]:
         """The Secret by which pods of a namespace may pull."""
-        entry = base64.b64encode(f"{REGISTRY_USER}:{PASSWORD}".encode()).decode()
-        config = {"auths": {addresses.REGISTRY: {"auth": entry}}}
         return {
             "apiVersion": "v1",
             "kind": "Secret",
             "metadata": {"name": SECRET, "namespace": namespace},
             "type": "kubernetes.io/dockerconfigjson",
-            "stringData": {".dockerconfigjson": json.dumps(config)},
+            "stringData": {".dockerconfigjson": self.login(addresses.REGISTRY)},
         }
+
+    def login(self, name: str) -> str:
+        """The password as a client's file has it that calls the registry ``name``."""
+        entry = base64.b64encode(f"{REGISTRY_USER}:{PASSWORD}".encode()).decode()
+        return json.dumps({"auths": {name: {"auth": entry}}})
 
     def has(self, image: str) -> bool:
         """Whether the node has an image of this name now."""

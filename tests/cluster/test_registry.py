@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +12,9 @@ import pytest
 from arcetri_spawner.backends.kubernetes.steps import steps_of
 from arcetri_spawner.backends.kubernetes.trouble import pod_trouble
 from arcetri_spawner.backends.kubernetes.words import Trouble
-from tests.cluster import addresses, registry
+from tests.cluster import addresses, images, registry
 from tests.cluster.cluster import Cluster
+from tests.cluster.images import Image
 from tests.cluster.pods import pod, running
 from tests.cluster.registry import SECRET, Registry
 
@@ -111,3 +115,34 @@ def test_a_registry_that_is_away_is_said_so_and_waited_for(site: Registry, names
     assert plain(said, image)
     assert not said.final
     site.cluster.until("pod", "notebook", running, namespace=namespace, patience=PATIENCE)
+
+
+def test_an_image_is_published_once_and_its_tag_keeps_its_meaning(
+    site: Registry, namespace: str, tmp_path: Path
+) -> None:
+    repository = registry.repository()
+    host = f"{addresses.NODE}:{addresses.REGISTRY_PORT}"
+    (tmp_path / "auth.json").write_text(site.login(host), encoding="ascii")
+
+    def push(image: Image, tag: str) -> subprocess.CompletedProcess[str]:
+        program = "import sys; from pathlib import Path; from tools.images import push;"
+        program += "push(Path(sys.argv[1]), sys.argv[2], plain_http=True)"
+        target = f"{host}/{repository}:{tag}"
+        entering = [word for word in site.cluster.entering() if word != "--pid"]
+        return subprocess.run(
+            [*entering, sys.executable, "-c", program, str(images.build(image)), target],
+            env={**site.cluster.environment(), "REGISTRY_AUTH_FILE": str(tmp_path / "auth.json")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    for _ in range(2):
+        assert push(images.PAUSE, "2026.11").returncode == 0
+    refused = push(images.COREDNS, "2026.11")
+    assert "is another image already" in refused.stderr
+    image = f"{addresses.REGISTRY}/{repository}:2026.11"
+    site.cluster.apply(notebook(namespace, image))
+    site.cluster.until("pod", "notebook", running, namespace=namespace, patience=PATIENCE)
+    (tmp_path / "auth.json").write_text("{}", encoding="ascii")
+    assert "does not say whether it has" in push(images.PAUSE, "2026.12").stderr

@@ -122,6 +122,7 @@ PARTS = {
             "buildah": "buildah",
             "mmdebstrap": "mmdebstrap",
             "docker-registry": "docker-registry",
+            "skopeo": "skopeo",
             "glusterd": "glusterfs-server",
             "glusterfs": "glusterfs-client",
         }.items()
@@ -153,6 +154,7 @@ TIERS: dict[str, tuple[str, ...]] = {
         "buildah",
         "mmdebstrap",
         "docker-registry",
+        "skopeo",
         "glusterd",
         "glusterfs",
     ),
