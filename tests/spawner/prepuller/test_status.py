@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -77,6 +79,14 @@ def test_others_and_those_that_end_say_nothing() -> None:
     other = {"metadata": {}, "spec": {"nodeName": "n1"}, "status": {}}
     assert on_nodes([ending, other]) == ()
     assert render(()) == "No image is pulled beforehand.\n"
+
+
+def test_every_figure_is_documented() -> None:
+    page = Path(__file__).parents[3] / "docs" / "reference" / "metrics.md"
+    rows = set(re.findall(r"^\| `(arcetri_prepull_\w+)` \|", page.read_text(), re.MULTILINE))
+    registry = CollectorRegistry()
+    Figures(registry, lambda: False)
+    assert {metric.name for metric in registry.collect()} == rows
 
 
 def test_the_figures_follow() -> None:
