@@ -121,6 +121,8 @@ PARTS = {
             "conntrack": "conntrack",
             "buildah": "buildah",
             "mmdebstrap": "mmdebstrap",
+            "docker-registry": "docker-registry",
+            "skopeo": "skopeo",
             "glusterd": "glusterfs-server",
             "glusterfs": "glusterfs-client",
         }.items()
@@ -151,6 +153,8 @@ TIERS: dict[str, tuple[str, ...]] = {
         "conntrack",
         "buildah",
         "mmdebstrap",
+        "docker-registry",
+        "skopeo",
         "glusterd",
         "glusterfs",
     ),

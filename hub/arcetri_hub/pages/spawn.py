@@ -127,9 +127,9 @@ class SpawnPage(LimitedBody, PlatformHandler, SpawnHandler):
         chosen = await platform.store.last_choice(identity.account_id)
         ends = await platform.store.recent_ends(identity.account_id)
         catalog = platform.catalogs.current.catalog
-        page = spawn_page(catalog, identity, offers, [*wishes, _posted(chosen or {})])
-        folders = await platform.backend.folders(user.name, page.mounts)
         now = amounts.utc_now()
+        page = spawn_page(catalog, identity, offers, [*wishes, _posted(chosen or {})], now)
+        folders = await platform.backend.folders(user.name, page.mounts)
         query = {"_xsrf": self.xsrf_token.decode("ascii")}
         if target := self.get_query_argument("next", ""):
             query["next"] = target

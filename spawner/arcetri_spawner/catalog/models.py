@@ -16,6 +16,7 @@ from arcetri_spawner.catalog.fields import (
     Bytes,
     ClaimName,
     Cores,
+    Day,
     DeviceShare,
     Duration,
     GroupField,
@@ -155,6 +156,15 @@ class Size(_Model):
     """Flavours it goes with; absent means all."""
 
 
+class News(_Model):
+    """What is new in an environment."""
+
+    since: Day
+    """From this day on, in the site's time zone, pages show it; for 30 days."""
+    message: Text = ""
+    """What users are told."""
+
+
 class Environment(_Model):
     """The software of a session."""
 
@@ -162,6 +172,10 @@ class Environment(_Model):
     """What the choice says."""
     description: Text = ""
     """One or two sentences for the choice."""
+    contents: Annotated[tuple[Title, ...], Field(max_length=10)] = ()
+    """What is in it, with versions, such as PyTorch 2.15; for the choice."""
+    news: News | None = None
+    """What has changed lately."""
     image: ImageName | None = None
     """Container image that serves it on Kubernetes."""
     local: Interpreter | None = None
