@@ -98,6 +98,7 @@ MODULES = (
         },
     ),
     Module("helm", {"helm": "helm.sh/helm/v4/cmd/helm"}),
+    Module("netpolicy", {"netpolicy": "."}),
 )
 
 
@@ -153,6 +154,19 @@ def programs() -> dict[str, Path]:
         for module in MODULES
         for name in (*module.programs, *module.data)
     }
+
+
+def program(name: str) -> Path:
+    """Where one program is, built.
+
+    Raises:
+        ClusterError: It is not built yet, or there is no Go to say which.
+    """
+    module = next(one for one in MODULES if name in one.programs)
+    if name in module.missing():
+        raise cache.ClusterError(f"Not built yet: {name}. Run make cluster-build, once.")
+    cache.used(module.cached())
+    return module.cached() / name
 
 
 def build() -> None:
