@@ -14,21 +14,61 @@ from tests.support.netpolicy import Connection, End, Node, Outside, Pod
 
 TABLE = Path(__file__).parents[2] / "docs" / "reference" / "connections.csv"
 
-SESSIONS = f"{helm.RELEASE}-sessions"
-_HOME = {
-    **dict.fromkeys(("hub", "proxy", "ledger", "prepuller", "test"), helm.NAMESPACE),
-    "agent": f"{helm.RELEASE}-agents",
-    "provisioner": f"{helm.RELEASE}-storage",
-}
-"""Where each component's pods are."""
-COMPONENTS = tuple(_HOME)
-MONITORING = {
-    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}},
-    "podSelector": {"matchLabels": {"app.kubernetes.io/name": "prometheus"}},
-}
+COMPONENTS = ("hub", "proxy", "ledger", "prepuller", "test", "agent", "provisioner")
+_OWN_NAMESPACE = {"agent": "agents", "provisioner": "storage"}
+"""The components that are not in the release's own namespace."""
+
+
+def labels(component: str, release: str = helm.RELEASE) -> dict[str, str]:
+    """The labels by which a component's pods are known."""
+    return {
+        "app.kubernetes.io/name": "arcetri",
+        "app.kubernetes.io/instance": release,
+        "app.kubernetes.io/component": component,
+    }
+
+
+def pods(
+    release: str = helm.RELEASE, namespace: str = helm.NAMESPACE
+) -> dict[str, tuple[str, dict[str, str]]]:
+    """The namespace and the labels of everybody's pods but the cluster's own."""
+    homes = {
+        name: f"{release}-{_OWN_NAMESPACE[name]}" if name in _OWN_NAMESPACE else namespace
+        for name in COMPONENTS
+    }
+    return {
+        **{name: (home, labels(name, release)) for name, home in homes.items()},
+        "session": (f"{release}-sessions", {"arcetri.dev/session": "one"}),
+        "another session": (f"{release}-sessions", {"arcetri.dev/session": "two"}),
+        "monitoring": (f"{release}-monitoring", {"app.kubernetes.io/name": "prometheus"}),
+        "browsers": (f"{release}-elsewhere", {"app": "ingress"}),
+        # Labels are anybody's to use; it is the namespace that counts.
+        "another application": (f"{release}-elsewhere", labels("hub", release)),
+    }
+
+
+def everything(release: str = helm.RELEASE) -> dict[str, Any]:
+    """Values with all that policies are about."""
+    monitoring = {
+        "namespaceSelector": {
+            "matchLabels": {"kubernetes.io/metadata.name": f"{release}-monitoring"}
+        },
+        "podSelector": {"matchLabels": {"app.kubernetes.io/name": "prometheus"}},
+    }
+    return helm.merged(
+        helm.LEAST,
+        {
+            "database": {"existingSecret": "database"},
+            "agents": {"enabled": True},
+            "provisioner": {"enabled": True},
+            "prepuller": {"enabled": True},
+            "networkPolicy": {"monitoring": {"from": [monitoring]}},
+        },
+    )
+
+
 NAMESPACES: Mapping[str, Mapping[str, str]] = {
-    **{name: {} for name in _HOME.values()},
-    **{name: {} for name in (SESSIONS, "kube-system", "monitoring", "elsewhere")},
+    name: {} for name in ("kube-system", *(home for home, _ in pods().values()))
 }
 
 _TRIED = {
@@ -83,17 +123,16 @@ def _ports(words: Iterable[str]) -> Iterator[tuple[int, str]]:
             yield int(number), protocol
 
 
-def labels(component: str) -> dict[str, str]:
-    """The labels by which a component's pods are known."""
-    return {
-        "app.kubernetes.io/name": "arcetri",
-        "app.kubernetes.io/instance": helm.RELEASE,
-        "app.kubernetes.io/component": component,
-    }
+Names = tuple[str, str, int, str]
+"""A connection by the names of its ends, its port and protocol."""
 
 
-Try = tuple[tuple[str, str, int, str], Connection]
-"""A connection, with the names of its ends."""
+def names(row: Row) -> Iterator[Names]:
+    """The connections of a row; to ``anything`` is to all strangers."""
+    for source in _ALIKE.get(row.source, (row.source,)):
+        for target in _ALIKE.get(row.target, (row.target,)):
+            if source != target:
+                yield from ((source, target, *port) for port in row.ports)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,51 +141,34 @@ class World:
 
     ends: Mapping[str, End]
 
-    def tried(self, row: Row) -> Iterator[Try]:
-        """The connections of a row; to ``anything`` is to all strangers."""
-        for source in _ALIKE.get(row.source, (row.source,)):
-            for target in _ALIKE.get(row.target, (row.target,)):
-                if source != target:
-                    yield from self._between(source, target, row.ports)
+    def tried(self, row: Row) -> Iterator[tuple[Names, Connection]]:
+        """The connections of a row."""
+        for one in names(row):
+            yield one, self._connection(one)
 
-    def everything(self) -> Iterator[Try]:
+    def everything(self) -> Iterator[tuple[Names, Connection]]:
         """Everybody to everybody else, at every port."""
         for source, target in itertools.permutations(self.ends, 2):
-            yield from self._between(source, target, PORTS)
+            for port in PORTS:
+                one = (source, target, *port)
+                yield one, self._connection(one)
 
-    def _between(self, source: str, target: str, ports: Iterable[tuple[int, str]]) -> Iterator[Try]:
-        for port, protocol in ports:
-            tried = Connection(self.ends[source], self.ends[target], port, protocol)
-            yield (source, target, port, protocol), tried
+    def _connection(self, one: Names) -> Connection:
+        source, target, port, protocol = one
+        return Connection(self.ends[source], self.ends[target], port, protocol)
 
 
-def world(family: int, **more: Any) -> World:
-    """A cluster with the platform on it, in one family of addresses.
-
-    Args:
-        family: 4 or 6.
-        more: Of the agent's pod.
-    """
+def world(family: int) -> World:
+    """A cluster with the platform on it, in one family of addresses: 4 or 6."""
     near, far, metadata, private = {
         4: ("10.42.0.", "1.1.1.1", "169.254.169.254", "192.168.7.7"),
         6: ("fd00:42::", "2606:4700::1111", "fd00:ec2::254", "fd12:3456::7"),
     }[family]
-    ends: dict[str, End] = {}
-    for number, (component, home) in enumerate(_HOME.items(), start=10):
-        mine = more if component == "agent" else {}
-        there = {"address": f"{near}{number}", "node": "one", **mine}
-        ends[component] = Pod(home, labels(component), **there)
-    for number, name in enumerate(("session", "another session"), start=30):
-        session = {"arcetri.dev/session": name.replace(" ", "-")}
-        ends[name] = Pod(SESSIONS, session, f"{near}{number}", node="two")
-    others = {
-        "DNS": ("kube-system", {"k8s-app": "kube-dns"}),
-        "monitoring": ("monitoring", {"app.kubernetes.io/name": "prometheus"}),
-        "another application": ("elsewhere", labels("hub")),
-        "browsers": ("elsewhere", {"app": "ingress"}),
+    others = {**pods(), "DNS": ("kube-system", {"k8s-app": "kube-dns"})}
+    ends: dict[str, End] = {
+        name: Pod(home, marks, f"{near}{number}", node="two" if "session" in name else "one")
+        for number, (name, (home, marks)) in enumerate(others.items(), start=10)
     }
-    for number, (name, (place, marks)) in enumerate(others.items(), start=40):
-        ends[name] = Pod(place, marks, f"{near}{number}", node="three")
     ends |= {
         "API server": Node("control", f"{near}200"),
         "node": Node("two", f"{near}201"),

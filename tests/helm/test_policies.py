@@ -12,31 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.helm import connections
-from tests.helm.connections import (
-    COMPONENTS,
-    MONITORING,
-    NAMESPACES,
-    SESSIONS,
-    STRANGERS,
-    Row,
-    world,
-)
+from tests.helm.connections import COMPONENTS, NAMESPACES, STRANGERS, Row, world
 from tests.support import helm
 from tests.support.netpolicy import READINGS, Connection, Node, Outside, Pod, Policies, Reading
 
 ROWS = tuple(connections.rows())
-EVERYTHING: Mapping[str, Any] = {
-    "database": {"existingSecret": "database"},
-    "agents": {"enabled": True},
-    "provisioner": {"enabled": True},
-    "prepuller": {"enabled": True},
-    "networkPolicy": {"monitoring": {"from": [MONITORING]}},
-}
 FAMILIES = (4, 6)
 
 
 def _policies(values: Mapping[str, Any], reading: Reading) -> Policies:
-    objects = helm.render(helm.merged(helm.LEAST, EVERYTHING, values))
+    objects = helm.render(helm.merged(connections.everything(), values))
     found = [one for one in objects if one["kind"] == "NetworkPolicy"]
     return Policies.of(found, NAMESPACES, reading)
 
@@ -91,8 +76,8 @@ def test_every_pod_of_ours_is_isolated_both_ways(policies: Policies) -> None:
     for name in (*COMPONENTS, "session"):
         for direction in ("ingress", "egress"):
             assert policies.isolating(ends[name], direction), (name, direction)
-    for place in (SESSIONS, ends["agent"].namespace, ends["provisioner"].namespace):
-        stray = Pod(place, {"any": "thing"}, "10.42.0.99")
+    for name in ("session", "agent", "provisioner"):
+        stray = Pod(ends[name].namespace, {"any": "thing"}, "10.42.0.99")
         assert policies.isolating(stray, "ingress")
         assert policies.isolating(stray, "egress")
 
@@ -227,7 +212,7 @@ def test_with_zero_to_jupyterhub_its_hub_and_proxy_take_our_places() -> None:
         "hub": {"enabled": False, "url": "http://hub.jhub.svc:8081"},
         "networkPolicy": {"z2jh": {"namespace": "jhub"}},
     }
-    objects = helm.render(helm.merged(helm.LEAST, EVERYTHING, values))
+    objects = helm.render(helm.merged(connections.everything(), values))
     found = [one for one in objects if one["kind"] == "NetworkPolicy"]
     policies = Policies.of(found, {**NAMESPACES, "jhub": {}}, READINGS[0])
     ends = world(4).ends
@@ -251,5 +236,5 @@ def test_with_zero_to_jupyterhub_its_hub_and_proxy_take_our_places() -> None:
 
 
 def test_without_policies_there_are_none() -> None:
-    values = helm.merged(helm.LEAST, EVERYTHING, {"networkPolicy": {"enabled": False}})
+    values = helm.merged(connections.everything(), {"networkPolicy": {"enabled": False}})
     assert not [one for one in helm.render(values) if one["kind"] == "NetworkPolicy"]
