@@ -7,5 +7,7 @@ for name in tools hub kubernetes dev tensorboard bench; do
         --no-annotate --no-header --output-file "$name.txt" "$@" "$name.in"
 done
 # An image is for Linux and its own Python alone.
-uv pip compile --quiet --python-platform linux --python-version 3.13 --generate-hashes --no-annotate --no-header \
-    --output-file ../images/minimal/requirements.txt "$@" ../images/minimal/requirements.in
+for name in minimal hub proxy ledger; do
+    uv pip compile --quiet --python-platform linux --python-version 3.13 --generate-hashes --no-annotate \
+        --no-header --output-file "../images/$name/requirements.txt" "$@" "../images/$name/requirements.in"
+done

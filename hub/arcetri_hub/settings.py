@@ -115,6 +115,8 @@ class Settings(_Section):
     database_url: str = ""
     """SQLAlchemy URL for JupyterHub's tables and Arcetri's; empty means SQLite in the state
     folder."""
+    database_url_file: Path | None = None
+    """A file with that URL and nothing else, where it has a password in it."""
     iam: IamSettings
     proxy: ProxySettings
     usage: UsageSettings | None = None
@@ -127,6 +129,11 @@ class Settings(_Section):
     """64 hexadecimal digits that encrypt what the hub keeps of a login."""
     supervisor_token_file: Path | None = None
     """The secret with which the supervisor tells the hub that the proxy was started again."""
+    metrics_token_file: Path | None = None
+    """The secret with which whoever collects metrics reads the hub's."""
+    site_config: Path | None = None
+    """A folder of the site's own JupyterHub configuration (``*.py``), which is read after the
+    platform's in the order of names; files of the folder alone, no folders below it."""
     accounts: bool = False
     """True: each user's sessions run as a system account of their own (needs root)."""
     mounts: bool = False
@@ -146,6 +153,11 @@ class Settings(_Section):
         if not self.public_url:
             host = f"[{self.ip}]" if ":" in self.ip else self.ip
             object.__setattr__(self, "public_url", f"http://{host}:{self.port}")
+        if self.database_url_file is not None:
+            if self.database_url:
+                raise ValueError("database_url and database_url_file: give one of the two")
+            url = self.database_url_file.read_text(encoding="utf-8").strip()
+            object.__setattr__(self, "database_url", url)
         if not self.database_url:
             object.__setattr__(self, "database_url", f"sqlite:///{self.state_dir}/arcetri.sqlite")
         if self.iam.development and not is_loopback(self.ip):
@@ -192,6 +204,8 @@ def read_settings(path: Path) -> Settings:
         raise SettingsError(f"{path} is no JSON: {error}.") from error
     try:
         return Settings.model_validate(data)
+    except OSError as error:
+        raise SettingsError(f"{error.filename} cannot be read: {error.strerror}.") from error
     except ValidationError as error:
         wrong = "; ".join(
             f"{'.'.join(str(part) for part in item['loc']) or 'settings'}: {item['msg']}"

@@ -20,8 +20,11 @@ from tests.cluster.configuration import CONTAINERD_SOCKET, PAUSE_IMAGE
 from tests.cluster.pipsettings import secrets
 
 OWN = Path(__file__).parent / "images"
-PLATFORM = Path(__file__).parents[2] / "images"
+ROOT = Path(__file__).parents[2]
+PLATFORM = ROOT / "images"
 """The images that this repository publishes."""
+PACKAGES = ("hub", "spawner", "accounting")
+"""Folders of the wheel's packages."""
 SUITE = "trixie"
 PREFIX = "localhost/arcetri-test"
 
@@ -36,6 +39,8 @@ class Image:
     base: Image | None = None
     argument: str = ""
     """The build argument that names the base."""
+    stage: str = ""
+    """Which of the Containerfile's stages it is; the last one by default."""
     prepare: Callable[[Path], None] | None = None
     """Puts what is not in the repository into the build's folder."""
     made_from: Callable[[], list[str | Path]] | None = None
@@ -44,7 +49,7 @@ class Image:
     def digest(self) -> str:
         """What it is made from, as one word."""
         files = sorted(path for path in self.folder.rglob("*") if path.is_file())
-        parts: list[bytes | str | Path] = [self.name]
+        parts: list[bytes | str | Path] = [self.name, self.stage]
         parts += [p for path in files for p in (str(path.relative_to(self.folder)), path)]
         parts += self.made_from() if self.made_from else []
         parts += [self.base.digest()] if self.base else []
@@ -92,6 +97,36 @@ def _debootstrap(folder: Path) -> None:
     )
 
 
+def _build_wheel(folder: Path) -> None:
+    """Put this checkout's distribution where the platform's Containerfiles expect it."""
+    target = str(folder / "wheel")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", target],
+        cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True,
+    )  # fmt: skip
+
+
+def _code() -> list[str | Path]:
+    """What the wheel is made from."""
+    files = [ROOT / "pyproject.toml", ROOT / "README.md"]
+    for package in PACKAGES:
+        inside = (ROOT / package).rglob("*")
+        files += sorted(p for p in inside if p.is_file() and "__pycache__" not in p.parts)
+    return [part for path in files for part in (str(path.relative_to(ROOT)), path)]
+
+
+def _platform(name: str) -> tuple[Image, Image]:
+    """One of the platform's images, after the one with what it needs of others.
+
+    The two are kept apart, so that a change of our own code installs nothing of others anew.
+    """
+    folder = PLATFORM / name
+    packages = Image(f"{name}-packages", folder, base=BASE, argument="BASE", stage="packages")
+    return packages, Image(
+        name, folder, base=packages, argument="PACKAGES", prepare=_build_wheel, made_from=_code
+    )
+
+
 PAUSE = Image("pause", OWN / "pause", prepare=_compile_pause)
 COREDNS = Image(
     "coredns",
@@ -102,8 +137,11 @@ COREDNS = Image(
 DEBIAN = Image("debian", OWN / "debian", prepare=_debootstrap, made_from=lambda: [SUITE])
 BASE = Image("base", PLATFORM / "base", base=DEBIAN, argument="DEBIAN")
 MINIMAL = Image("minimal", PLATFORM / "minimal", base=BASE, argument="BASE")
+HUB_PACKAGES, HUB = _platform("hub")
+PROXY_PACKAGES, PROXY = _platform("proxy")
+LEDGER_PACKAGES, LEDGER = _platform("ledger")
 BUILTIN = (PAUSE, COREDNS)
-ALL = {image.name: image for image in (*BUILTIN, DEBIAN, BASE, MINIMAL)}
+ALL = {image.name: image for image in (*BUILTIN, DEBIAN, BASE, MINIMAL, HUB, PROXY, LEDGER)}
 
 
 def build(image: Image) -> Path:
@@ -145,6 +183,7 @@ def _build(image: Image, archive: Path) -> None:
                 _buildah(folder, "pull", "--quiet", f"docker-archive:{image.base.archive}")
             _buildah(
                 folder, "bud", "--isolation=chroot", "--pull-never", "--quiet", "--layers=false",
+                *([f"--target={image.stage}"] if image.stage else []),
                 f"--tag={image.reference}", *options, str(context),
             )  # fmt: skip
             target = f"docker-archive:{fresh}:{image.reference}"
