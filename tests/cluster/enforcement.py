@@ -38,11 +38,11 @@ _ASK = """
 import concurrent.futures, json, socket, sys
 def ask(place):
     try:
-        socket.create_connection(tuple(place), timeout=3).close()
+        socket.create_connection(tuple(place), timeout=4).close()
     except OSError:
         return False
     return True
-with concurrent.futures.ThreadPoolExecutor(32) as pool:
+with concurrent.futures.ThreadPoolExecutor(128) as pool:
     print(json.dumps(list(pool.map(ask, json.load(sys.stdin)))))
 """
 
@@ -72,6 +72,8 @@ def enforcing(cluster: Cluster) -> Iterator[None]:
             stderr=sink,
         )
     try:
+        # A refusal is said by ICMP, of which a host otherwise sends one a second to each other.
+        cluster.run(["sysctl", "-qw", "net.ipv4.icmp_ratelimit=0"])
         _until(lambda: _CHAIN in _rules(cluster), process, log.read_text)
         yield
     finally:
