@@ -70,10 +70,20 @@ class UsageSettings(_Section):
     """The secret by which the ledger, as JupyterHub's service, asks who looks."""
     witness_token_file: Path
     """The secret by which the hub tells the ledger of starts and ends."""
-    node: str
-    """This machine's name in the ledger."""
+    node: str = ""
+    """This machine's name in the ledger; a cluster's sessions are each on a node of their own."""
     spool: Path
     """File that keeps what the ledger has not acknowledged."""
+
+
+class ProvisionerSettings(_Section):
+    """The provisioner, which makes homes and group folders before a session's pod mounts them."""
+
+    url: str = Field(pattern=r"^https?://[^/@?#\s]+/?$")
+    """Where it answers the hub, such as ``http://arcetri-provisioner.arcetri-storage:8020``."""
+    token_file: Path
+    """The hub's service-account token for the audience ``arcetri-provisioner``, as a projected
+    volume has it; read anew for each call."""
 
 
 class KubernetesSettings(_Section):
@@ -88,6 +98,9 @@ class KubernetesSettings(_Section):
     patience: float = Field(default=90.0, ge=0)
     """Seconds for which a start bears a trouble that may go by itself, such as a registry that
     does not answer."""
+    provisioner: ProvisionerSettings | None = None
+    """Who makes homes and group folders; absent means that the folders must be there, with the
+    owners that the store gives."""
 
 
 class Settings(_Section):

@@ -32,7 +32,7 @@ def site(cluster: Cluster) -> Iterator[Release]:
 def test_a_person_logs_in_and_computes(site: Release) -> None:
     session = site.platform.start_session("alice", flavor="cpu", environment="python")
     (pod,) = site.pods()
-    assert pod["metadata"]["labels"]["arcetri.dev/session"] == session.hex
+    assert pod["metadata"]["labels"]["arcetri.dev/session"] == str(session)
     assert site.sh(pod["metadata"]["name"], "id -un").strip() == "alice"
     with site.platform.login("alice") as client:
         answer = client.get("/user/alice/api/status", follow_redirects=True)

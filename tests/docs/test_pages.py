@@ -16,7 +16,11 @@ from tests.docs.console import Shell, blocks
 from tests.support.platform import login, xsrf
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "tutorials").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs" / "tutorials").glob("*.md")),
+    *sorted((ROOT / "docs" / "how-to").glob("*.md")),
+]
 MARKS = ("tested", "not tested: ")
 
 

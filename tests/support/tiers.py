@@ -122,6 +122,8 @@ PARTS = {
             "conntrack": "conntrack",
             "buildah": "buildah",
             "mmdebstrap": "mmdebstrap",
+            "docker-registry": "docker-registry",
+            "skopeo": "skopeo",
             "glusterd": "glusterfs-server",
             "glusterfs": "glusterfs-client",
         }.items()
@@ -153,6 +155,8 @@ TIERS: dict[str, tuple[str, ...]] = {
         "conntrack",
         "buildah",
         "mmdebstrap",
+        "docker-registry",
+        "skopeo",
         "glusterd",
         "glusterfs",
     ),

@@ -67,7 +67,9 @@ def main(
         raise click.UsageError("--tell and --tell-token-file go together.")
     if pid_file is not None:
         pid_file.write_text(str(os.getpid()), encoding="utf-8")
-    arrival = announce(tell, tell_token_file) if tell and tell_token_file else None
+    arrival = None
+    if tell and tell_token_file:
+        arrival = announce(tell, tell_token_file.read_text(encoding="utf-8").strip())
     asyncio.run(_serve(proxy, (ip, port), (api_ip, api_port), arrival))
 
 

@@ -6,7 +6,6 @@ The hub looks by itself once a minute. Until then every session would be away fo
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Final
 
 import structlog
@@ -20,17 +19,16 @@ PATIENCE: Final = 30.0
 """Seconds for one answer, which comes when every route is there."""
 
 
-async def announce(url: str, token_file: Path) -> None:
+async def announce(url: str, token: str) -> None:
     """Tell the hub that this proxy is new, which makes it set all routes.
 
     Args:
         url: The hub's ``/hub/api/proxy``.
-        token_file: Holds a token that may do just this; it is read for each try.
+        token: May do just this.
     """
     said = ""
     while True:
         try:
-            token = token_file.read_text(encoding="utf-8").strip()
             headers = {"Authorization": f"token {token}"}
             request = HTTPRequest(
                 url, method="POST", headers=headers, body="", request_timeout=PATIENCE
