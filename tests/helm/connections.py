@@ -47,6 +47,9 @@ def pods(
     }
 
 
+NFS = {"nfs": {"server": "files.example.org", "path": "/"}}
+
+
 def everything(release: str = helm.RELEASE) -> dict[str, Any]:
     """Values with all that policies are about."""
     monitoring = {
@@ -62,6 +65,7 @@ def everything(release: str = helm.RELEASE) -> dict[str, Any]:
             "agents": {"enabled": True},
             "provisioner": {"enabled": True},
             "prepuller": {"enabled": True},
+            "storage": {"claims": {"shared": {"size": "1Gi", "source": NFS}}},
             "networkPolicy": {"monitoring": {"from": [monitoring]}},
         },
     )
@@ -73,7 +77,25 @@ NAMESPACES: Mapping[str, Mapping[str, str]] = {
 
 _TRIED = {
     "TCP": (
-        *(22, 53, 80, 443, 2379, 3306, 5432, 6443, 8000, 8001, 8005, 8010, 8011, 8020, 8081, 8443),
+        *(
+            22,
+            53,
+            80,
+            443,
+            2379,
+            3306,
+            5432,
+            6443,
+            8000,
+            8001,
+            8005,
+            8010,
+            8011,
+            8012,
+            8020,
+            8081,
+            8443,
+        ),
         *(8888, 9090, 9153, 10250, 30000, 65535),
     ),
     "UDP": (53, 123, 8888),

@@ -208,16 +208,10 @@ def test_a_site_adds_rules_to_a_component(component: str) -> None:
 
 
 def test_with_zero_to_jupyterhub_its_hub_and_proxy_take_our_places() -> None:
-    values = {
-        "hub": {"enabled": False, "url": "http://hub.jhub.svc:8081"},
-        "networkPolicy": {"z2jh": {"namespace": "jhub"}},
-    }
-    objects = helm.render(helm.merged(connections.everything(), values))
-    found = [one for one in objects if one["kind"] == "NetworkPolicy"]
-    policies = Policies.of(found, {**NAMESPACES, "jhub": {}}, READINGS[0])
+    policies = _policies({"hub": {"enabled": False}}, READINGS[0])
     ends = world(4).ends
     hub, proxy, user = (
-        Pod("jhub", {"app": "jupyterhub", "component": name}, f"10.42.1.{number}")
+        Pod(helm.NAMESPACE, {"app": "jupyterhub", "component": name}, f"10.42.1.{number}")
         for number, name in enumerate(("hub", "proxy", "singleuser-server"))
     )
     wanted = [

@@ -11,7 +11,7 @@ policies over it, and over everything it does not name.
 {{- $z2jh := $root.Values.networkPolicy.z2jh -}}
 namespaceSelector:
   matchLabels:
-    kubernetes.io/metadata.name: {{ $z2jh.namespace | default $root.Values.hub.serviceAccount.namespace | default $root.Release.Namespace }}
+    kubernetes.io/metadata.name: {{ $root.Release.Namespace }}
 podSelector:
   matchLabels: {{- toYaml (index $z2jh $component) | nindent 4 }}
 {{- else -}}
@@ -34,9 +34,9 @@ namespaceSelector:
 {{- $root := index . 0 -}}
 {{- $component := index . 1 -}}
 {{- if eq $component "agent" -}}
-{{- include "arcetri.namespaceOf" (list $root "agents" $root.Values.agents) -}}
+{{- include "arcetri.agentsNamespace" $root -}}
 {{- else if eq $component "provisioner" -}}
-{{- include "arcetri.namespaceOf" (list $root "storage" $root.Values.provisioner) -}}
+{{- include "arcetri.storageNamespace" $root -}}
 {{- else -}}
 {{- $root.Release.Namespace -}}
 {{- end -}}
