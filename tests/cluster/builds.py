@@ -99,6 +99,11 @@ MODULES = (
     ),
     Module("helm", {"helm": "helm.sh/helm/v4/cmd/helm"}),
     Module("netpolicy", {"netpolicy": "."}),
+    Module(
+        "openapi",
+        {},
+        data={"openapi": ("k8s.io/kubernetes", ("api/openapi-spec/swagger.json",))},
+    ),
 )
 
 
@@ -156,13 +161,13 @@ def programs() -> dict[str, Path]:
     }
 
 
-def program(name: str) -> Path:
-    """Where one program is, built.
+def find(name: str) -> Path:
+    """Where one program or folder of data is, built.
 
     Raises:
         ClusterError: It is not built yet, or there is no Go to say which.
     """
-    module = next(one for one in MODULES if name in one.programs)
+    module = next(one for one in MODULES if name in (*one.programs, *one.data))
     if name in module.missing():
         raise cache.ClusterError(f"Not built yet: {name}. Run make cluster-build, once.")
     cache.used(module.cached())

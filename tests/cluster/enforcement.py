@@ -61,7 +61,7 @@ def enforcing(cluster: Cluster) -> Iterator[None]:
     with log.open("ab") as sink:
         process = subprocess.Popen(
             [
-                *(*entering, "setpriv", "--pdeathsig=TERM", builds.program("netpolicy")),
+                *(*entering, "setpriv", "--pdeathsig=TERM", builds.find("netpolicy")),
                 f"--kubeconfig={cluster.kubeconfig}",
                 f"--node={addresses.NODE_NAME}",
                 f"--services={addresses.SERVICES}",

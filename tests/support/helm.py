@@ -38,7 +38,7 @@ def program() -> Path:
     """Where Helm is: the test cluster's own; a test is skipped without it."""
     tiers.need("go")
     try:
-        return builds.program("helm")
+        return builds.find("helm")
     except ClusterError as error:
         pytest.skip(str(error))
 
