@@ -58,6 +58,7 @@ def _value(value: Json) -> str:
     if "$ref" in value:
         name = value["$ref"].rpartition("/")[2]
         words = {"anything": "a mapping", "list": "a list", "labels": "a mapping of texts"}
+        words |= {"peers": "a list", "ports": "a list", "rules": "a list"}
         words |= {"quantity": "a quantity", "env": "a mapping", "resources": "a mapping"}
         return words[name]
     if "enum" in value:
