@@ -1,0 +1,109 @@
+"""The newest state of a spool's writer, beside the database, where it can be written over.
+
+What changes all the time is the state alone, and a transaction of SQLite costs more than twice what
+it costs to write some kilobytes where others stood. There are two places, used by turns, so that
+one is whole at every moment, also while the other is being written. Each says which state of the
+database it follows: one that follows another than is there counts no more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import struct
+import zlib
+from pathlib import Path
+from typing import Final
+
+from arcetri_accounting.spool import files
+
+PLACE: Final = 1024 * 1024
+"""Bytes from one place to the other; what is not written takes no room."""
+_HEAD: Final = struct.Struct("<4sIQ16s")
+"""Format, length, number, and the digest of the state that this one follows."""
+_FORMAT: Final = b"new1"
+_SUM: Final = struct.Struct("<I")
+LARGEST: Final = PLACE - _HEAD.size - _SUM.size
+
+
+class Newest:
+    """The file; one thread at a time uses it."""
+
+    def __init__(self, path: Path, follows: str) -> None:
+        """Read what there is; what is written from now on follows that state of the database.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        self._path = path
+        self._file = -1
+        self._number = 0
+        """Of what was written last; its lowest bit is the place."""
+        self._follows = _digest(follows)
+        self.state: bytes | None = None
+        """What was written last after that state; None where nothing was."""
+        self._read()
+
+    def follow(self, state: str) -> None:
+        """The database has another state: what was written before is of no use any more."""
+        self._follows, self.state = _digest(state), None
+
+    def write(self, state: bytes) -> None:
+        """Have the state, of at most ``LARGEST`` bytes, on the disk when this returns.
+
+        Raises:
+            OSError: It is not; what was written before still is.
+        """
+        if self._file < 0 or not os.fstat(self._file).st_nlink:
+            self._open()
+        number = self._number + 1
+        head = _HEAD.pack(_FORMAT, len(state), number, self._follows)
+        parts = (head, state, _SUM.pack(zlib.crc32(state, zlib.crc32(head))))
+        if os.pwritev(self._file, parts, number % 2 * PLACE) < sum(map(len, parts)):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._number, self.state = number, state
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file >= 0:
+            with contextlib.suppress(OSError):
+                os.close(self._file)
+        self._file = -1
+
+    def _open(self) -> None:
+        self.close()
+        # Each write is on the disk when it returns: one call, and not two.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_DSYNC | os.O_CLOEXEC
+        self._file = os.open(self._path, flags, 0o600)
+        files.sync_folder(self._path.parent)
+
+    def _read(self) -> None:
+        try:
+            file = self._path.open("rb")
+        except FileNotFoundError:
+            return
+        with file:
+            whole = [one for _ in range(2) if (one := _whole(file.read(PLACE))) is not None]
+        self._number = max((number for number, _, _ in whole), default=0)
+        ours = [(number, state) for number, of, state in whole if of == self._follows]
+        if ours:
+            self.state = max(ours)[1]
+
+
+def _whole(read: bytes) -> tuple[int, bytes, bytes] | None:
+    """A place's number, what its state follows, and that; None where it is not all there."""
+    if len(read) < _HEAD.size:
+        return None
+    form, length, number, follows = _HEAD.unpack_from(read)
+    end = _HEAD.size + length
+    if form != _FORMAT or len(read) < end + _SUM.size:
+        return None
+    if _SUM.unpack_from(read, end)[0] != zlib.crc32(read[:end]):
+        return None
+    return number, follows, read[_HEAD.size : end]
+
+
+def _digest(state: str) -> bytes:
+    return hashlib.blake2b(state.encode(), digest_size=16).digest()
