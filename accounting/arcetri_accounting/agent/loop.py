@@ -24,7 +24,7 @@ from arcetri_accounting.agent.keeper import Keeper
 from arcetri_accounting.agent.ledger import Tail
 from arcetri_accounting.agent.presence import Known, Presences
 from arcetri_accounting.agent.processes import Processes
-from arcetri_accounting.agent.readings import Track
+from arcetri_accounting.agent.readings import Reading, Track
 from arcetri_accounting.agent.sampler import Sampler
 
 log = structlog.get_logger(__name__)
@@ -102,8 +102,10 @@ class Agent:
             self._say_what_was_lost()
             self._first = False
         self._forget()
+        tail = self.tail()
+        # Last of all: what a processor has at hand is another's after a wait for the disk.
         self._keep(now)
-        return self.tail()
+        return tail
 
     def finish(self) -> Tail:
         """Account up to now and cut everything; the agent is going to end."""
@@ -178,19 +180,15 @@ class Agent:
     def _look(self, now: Instant) -> None:
         look = self._sampler.look(now, self._hold().devices)
         killpoints.reach("cycle.sampled")
+        tracks, goes_on = self._tracks, self.presences.goes_on
         for reading in look.readings:
-            track = self._tracks.get(reading.uuid)
+            uuid = reading.device.uuid
+            track = tracks.get(uuid)
             if track is None:
-                track = self._tracks[reading.uuid] = Track()
+                track = tracks[uuid] = Track()
             track.add(reading)
-        for sighting in look.sightings:
-            if self.presences.goes_on(sighting):
-                continue
-            uuid = sighting.device.uuid
-            before = self.presences.generation(uuid)
-            self._presences(self.presences.see(sighting, self.books.offset))
-            if (generation := self.presences.generation(uuid)) != before:
-                self._cuts(self.books.regenerate(uuid, generation))
+            if not goes_on(reading):
+                self._noticed(reading)
         if look.present is not None:
             self._presences(self.presences.gone(look.present))
             for uuid in self._tracks.keys() - look.present:
@@ -200,6 +198,14 @@ class Agent:
         figures.devices_up, figures.devices_down = states.count("up"), states.count("down")
         figures.devices_silent = look.silent
         figures.nvml = int(look.available)
+
+    def _noticed(self, reading: Reading) -> None:
+        """A device is new, is back, is lost, is another, or its span is to be cut."""
+        uuid = reading.device.uuid
+        before = self.presences.generation(uuid)
+        self._presences(self.presences.see(reading, self.books.offset))
+        if (generation := self.presences.generation(uuid)) != before:
+            self._cuts(self.books.regenerate(uuid, generation))
 
     def _events(self, now: Instant) -> None:
         try:
