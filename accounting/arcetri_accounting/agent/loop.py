@@ -21,7 +21,7 @@ from arcetri_accounting.agent.books import Birth, Books, Cut, Holding, name_of
 from arcetri_accounting.agent.clock import Clock, Instant
 from arcetri_accounting.agent.figures import Figures
 from arcetri_accounting.agent.keeper import Keeper
-from arcetri_accounting.agent.ledger import Tail
+from arcetri_accounting.agent.ledger import Holders, Tail
 from arcetri_accounting.agent.presence import Known, Presences
 from arcetri_accounting.agent.processes import Processes
 from arcetri_accounting.agent.readings import Reading, Track
@@ -45,10 +45,8 @@ class Held:
     """When that was, as the books and the presences count it."""
     devices: frozenset[str]
     """Of real GPUs, those that sessions hold."""
-    allocations: dict[str, str]
-    """By key, the JSON of each that is held in this boot."""
-    people: dict[str, str]
-    """By account, the names of who holds them."""
+    holders: Holders
+    """Whom those belong to that are held in this boot."""
     fixed: dict[str, Holding | Known]
     """By name, what is kept once."""
 
@@ -121,14 +119,12 @@ class Agent:
         """What runs in this boot, as far as it is accounted for."""
         held = self._hold()
         boot = self.books.boot_id
-        usages = tuple(
-            [
-                one.piece.usage(one.key, one.share_u)
-                for one in self.books.holdings.values()
-                if one.boot_id == boot
-            ]
-        )
-        return Tail(boot, usages, held.allocations, held.people)
+        usages = [
+            one.piece.usage(one.key, one.share_u)
+            for one in self.books.holdings.values()
+            if one.boot_id == boot
+        ]
+        return Tail(boot, usages, held.holders)
 
     def _hold(self) -> Held:
         """What is held; made anew only where something began, ended or became another."""
@@ -154,8 +150,10 @@ class Agent:
                 and not one.allocation.simulated
                 and one.allocation.flavor_type == "gpu"
             ),
-            {key: text for key, text, _account, _username in here},
-            {account: username for _key, _text, account, username in here},
+            Holders(
+                {key: text for key, text, _account, _username in here},
+                {account: username for _key, _text, account, username in here},
+            ),
             fixed,
         )
 

@@ -234,14 +234,16 @@ class World:
         return sorted(found, key=lambda record: record.b0)
 
     def running(self, session: str) -> list[Usage]:
-        names = {key: json.loads(text)["session"] for key, text in self.tail.allocations.items()}
+        names = {
+            key: json.loads(text)["session"] for key, text in self.tail.holders.allocations.items()
+        }
         usages = [Usage.model_validate(usage) for usage in self.tail.usages]
         return [usage for usage in usages if names[usage.allocation] == session]
 
     def generations(self, session: str) -> set[int]:
         """Of the devices that a running session holds."""
         return {
-            json.loads(self.tail.allocations[usage.allocation])["generation"]
+            json.loads(self.tail.holders.allocations[usage.allocation])["generation"]
             for usage in self.running(session)
         }
 
