@@ -15,7 +15,7 @@ import os
 import struct
 import zlib
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from arcetri_accounting.spool import files
 
@@ -60,7 +60,7 @@ class Newest:
             self._open()
         number = self._number + 1
         head = _HEAD.pack(_FORMAT, len(state), number, self._follows)
-        parts = (head, state, _SUM.pack(zlib.crc32(state, zlib.crc32(head))))
+        parts = (head, state, _sum(head, state))
         if os.pwritev(self._file, parts, number % 2 * PLACE) < sum(map(len, parts)):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._number, self.state = number, state
@@ -77,6 +77,8 @@ class Newest:
         # Each write is on the disk when it returns: one call, and not two.
         flags = os.O_WRONLY | os.O_CREAT | os.O_DSYNC | os.O_CLOEXEC
         self._file = os.open(self._path, flags, 0o600)
+        # A file that grows has its length written too, with each write.
+        os.ftruncate(self._file, 2 * PLACE)
         files.sync_folder(self._path.parent)
 
     def _read(self) -> None:
@@ -85,24 +87,31 @@ class Newest:
         except FileNotFoundError:
             return
         with file:
-            whole = [one for _ in range(2) if (one := _whole(file.read(PLACE))) is not None]
+            places = [_whole(file, at) for at in (0, PLACE)]
+        whole = [one for one in places if one is not None]
         self._number = max((number for number, _, _ in whole), default=0)
         ours = [(number, state) for number, of, state in whole if of == self._follows]
         if ours:
             self.state = max(ours)[1]
 
 
-def _whole(read: bytes) -> tuple[int, bytes, bytes] | None:
+def _whole(file: BinaryIO, at: int) -> tuple[int, bytes, bytes] | None:
     """A place's number, what its state follows, and that; None where it is not all there."""
-    if len(read) < _HEAD.size:
+    file.seek(at)
+    head = file.read(_HEAD.size)
+    if len(head) < _HEAD.size:
         return None
-    form, length, number, follows = _HEAD.unpack_from(read)
-    end = _HEAD.size + length
-    if form != _FORMAT or len(read) < end + _SUM.size:
+    form, length, number, follows = _HEAD.unpack(head)
+    if form != _FORMAT or length > LARGEST:
         return None
-    if _SUM.unpack_from(read, end)[0] != zlib.crc32(read[:end]):
+    state, told = file.read(length), file.read(_SUM.size)
+    if told != _sum(head, state):
         return None
-    return number, follows, read[_HEAD.size : end]
+    return number, follows, state
+
+
+def _sum(head: bytes, state: bytes) -> bytes:
+    return _SUM.pack(zlib.crc32(state, zlib.crc32(head)))
 
 
 def _digest(state: str) -> bytes:
