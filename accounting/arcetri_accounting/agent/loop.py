@@ -85,8 +85,8 @@ class Agent:
         self.books.offset = self._last.offset
         self._restore()
 
-    def cycle(self) -> Tail:
-        """Do everything once; returns what runs. What may go wrong is noted, never raised."""
+    def cycle(self) -> None:
+        """Do everything once. What may go wrong is noted, never raised."""
         now = self._clock.now()
         # First of all: what ended is to be known before anything is cut.
         self._events(now)
@@ -100,12 +100,9 @@ class Agent:
             self._say_what_was_lost()
             self._first = False
         self._forget()
-        tail = self.tail()
-        # Last of all: what a processor has at hand is another's after a wait for the disk.
         self._keep(now)
-        return tail
 
-    def finish(self) -> Tail:
+    def finish(self) -> None:
         """Account up to now and cut everything; the agent is going to end."""
         self.cycle()
         self._cuts(self.books.cut_all())
@@ -113,7 +110,6 @@ class Agent:
         self._keep(self._clock.now())
         self._processes.close()
         self._sampler.close()
-        return self.tail()
 
     def tail(self) -> Tail:
         """What runs in this boot, as far as it is accounted for."""

@@ -269,7 +269,8 @@ def test_a_full_disk_loses_nothing_and_is_said(world: World) -> None:
     world.start_agent()
     for _ in range(2000):
         world.clock.tick(INTERVAL)
-        world.tail = world.agent.cycle()
+        world.agent.cycle()
+        world.tail = world.agent.tail()
         if world.figures.unwritten > 5:
             break
     assert world.figures.spool_errors > 0
@@ -294,7 +295,8 @@ def test_a_full_disk_and_a_death_lose_no_allocation(world: World) -> None:
     world.start_agent()
     for _ in range(2000):
         world.clock.tick(INTERVAL)
-        world.tail = world.agent.cycle()
+        world.agent.cycle()
+        world.tail = world.agent.tail()
         if world.figures.unwritten > 5:
             break
     other = world.begin("GPU-0")
@@ -434,7 +436,8 @@ def test_the_end_of_the_agent_leaves_everything_cut(world: World) -> None:
     session = world.begin("GPU-0")
     world.cycle(3)
     world.clock.tick(4_000)
-    tail = world.agent.finish()
+    world.agent.finish()
+    tail = world.agent.tail()
     world.collect()
     assert [usage["dur_ms"] for usage in tail.usages] == [0]
     assert total(world.segments(session)) == 3 * INTERVAL + 2_000

@@ -162,7 +162,8 @@ class World:
     def cycle(self, count: int = 1, every: int = INTERVAL) -> None:
         for _ in range(count):
             self.clock.tick(every)
-            self.tail = self.agent.cycle()
+            self.agent.cycle()
+            self.tail = self.agent.tail()
             self.collect()
 
     def collect(self, *, acknowledge: bool = True) -> None:
