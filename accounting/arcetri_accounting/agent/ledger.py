@@ -105,7 +105,7 @@ def _joined(holders: Holders, attachments: Mapping[str, str]) -> Holders:
         kept: dict[str, Any] = json.loads(body)
         allocations[key] = json.dumps(kept["allocation"])
         people[kept["account"]] = kept["name"]
-    return Holders(allocations | holders.allocations, people | holders.people)
+    return Holders({**allocations, **holders.allocations}, {**people, **holders.people})
 
 
 def decode(body: bytes, epoch: str, last_sent: int, last_seq: int) -> Acknowledgement:

@@ -31,20 +31,33 @@ LARGEST: Final = PLACE - _HEAD.size - _SUM.size
 class Newest:
     """The file; one thread at a time uses it."""
 
-    def __init__(self, path: Path, follows: str) -> None:
-        """Read what there is; what is written from now on follows that state of the database.
-
-        Raises:
-            OSError: It cannot be read.
-        """
+    def __init__(self, path: Path) -> None:
         self._path = path
         self._file = -1
         self._number = 0
         """Of what was written last; its lowest bit is the place."""
-        self._follows = _digest(follows)
+        self._follows = b""
         self.state: bytes | None = None
-        """What was written last after that state; None where nothing was."""
-        self._read()
+        """What was written last after the state that is followed; None where nothing was."""
+
+    def begin(self, follows: str) -> None:
+        """Read what there is; it counts if it follows that state of the database.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        self._follows = _digest(follows)
+        try:
+            file = self._path.open("rb")
+        except FileNotFoundError:
+            return
+        with file:
+            places = [_whole(file, at) for at in (0, PLACE)]
+        whole = [one for one in places if one is not None]
+        self._number = max((number for number, _, _ in whole), default=0)
+        ours = [(number, state) for number, of, state in whole if of == self._follows]
+        if ours:
+            self.state = max(ours)[1]
 
     def follow(self, state: str) -> None:
         """The database has another state: what was written before is of no use any more."""
@@ -80,19 +93,6 @@ class Newest:
         # A file that grows has its length written too, with each write.
         os.ftruncate(self._file, 2 * PLACE)
         files.sync_folder(self._path.parent)
-
-    def _read(self) -> None:
-        try:
-            file = self._path.open("rb")
-        except FileNotFoundError:
-            return
-        with file:
-            places = [_whole(file, at) for at in (0, PLACE)]
-        whole = [one for one in places if one is not None]
-        self._number = max((number for number, _, _ in whole), default=0)
-        ours = [(number, state) for number, of, state in whole if of == self._follows]
-        if ours:
-            self.state = max(ours)[1]
 
 
 def _whole(file: BinaryIO, at: int) -> tuple[int, bytes, bytes] | None:

@@ -48,6 +48,8 @@ PRAGMA user_version = {_VERSION};
 COMMIT;
 """
 _STATE = "state"
+_MARK = "state-mark"
+"""Another one with each state that a transaction keeps, so that no two are the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +87,8 @@ class Transaction:
         self._database = database
         self.appended = False
         """There are more records than before."""
-        self.state: str | None = None
-        """The state that it keeps, if any."""
+        self.kept = False
+        """There is another state."""
 
     def append(self, body: str, *, stream: str = "", attachment: str | None = None) -> int:
         """Add a record, a JSON object that is not empty and has no ``seq``; return its number."""
@@ -114,8 +116,9 @@ class Transaction:
 
     def keep(self, state: str) -> None:
         """Replace the writer's state; see ``Outbox.keep``."""
-        self.state = state
+        self.kept = True
         self.set(_STATE, state)
+        self.set(_MARK, uuid4().hex)
 
     def unset(self, name: str) -> None:
         """Forget a name."""
@@ -144,6 +147,7 @@ class Outbox:
         self._lock = threading.RLock()
         self._max_pages = max_pages
         self._counted: tuple[int, int] | None = None
+        self._newest = Newest(path.with_name(path.name + files.STATE))
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._guard = os.open(
@@ -169,7 +173,7 @@ class Outbox:
         noted = json.loads(self.get("epoch") or "{}")
         self.epoch = Epoch(noted["id"], noted["born"], fresh, aside)
         try:
-            self._newest = Newest(path.with_name(path.name + files.STATE), self._names(None))
+            self._newest.begin(self._named())
         except OSError as error:
             self.close()
             raise unwritten(path, error) from error
@@ -233,6 +237,7 @@ class Outbox:
             transaction = Transaction(self._database)
             try:
                 yield transaction
+                named = self._named() if transaction.kept else None
                 killpoints.reach("spool.written")
                 self._database.execute("COMMIT")
             except BaseException:
@@ -243,8 +248,8 @@ class Outbox:
             finally:
                 if transaction.appended:
                     self._counted = None
-            if transaction.state is not None:
-                self._newest.follow(self._names(transaction.state))
+            if named is not None:
+                self._newest.follow(named)
         killpoints.reach("spool.committed")
 
     def keep(self, state: bytes) -> None:
@@ -368,9 +373,9 @@ class Outbox:
         self.close()
         return files.set_aside(self.path)
 
-    def _names(self, state: str | None) -> str:
-        """Names a state of the database; None for the one that is there."""
-        return f"{self.epoch.id} {self.get(_STATE) or '' if state is None else state}"
+    def _named(self) -> str:
+        """Names the state of the database; its text too, since an earlier release has no mark."""
+        return f"{self.epoch.id} {self.get(_MARK)} {self.get(_STATE)}"
 
     def _check_inode(self) -> None:
         try:
