@@ -33,6 +33,10 @@ KEPT_MS: Final = 900_000
 """How long readings wait to be accounted for where the source of allocations cannot be read."""
 STEP_MS: Final = 1000
 """A wall clock that is so far off was set; a machine that is so far behind has slept."""
+LOOKS: Final = 4
+SPANS: Final = 100
+"""Looks at a device and spans of its use that are kept, accounted for or not: to keep a few more
+costs less than to go through all of them at every cycle."""
 HEARTBEATS: Final = 1000
 """More batches than are sent between two cycles: after a restart none has an old number."""
 
@@ -260,12 +264,19 @@ class Agent:
         return found
 
     def _forget(self) -> None:
+        tracks = [
+            (uuid, track)
+            for uuid, track in self._tracks.items()
+            if len(track.looks) > LOOKS or len(track.busy) > SPANS
+        ]
+        if not tracks:
+            return
         through: dict[str, int] = {}
         for (_session, device), one in self.books.holdings.items():
             reached = one.piece.through
             if reached <= through.get(device, reached):
                 through[device] = reached
-        for uuid, track in self._tracks.items():
+        for uuid, track in tracks:
             unread = through.get(uuid, track.horizon - self.books.patience)
             oldest = track.horizon - KEPT_MS
             track.forget(unread if unread > oldest else oldest)
