@@ -72,7 +72,7 @@ def _exactly(limit: float) -> Bound:
 
 
 _DURABLE: Final = (
-    "about half of a cycle is a write that is on the disk when it ends and a delivery that was"
+    "about a quarter of a cycle is a write that is on the disk when it ends and a delivery that was"
     " acknowledged, which the exporter has no need of"
 )
 
