@@ -14,7 +14,9 @@ image() {
         --output-file "../images/$name/requirements.txt" "$@" "../images/$name/requirements.in"
 }
 image sbom "$@"
-image minimal "$@"
+for name in minimal hub proxy ledger agent provisioner; do
+    image "$name" "$@"
+done
 for name in science torch jax tensorflow; do
     # Built on minimal, they change nothing that it has.
     image "$name" --constraint ../images/minimal/requirements.txt "$@"

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from arcetri_hub.factory import Platform
 
 SUPERVISOR = "arcetri-supervisor"
+METRICS = "arcetri-metrics"
 
 
 def configure(c: Any, settings: Settings) -> None:
@@ -37,7 +38,9 @@ def configure(c: Any, settings: Settings) -> None:
     c.JupyterHub.services = [*SERVICES]
     c.JupyterHub.load_roles = [*ROLES]
     if settings.supervisor_token_file is not None:
-        _let_supervisor_in(c, settings.supervisor_token_file)
+        _let_in(c, SUPERVISOR, settings.supervisor_token_file, "proxy")
+    if settings.metrics_token_file is not None:
+        _let_in(c, METRICS, settings.metrics_token_file, "read:metrics")
     if settings.usage is not None:
         usage.configure(c, settings.usage)
     c.JupyterHub.authenticate_prometheus = True
@@ -54,6 +57,8 @@ def _network(c: Any, settings: Settings) -> None:
     # Running sessions know the hub by this port: the same one at every start of a state folder.
     c.JupyterHub.hub_port = settings.hub_port
     if settings.hub_connect_url:
+        # Said with it, or JupyterHub would try to listen on the address of the connect URL.
+        c.JupyterHub.hub_bind_url = f"http://{_host(settings.hub_ip)}:{settings.hub_port}"
         c.JupyterHub.hub_connect_url = settings.hub_connect_url
     c.ConfigurableHTTPProxy.should_start = False
     c.ConfigurableHTTPProxy.api_url = settings.proxy.api_url
@@ -78,13 +83,11 @@ def _secrets_and_database(c: Any, settings: Settings) -> None:
     c.CryptKeeper.keys = [bytes.fromhex(settings.crypt_key_file.read_text().strip())]
 
 
-def _let_supervisor_in(c: Any, token_file: Path) -> None:
-    """Let the supervisor say that the proxy was started again, and do nothing else."""
-    service = {"name": SUPERVISOR, "api_token": token_file.read_text(encoding="utf-8").strip()}
-    c.JupyterHub.services.append(service)
-    c.JupyterHub.load_roles.append(
-        {"name": SUPERVISOR, "scopes": ["proxy"], "services": [SUPERVISOR]}
-    )
+def _let_in(c: Any, name: str, token_file: Path, scope: str) -> None:
+    """Let who has a token do one thing: say that the proxy is new, or read the metrics."""
+    token = token_file.read_text(encoding="utf-8").strip()
+    c.JupyterHub.services.append({"name": name, "api_token": token})
+    c.JupyterHub.load_roles.append({"name": name, "scopes": [scope], "services": [name]})
 
 
 def _login(c: Any, settings: Settings, platform: Platform) -> None:

@@ -23,6 +23,7 @@ from arcetri_hub.settings import (
     SETTINGS_VARIABLE,
     IamSettings,
     KubernetesSettings,
+    ProvisionerSettings,
     ProxySettings,
     Settings,
 )
@@ -184,6 +185,7 @@ def running(
     namespace: str,
     catalog: dict[str, Any],
     environment: dict[str, str] | None = None,
+    provisioner: ProvisionerSettings | None = None,
 ) -> Iterator[Hub]:
     """Run the platform on a cluster.
 
@@ -193,6 +195,7 @@ def running(
         namespace: Where its sessions run.
         catalog: Its profiles.yaml.
         environment: Further variables of its processes.
+        provisioner: Who makes folders; without one they must be there.
     """
     state.mkdir()
     told = {"KUBECONFIG": str(_account(cluster, state, namespace)), **(environment or {})}
@@ -215,7 +218,7 @@ def running(
             development=True,
         ),
         proxy=ProxySettings(api_url=f"http://127.0.0.1:{api_port}", token_file=state / "proxy"),
-        kubernetes=KubernetesSettings(namespace=namespace, patience=5),
+        kubernetes=KubernetesSettings(namespace=namespace, patience=5, provisioner=provisioner),
         cookie_secret_file=state / "cookie",
         crypt_key_file=state / "crypt",
     )

@@ -20,8 +20,11 @@ from tests.cluster.configuration import CONTAINERD_SOCKET, PAUSE_IMAGE
 from tests.cluster.pipsettings import secrets
 
 OWN = Path(__file__).parent / "images"
-PLATFORM = Path(__file__).parents[2] / "images"
+ROOT = Path(__file__).parents[2]
+PLATFORM = ROOT / "images"
 """The images that this repository publishes."""
+PACKAGES = ("hub", "spawner", "accounting")
+"""Folders of the wheel's packages."""
 SUITE = "trixie"
 PREFIX = "localhost/arcetri-test"
 
@@ -36,6 +39,8 @@ class Image:
     base: Image | None = None
     argument: str = ""
     """The build argument that names the base."""
+    stage: str = ""
+    """Which of the Containerfile's stages it is; the last one by default."""
     tool: Image | None = None
     """Writes its bill of materials, while it is built."""
     smoke: str = ""
@@ -49,6 +54,7 @@ class Image:
         """What it is made from, as one word."""
         files = sorted(path for path in self.folder.rglob("*") if path.is_file())
         parts: list[bytes | str | Path] = [self.name]
+        parts += [self.stage] if self.stage else []
         parts += [p for path in files for p in (str(path.relative_to(self.folder)), path)]
         parts += self.made_from() if self.made_from else []
         parts += [image.digest() for image in self.below]
@@ -102,6 +108,36 @@ def _debootstrap(folder: Path) -> None:
     )
 
 
+def _build_wheel(folder: Path) -> None:
+    """Put this checkout's distribution where the platform's Containerfiles expect it."""
+    target = str(folder / "wheel")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", target],
+        cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True,
+    )  # fmt: skip
+
+
+def _code() -> list[str | Path]:
+    """What the wheel is made from."""
+    files = [ROOT / "pyproject.toml", ROOT / "README.md"]
+    for package in PACKAGES:
+        inside = (ROOT / package).rglob("*")
+        files += sorted(p for p in inside if p.is_file() and "__pycache__" not in p.parts)
+    return [part for path in files for part in (str(path.relative_to(ROOT)), path)]
+
+
+def _platform(name: str) -> tuple[Image, Image]:
+    """One of the platform's images, after the one with what it needs of others.
+
+    The two are kept apart, so that a change of our own code installs nothing of others anew.
+    """
+    folder = PLATFORM / name
+    packages = Image(f"{name}-packages", folder, base=BASE, argument="BASE", stage="packages")
+    return packages, Image(
+        name, folder, base=packages, argument="PACKAGES", prepare=_build_wheel, made_from=_code
+    )
+
+
 PAUSE = Image("pause", OWN / "pause", prepare=_compile_pause)
 COREDNS = Image(
     "coredns",
@@ -126,8 +162,15 @@ SCIENCE = _environment("science")
 HEAVY = tuple(map(_environment, ("torch", "jax", "tensorflow")))
 """Environments of many gigabytes, which are built only for who asks (``make images``)."""
 ENVIRONMENTS = {image.name: image for image in (MINIMAL, SCIENCE, *HEAVY)}
+HUB_PACKAGES, HUB = _platform("hub")
+PROXY_PACKAGES, PROXY = _platform("proxy")
+LEDGER_PACKAGES, LEDGER = _platform("ledger")
+AGENT_PACKAGES, AGENT = _platform("agent")
+PROVISIONER_PACKAGES, PROVISIONER = _platform("provisioner")
+INSTALLED = (HUB, PROXY, LEDGER, AGENT, PROVISIONER)
+"""The images that the chart runs."""
 BUILTIN = (PAUSE, COREDNS)
-ALL = {image.name: image for image in (*BUILTIN, DEBIAN, BASE, SBOM, MINIMAL, SCIENCE)}
+ALL = {image.name: image for image in (*BUILTIN, DEBIAN, BASE, SBOM, MINIMAL, SCIENCE, *INSTALLED)}
 
 
 def build(image: Image) -> Path:
@@ -171,6 +214,7 @@ def _build(image: Image, archive: Path) -> None:
                 _buildah(folder, "pull", "--quiet", f"docker-archive:{below.archive}")
             _buildah(
                 folder, "bud", "--isolation=chroot", "--pull-never", "--quiet", "--layers=false",
+                *([f"--target={image.stage}"] if image.stage else []),
                 f"--tag={image.reference}", *options, str(context),
             )  # fmt: skip
             if image.smoke:

@@ -122,7 +122,11 @@ class Books:
 
     def end(self, event: Ended) -> bool:
         """Take a session's end; False where nothing of it is held."""
-        found = [one for one in self.holdings.values() if one.allocation.session == event.session]
+        found = [
+            one
+            for (session, device), one in self.holdings.items()
+            if session == event.session and (not event.devices or device in event.devices)
+        ]
         for holding in found:
             holding.end = event
             # It was read later than the lag: what is not yet cut is taken back.

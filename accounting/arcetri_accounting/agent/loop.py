@@ -19,6 +19,7 @@ from arcetri_accounting.agent.allocations import (
 )
 from arcetri_accounting.agent.books import Birth, Books, Cut, Holding, name_of
 from arcetri_accounting.agent.clock import Clock, Instant
+from arcetri_accounting.agent.describing import described
 from arcetri_accounting.agent.figures import Figures
 from arcetri_accounting.agent.keeper import Keeper
 from arcetri_accounting.agent.ledger import Tail
@@ -222,7 +223,7 @@ class Agent:
             return
         self._position = event.seq
         if isinstance(event, Started):
-            self.books.start(event, self.presences.generation)
+            self.books.start(described(event, self.presences), self.presences.generation)
             self._earliest = min(event.wall, self._earliest or event.wall)
         elif not self.books.end(event):
             log.info("a session's end of which nothing is counted here", session=event.session)
@@ -237,6 +238,10 @@ class Agent:
         for one in holdings:
             if (one.pid, one.pid_start_ticks) in alive:
                 one.alive_at = now.boot
+        for place, at in self._source.alive().items():
+            held = self.books.holdings.get(place)
+            if held is not None and at > held.alive_at:
+                held.alive_at = at
 
     def _cuts(self, cuts: Iterable[Cut]) -> None:
         for cut in cuts:

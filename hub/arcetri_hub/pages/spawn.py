@@ -16,6 +16,7 @@ from arcetri_hub.pages import amounts
 from arcetri_hub.pages.base import PlatformHandler
 from arcetri_hub.pages.body import LimitedBody, options_from_form, refuse_choice_in_address
 from arcetri_hub.pages.choices import Choice, spawn_page, unmet
+from arcetri_hub.pages.folders import folder_rows
 from arcetri_hub.pages.refusals import Refusal, refusal_of
 from arcetri_hub.pages.servers import forget_failed, free_name, is_active, is_ready
 from arcetri_hub.pages.wording import newest_end
@@ -139,7 +140,7 @@ class SpawnPage(LimitedBody, PlatformHandler, SpawnHandler):
                 server_name=server_name,
                 page=page,
                 unmet=() if refusal else unmet(page, self._linked()),
-                folders=folders,
+                folders=folder_rows(folders),
                 refusal=refusal,
                 last_ended=newest_end(ends, catalog.site.timezone, now),
                 known_since=""

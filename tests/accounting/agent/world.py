@@ -121,6 +121,9 @@ class ListSource:
     def known_before(self) -> int:
         return self.acknowledged
 
+    def alive(self) -> dict[tuple[str, str], int]:
+        return {}
+
 
 class World:
     """A node whose agent can die and be started again."""

@@ -1,0 +1,236 @@
+"""The platform on a cluster, as an operator installs it: the chart, with this checkout's images."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from arcetri_hub.devidp.demo import DEMO_USERS
+from arcetri_hub.up import ports
+from tests.cluster import addresses, images
+from tests.cluster.cluster import Cluster
+from tests.support.platform import Platform, until
+
+CHART = Path(__file__).parents[2] / "helm" / "arcetri"
+PATIENCE = 240
+Values = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Release:
+    """An installed chart, and a person's way to it."""
+
+    cluster: Cluster
+    name: str
+    """Also its namespace's."""
+    values: Values
+    state: Path
+    """The node's folder with the volumes of hub and ledger."""
+    platform: Platform
+    """What tests ask of any platform: people who log in, the REST API, the hub's database."""
+
+    @property
+    def sessions(self) -> str:
+        """The namespace of its sessions."""
+        return f"{self.name}-sessions"
+
+    def helm(self, *arguments: str | Path, values: bool = False) -> str:
+        """Run Helm in the release's namespace; with ``values`` it is told them."""
+        command = ["helm", *arguments, f"--namespace={self.name}"]
+        text = yaml.safe_dump(self.values) if values else ""
+        return self.cluster.run(
+            [*command, *(["--values=-"] if values else [])], stdin=text, timeout=PATIENCE + 60
+        )
+
+    def install(self, chart: Path = CHART) -> str:
+        """Install or upgrade it, and wait until all of it is ready; what Helm says."""
+        wait = ("--wait", f"--timeout={PATIENCE}s")
+        try:
+            return self.helm("upgrade", "--install", self.name, chart, *wait, values=True)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.logs()}") from error
+
+    def pods(self, component: str = "") -> list[dict[str, Any]]:
+        """The pods of a component, or those of the sessions."""
+        where = f"--namespace={self.name if component else self.sessions}"
+        label = [f"--selector=app.kubernetes.io/component={component}"] if component else []
+        return list(self.cluster.kubectl("get", "pods", where, *label)["items"])
+
+    def sh(self, pod: str, script: str) -> str:
+        """What a shell prints in a session."""
+        inside = ["kubectl", "exec", f"--namespace={self.sessions}", pod, "--"]
+        return self.cluster.run([*inside, "sh", "-ec", script])
+
+    def logs(self) -> str:
+        """What its pods say, and what has happened to them."""
+        selector = f"--selector=app.kubernetes.io/instance={self.name}"
+        where = f"--namespace={self.name}"
+        said = [
+            self.cluster.run(["kubectl", *words, where])
+            for words in (
+                ["get", "pods,pvc", "--output=wide"],
+                ["events"],
+                ["logs", selector, "--all-containers", "--prefix", "--tail=60"],
+            )
+        ]
+        return "\n".join(said)
+
+    def answers(self) -> bool:
+        """Whether a person gets the hub's page."""
+        try:
+            return httpx.get(
+                f"{self.platform.url}/hub/login", trust_env=False, timeout=10
+            ).is_success
+        except httpx.TransportError:
+            return False
+
+
+def _volume(name: str, namespace: str, claim: str, folder: Path) -> dict[str, Any]:
+    """A folder of the node that one claim is bound to."""
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": name},
+        "spec": {
+            "capacity": {"storage": "20Gi"},
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": "",
+            "local": {"path": str(folder)},
+            "claimRef": {"namespace": namespace, "name": claim},
+            "nodeAffinity": {
+                "required": {
+                    "nodeSelectorTerms": [
+                        {
+                            "matchExpressions": [
+                                {
+                                    "key": "kubernetes.io/hostname",
+                                    "operator": "In",
+                                    "values": [addresses.NODE_NAME],
+                                }
+                            ]
+                        }
+                    ]
+                }
+            },
+        },
+    }
+
+
+def values(catalog: dict[str, Any], *, port: int, iam_port: int, homes: Path) -> Values:
+    """What an operator of a test cluster says: our images, a try's people, folders of the node."""
+    registry, _, _ = images.HUB.reference.rpartition("/")
+    tiny = {"requests": {"cpu": "20m", "memory": "64Mi"}}
+    source = {"hostPath": {"path": str(homes), "type": "Directory"}}
+    return {
+        "profiles": catalog,
+        "images": {"registry": registry, "tag": "1"},
+        "iam": {"development": True, "developmentPort": iam_port, "resources": tiny},
+        "hub": {
+            "publicUrl": f"http://127.0.0.1:{port}",
+            "patience": 5,
+            "resources": tiny,
+        },
+        "proxy": {"resources": tiny},
+        "ledger": {"resources": tiny},
+        "storage": {"claims": {"shared": {"size": "1Gi", "source": source}}},
+    }
+
+
+@contextlib.contextmanager
+def installed(
+    cluster: Cluster, name: str, catalog: dict[str, Any], *, chart: Path = CHART
+) -> Iterator[Release]:
+    """Install the platform, and remove all of it at the end.
+
+    Args:
+        cluster: Where.
+        name: The release's, and its namespace's.
+        catalog: Its profiles.yaml.
+        chart: Which chart.
+    """
+    for image in (images.HUB, images.PROXY, images.LEDGER):
+        cluster.load(image)
+    state = cluster.state.folder / f"volumes-{name}"
+    port, iam_port = ports.choose(), ports.choose()
+    given = values(catalog, port=port, iam_port=iam_port, homes=state / "shared")
+    volumes = []
+    for part in ("hub", "ledger"):
+        (state / part).mkdir(parents=True)
+        volumes.append(_volume(f"{name}-{part}", name, f"{name}-{part}", state / part))
+        given[part]["volume"] = {"storageClassName": "-"}
+    (state / "shared").mkdir()
+    platform = Platform(
+        url=f"http://127.0.0.1:{port}",
+        users=[{"name": u.name, "password": u.password} for u in DEMO_USERS],
+        simulated=False,
+        pid=0,
+        state=state / "hub",
+        process=None,  # type: ignore[arg-type]  # its parts are pods
+        stderr=state / "none",
+    )
+    release = Release(cluster, name, given, state, platform)
+    try:
+        cluster.run(["kubectl", "create", "namespace", name])
+        cluster.apply(*volumes)
+        release.install(chart)
+        with (
+            cluster.forwarded(f"{name}-proxy.{name}.svc.{addresses.DOMAIN}", 8000, listen=port),
+            cluster.forwarded("127.0.0.1", iam_port, listen=iam_port),
+            _port_forward(release, f"deployment/{name}-hub", iam_port),
+        ):
+            until(release.answers, "the platform answers", 60)
+            yield release
+    finally:
+        _remove(release)
+
+
+def _remove(release: Release) -> None:
+    cluster, name = release.cluster, release.name
+    with contextlib.suppress(AssertionError):
+        release.helm("uninstall", name, "--ignore-not-found", "--wait", "--timeout=60s")
+    # What the chart keeps on purpose goes with the namespaces.
+    gone = ["--now", "--ignore-not-found", "--timeout=90s"]
+    cluster.run(["kubectl", "delete", "namespace", name, release.sessions, *gone])
+    names = [f"{name}-hub", f"{name}-ledger", f"{release.sessions}-shared"]
+    cluster.run(["kubectl", "delete", "pv", *names, *gone])
+    cluster.run(["rm", "-rf", str(release.state)])
+
+
+@contextlib.contextmanager
+def _port_forward(release: Release, target: str, port: int) -> Iterator[None]:
+    """``kubectl port-forward`` as people run it: again when the pod has been replaced."""
+    # Without its pid namespace it needs no process between, and can be killed.
+    entering = [word for word in release.cluster.entering() if word != "--pid"]
+    forward = ["kubectl", "port-forward", f"--namespace={release.name}", target, str(port)]
+    over = threading.Event()
+
+    def keep() -> None:
+        while not over.is_set():
+            process = subprocess.Popen(
+                [*entering, "setpriv", "--pdeathsig=KILL", *forward],
+                env=release.cluster.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            while process.poll() is None and not over.wait(0.2):
+                pass
+            process.kill()
+            process.wait()
+            over.wait(0.3)
+
+    thread = threading.Thread(target=keep)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
