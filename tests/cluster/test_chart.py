@@ -40,3 +40,12 @@ def test_a_person_logs_in_and_computes(site: Release) -> None:
     with site.platform.api("alice") as api:
         api.delete("/users/alice/server")
         until(lambda: not site.pods(), "the pod is gone")
+
+
+def test_its_images_are_on_the_node_before_they_are_asked_for(site: Release) -> None:
+    where = f"--namespace={NAME}"
+    ask = ["kubectl", "exec", where, f"deployment/{NAME}-prepuller", "--"]
+    ask += ["sh", "-c", f"arcetri prepull status {where} --release={NAME} || true"]
+    image = images.MINIMAL.reference
+    until(lambda: f"{image}: on 1 of 1 nodes" in site.cluster.run(ask), "it is there", 60)
+    assert "there-is-no/such:1: on 0 of 1 nodes" in site.cluster.run(ask)
