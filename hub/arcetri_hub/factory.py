@@ -88,6 +88,7 @@ class Platform:
             self.service.running,
             self.service.end,
             lambda: ZoneInfo(self.catalogs.current.catalog.site.timezone),
+            interval=self.settings.culling_interval,
         )
         self._spawn(self._recover())
         self._spawn(self._keep_room())

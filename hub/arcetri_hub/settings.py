@@ -131,15 +131,19 @@ class Settings(_Section):
     database_url_file: Path | None = None
     """A file with that URL and nothing else, where it has a password in it."""
     iam: IamSettings
-    proxy: ProxySettings
+    proxy: ProxySettings | None = None
+    """The proxy; absent where JupyterHub is told of one by other means, as zero-to-jupyterhub
+    does."""
     usage: UsageSettings | None = None
     """The ledger; absent means that usage is not recorded."""
     kubernetes: KubernetesSettings | None = None
     """The cluster; absent means that sessions are processes of this machine."""
-    cookie_secret_file: Path
-    """64 hexadecimal digits; JupyterHub insists that others cannot read it."""
-    crypt_key_file: Path
-    """64 hexadecimal digits that encrypt what the hub keeps of a login."""
+    cookie_secret_file: Path | None = None
+    """64 hexadecimal digits; JupyterHub insists that others cannot read it. Absent where JupyterHub
+    is told of them by other means."""
+    crypt_key_file: Path | None = None
+    """64 hexadecimal digits that encrypt what the hub keeps of a login. Absent where JupyterHub is
+    told of them by other means."""
     supervisor_token_file: Path | None = None
     """The secret with which the supervisor tells the hub that the proxy was started again."""
     metrics_token_file: Path | None = None
@@ -156,6 +160,9 @@ class Settings(_Section):
     """Seconds a session may take until its process is there."""
     http_timeout: int = Field(default=180, gt=0)
     """Seconds a session's process may take until it answers."""
+    culling_interval: float = Field(default=30.0, gt=0)
+    """Seconds between two looks whether a session is idle or has lived its time; sooner where an
+    end is due."""
     keep_requests: int = Field(default=90, gt=0)
     """Days for which a request that has ended is kept, with how and why it ended. What was used is
     the ledger's, which keeps its own."""

@@ -17,9 +17,14 @@ from arcetri_hub.devidp.demo import DEMO_USERS
 from arcetri_hub.up import ports
 from tests.cluster import addresses, images
 from tests.cluster.cluster import Cluster
+from tests.support.nvml import FakeMachine
 from tests.support.platform import Platform, until
 
 CHART = Path(__file__).parents[2] / "helm" / "arcetri"
+FIRST = Path(__file__).parent / "charts" / "arcetri-0.1.0"
+"""The chart's first version, as it was."""
+TINY = {"requests": {"cpu": "10m", "memory": "32Mi"}}
+"""What a part asks for on a node that has little."""
 PATIENCE = 240
 Values = dict[str, Any]
 
@@ -124,29 +129,57 @@ def _volume(name: str, namespace: str, claim: str, folder: Path) -> dict[str, An
     }
 
 
-def values(catalog: dict[str, Any], *, port: int, iam_port: int, homes: Path) -> Values:
-    """What an operator of a test cluster says: our images, a try's people, folders of the node."""
+def first_values(catalog: dict[str, Any], *, port: int, iam_port: int, homes: Path) -> Values:
+    """What an operator of a test cluster says: our images, a try's people, folders of the node.
+
+    The chart's first version knows all of it.
+    """
     registry, _, _ = images.HUB.reference.rpartition("/")
-    tiny = {"requests": {"cpu": "20m", "memory": "64Mi"}}
     source = {"hostPath": {"path": str(homes), "type": "Directory"}}
+    volume = {"storageClassName": "-"}
     return {
         "profiles": catalog,
         "images": {"registry": registry, "tag": "1"},
-        "iam": {"development": True, "developmentPort": iam_port, "resources": tiny},
+        "iam": {"development": True, "developmentPort": iam_port, "resources": TINY},
         "hub": {
             "publicUrl": f"http://127.0.0.1:{port}",
             "patience": 5,
-            "resources": tiny,
+            "resources": TINY,
+            "volume": volume,
         },
-        "proxy": {"resources": tiny},
-        "ledger": {"resources": tiny},
+        "proxy": {"resources": TINY},
+        "ledger": {"resources": TINY, "volume": volume},
         "storage": {"claims": {"shared": {"size": "1Gi", "source": source}}},
+    }
+
+
+def agents_of(machine: FakeMachine, folder: Path) -> Values:
+    """Agents that see a machine's devices as its library tells of them.
+
+    Args:
+        machine: What they see.
+        folder: Where its script lies.
+    """
+    told = machine.environment()
+    names = ("LD_LIBRARY_PATH", "FAKE_NVML", "FAKE_NVML_CALLS")
+    places = {"library": Path(told["LD_LIBRARY_PATH"]), "devices": folder}
+    return {
+        "interval": 1,
+        "resources": TINY,
+        "extraEnv": {name: told[name] for name in names},
+        "extraVolumes": [
+            {"name": name, "hostPath": {"path": str(path), "type": "Directory"}}
+            for name, path in places.items()
+        ],
+        "extraVolumeMounts": [
+            {"name": name, "mountPath": str(path)} for name, path in places.items()
+        ],
     }
 
 
 @contextlib.contextmanager
 def installed(
-    cluster: Cluster, name: str, catalog: dict[str, Any], *, chart: Path = CHART
+    cluster: Cluster, name: str, catalog: dict[str, Any], homes: Path, *, chart: Path = CHART
 ) -> Iterator[Release]:
     """Install the platform, and remove all of it at the end.
 
@@ -154,19 +187,18 @@ def installed(
         cluster: Where.
         name: The release's, and its namespace's.
         catalog: Its profiles.yaml.
+        homes: The node's folder that its claim `shared` is.
         chart: Which chart.
     """
-    for image in (images.HUB, images.PROXY, images.LEDGER):
+    for image in images.INSTALLED:
         cluster.load(image)
     state = cluster.state.folder / f"volumes-{name}"
     port, iam_port = ports.choose(), ports.choose()
-    given = values(catalog, port=port, iam_port=iam_port, homes=state / "shared")
+    given = first_values(catalog, port=port, iam_port=iam_port, homes=homes)
     volumes = []
     for part in ("hub", "ledger"):
         (state / part).mkdir(parents=True)
         volumes.append(_volume(f"{name}-{part}", name, f"{name}-{part}", state / part))
-        given[part]["volume"] = {"storageClassName": "-"}
-    (state / "shared").mkdir()
     platform = Platform(
         url=f"http://127.0.0.1:{port}",
         users=[{"name": u.name, "password": u.password} for u in DEMO_USERS],
@@ -198,8 +230,9 @@ def _remove(release: Release) -> None:
         release.helm("uninstall", name, "--ignore-not-found", "--wait", "--timeout=60s")
     # What the chart keeps on purpose goes with the namespaces.
     gone = ["--now", "--ignore-not-found", "--timeout=90s"]
-    cluster.run(["kubectl", "delete", "namespace", name, release.sessions, *gone])
-    names = [f"{name}-hub", f"{name}-ledger", f"{release.sessions}-shared"]
+    spaces = [name, *(f"{name}-{part}" for part in ("sessions", "storage", "agents"))]
+    cluster.run(["kubectl", "delete", "namespace", *spaces, *gone])
+    names = [f"{name}-{part}" for part in ("hub", "ledger", "sessions-shared", "storage-shared")]
     cluster.run(["kubectl", "delete", "pv", *names, *gone])
     cluster.run(["rm", "-rf", str(release.state)])
 

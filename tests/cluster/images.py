@@ -118,8 +118,8 @@ def _build_wheel(folder: Path) -> None:
 
 
 def _code() -> list[str | Path]:
-    """What the wheel is made from."""
-    files = [ROOT / "pyproject.toml", ROOT / "README.md"]
+    """What the wheel is made from, but for the README that it repeats."""
+    files = [ROOT / "pyproject.toml"]
     for package in PACKAGES:
         inside = (ROOT / package).rglob("*")
         files += sorted(p for p in inside if p.is_file() and "__pycache__" not in p.parts)
@@ -134,7 +134,13 @@ def _platform(name: str) -> tuple[Image, Image]:
     folder = PLATFORM / name
     packages = Image(f"{name}-packages", folder, base=BASE, argument="BASE", stage="packages")
     return packages, Image(
-        name, folder, base=packages, argument="PACKAGES", prepare=_build_wheel, made_from=_code
+        name,
+        folder,
+        base=packages,
+        argument="PACKAGES",
+        tool=SBOM,
+        prepare=_build_wheel,
+        made_from=_code,
     )
 
 

@@ -44,6 +44,43 @@ labels: {{- include "arcetri.labels" (list $root $component) | nindent 2 }}
 {{- (index . 2).namespace | default (printf "%s-%s" ($root.Release.Name | trunc 40 | trimSuffix "-") (index . 1)) -}}
 {{- end -}}
 
+{{- define "arcetri.agentsNamespace" -}}
+{{- include "arcetri.namespaceOf" (list . "agents" .Values.agents) -}}
+{{- end -}}
+
+{{- define "arcetri.storageNamespace" -}}
+{{- include "arcetri.namespaceOf" (list . "storage" .Values.provisioner) -}}
+{{- end -}}
+
+{{- /* The service account of the hub, as NAMESPACE:NAME. */ -}}
+{{- define "arcetri.hubAccount" -}}
+{{- .Release.Namespace }}:{{ include "arcetri.hubAccountName" . -}}
+{{- end -}}
+
+{{- /* A name for what belongs to the whole cluster: two releases must not share it. */ -}}
+{{- define "arcetri.wideName" -}}
+{{- $root := index . 0 -}}
+{{- $name := include "arcetri.name" . -}}
+{{- if ne $root.Release.Namespace $root.Release.Name }}{{ $name = printf "%s-%s" $root.Release.Namespace $name }}{{ end -}}
+{{- $name -}}
+{{- end -}}
+
+{{- /* Tells this platform's pods from another's. */ -}}
+{{- define "arcetri.instance" -}}
+{{- printf "%s/%s" .Release.Namespace .Release.Name | sha256sum | trunc 16 -}}
+{{- end -}}
+
+{{- /* The claims on which the provisioner makes folders: those that lie on a file system of the site. */ -}}
+{{- define "arcetri.provisioned" -}}
+{{- $names := list -}}
+{{- if .Values.provisioner.enabled -}}
+{{- range $name, $claim := .Values.storage.claims -}}
+{{- if $claim.source }}{{ $names = append $names $name }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- sortAlpha $names | join " " -}}
+{{- end -}}
+
 {{- define "arcetri.sessionsNamespace" -}}
 {{- include "arcetri.namespaceOf" (list . "sessions" .Values.sessions) -}}
 {{- end -}}
@@ -164,11 +201,16 @@ http://127.0.0.1:8000
 {{- end -}}
 
 {{- define "arcetri.hubUrl" -}}
-{{- if .Values.hub.enabled -}}
-http://{{ include "arcetri.name" (list . "hub") }}.{{ .Release.Namespace }}.svc:8081
+{{- if and .Values.hub.url (not .Values.hub.enabled) -}}
+{{ .Values.hub.url | trimSuffix "/" }}
 {{- else -}}
-{{- required "hub.url: with the hub switched off, say where the hub answers inside the cluster, such as http://hub.jupyterhub.svc:8081" .Values.hub.url -}}
+http://{{ ternary (include "arcetri.name" (list . "hub")) "hub" .Values.hub.enabled }}.{{ .Release.Namespace }}.svc:8081
 {{- end -}}
+{{- end -}}
+
+{{- /* Without a hub of this chart's, it is the one of zero-to-jupyterhub. */ -}}
+{{- define "arcetri.hubAccountName" -}}
+{{- .Values.hub.serviceAccount.name | default (ternary (include "arcetri.name" (list . "hub")) "hub" .Values.hub.enabled) -}}
 {{- end -}}
 
 {{- define "arcetri.ledgerUrl" -}}
