@@ -19,7 +19,7 @@ def chart_markdown(undocumented: list[str]) -> str:
     defaults = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
     parts = []
     for name, section in schema["properties"].items():
-        if name == "global":
+        if name == "global" or section.get("deprecated"):
             continue
         rows = list(_rows(name, section, defaults.get(name), undocumented))
         _described(name, section, undocumented)
@@ -58,6 +58,7 @@ def _value(value: Json) -> str:
     if "$ref" in value:
         name = value["$ref"].rpartition("/")[2]
         words = {"anything": "a mapping", "list": "a list", "labels": "a mapping of texts"}
+        words |= {"peers": "a list", "ports": "a list", "rules": "a list"}
         words |= {"quantity": "a quantity", "env": "a mapping", "resources": "a mapping"}
         return words[name]
     if "enum" in value:
