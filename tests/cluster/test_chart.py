@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from uuid import UUID
 
 import httpx
 import pytest
+from playwright.sync_api import Page, sync_playwright
 
 from tests.cluster import addresses, chart, images, sharedfs
 from tests.cluster.chart import Release
@@ -25,6 +27,8 @@ from tests.cluster.test_sessions import UID, catalog
 from tests.support.kernels import compute
 from tests.support.nvml import FakeMachine
 from tests.support.platform import until
+from tests.support.tiers import find_chromium
+from tests.system.test_notebooks import in_a_cell, log_in, start
 
 pytestmark = pytest.mark.cluster
 
@@ -48,6 +52,8 @@ class Site:
     """The session's, as it was before the upgrade."""
     secrets: dict[str, str]
     """What the platform's parts proved themselves by before it."""
+    token: str
+    """Of the session's user, made before it too."""
 
     def running(self) -> dict[str, Any]:
         """The session's pod as it is now."""
@@ -59,22 +65,30 @@ class Site:
         text = self.release.sh(self.pod["metadata"]["name"], "tail -n 1 /home/alice/ticks")
         return int(text or -1)
 
+    def api(self) -> httpx.Client:
+        """A client of the hub with the token that its user has had since before the upgrade."""
+        headers = {"Authorization": f"token {self.token}"}
+        return httpx.Client(base_url=self.release.platform.url, headers=headers, timeout=60)
+
     def is_served(self) -> bool:
         """Whether the session answers through the proxy."""
-        with self.release.platform.api("alice") as api:
+        with self.api() as api:
             try:
-                return (
-                    "kernels" in api.get(f"{self.release.platform.url}/user/alice/api/status").text
-                )
+                return "kernels" in api.get("/user/alice/api/status").text
             except httpx.TransportError:
                 return False
+
+    def is_known(self) -> bool:
+        """Whether the hub says that the session is ready."""
+        with self.api() as api:
+            answer = api.get("/hub/api/users/alice")
+            return answer.is_success and answer.json()["servers"][""]["ready"]
 
     def goes_on(self) -> None:
         """See that it is the same pod, known to the hub, served, and still computing."""
         assert self.running()["metadata"]["uid"] == self.pod["metadata"]["uid"]
         assert self.running()["status"]["containerStatuses"][0]["restartCount"] == 0
-        with self.release.platform.api("alice") as api:
-            until(lambda: self.release.platform.server(api, "alice").get("ready"), "it is known")
+        until(self.is_known, "it is known", 60)
         until(self.is_served, "it is served", 60)
         before = self.ticks()
         until(lambda: self.ticks() > before, "its kernel goes on", 30)
@@ -104,7 +118,7 @@ def site(cluster: Cluster) -> Iterator[Site]:
         session = release.platform.start_session("alice", flavor="cpu", environment="python")
         (pod,) = release.pods()
         asyncio.run(_begin(release))
-        secrets = _secrets(release)
+        secrets, token = _secrets(release), release.platform.token("alice")
         release.values |= {
             "agents": chart.agents_of(machine, devices),
             "provisioner": {"resources": chart.TINY},
@@ -112,7 +126,7 @@ def site(cluster: Cluster) -> Iterator[Site]:
         }
         release.install()
         until(release.answers, "the platform answers", 60)
-        yield Site(release, session, pod, secrets)
+        yield Site(release, session, pod, secrets, token)
     cluster.run(["rm", "-rf", str(homes), str(devices)])
 
 
@@ -204,12 +218,63 @@ def test_images_are_on_the_node_before_they_are_asked_for(site: Site) -> None:
     assert "there-is-no/such:1: on 0 of 1 nodes" in site.release.cluster.run(ask)
 
 
+@pytest.fixture
+def page(site: Site) -> Iterator[Page]:
+    """A browser of bruno's, logged in."""
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=str(find_chromium()))
+        yield log_in(chromium, site.release.platform, "bruno")
+        chromium.close()
+
+
+def _stop(page: Page, release: Release) -> None:
+    page.goto("/hub/home")
+    page.get_by_role("button", name=re.compile("Stop")).first.click()
+    with release.platform.api("bruno") as api:
+        until(lambda: not release.platform.server(api, "bruno"), "it has stopped")
+
+
+@pytest.mark.browser
+@pytest.mark.timeout(900)
+def test_a_file_outlives_its_session_and_a_brick_and_both_are_charged(
+    site: Site, page: Page
+) -> None:
+    release = site.release
+    start(page, "t4", "/arcetri/cms")
+    write = "open('kept', 'w').write('42'); print('held', open('kept').read())"
+    assert in_a_cell(page, write) == "held 42"
+    _stop(page, release)
+
+    shared = sharedfs.mounted(release.cluster)
+    shared.kill(0)
+    try:
+        start(page, "a100-1g", "/arcetri/cms")
+        assert in_a_cell(page, "print('held', open('kept').read())") == "held 42"
+        _stop(page, release)
+    finally:
+        shared.heal()
+
+    token = release.platform.token("bruno")
+
+    def rows() -> dict[str, Any]:
+        report = httpx.get(
+            f"{release.platform.url}/services/usage/api/v1/report",
+            params={"by": "flavor", "view": "own"},
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=30,
+        )
+        assert report.is_success, report.text
+        return {row["key"]: row for row in report.json()["rows"]}
+
+    until(lambda: {"t4", "a100-1g"} <= rows().keys(), "the report shows both", 60)
+
+
 def test_it_goes_back_to_the_first_version(site: Site) -> None:
     site.release.helm("rollback", NAME, "1", "--wait", "--timeout=240s")
     listed = json.loads(site.release.helm("list", "--output=json"))
     assert listed[0]["chart"] == "arcetri-0.1.0"
     until(site.release.answers, "the platform answers", 60)
     site.goes_on()
-    with site.release.platform.api("alice") as api:
-        api.delete("/users/alice/server")
+    with site.api() as api:
+        api.delete("/hub/api/users/alice/server")
         until(lambda: not site.release.pods(), "the pod is gone")
