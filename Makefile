@@ -67,7 +67,7 @@ images: .dev ## Build and try an image: ENV=torch; push it with PUSH=registry.ex
 	@$(BIN)/python -m tests.support.tiers </dev/null
 	@$(BIN)/python -m tools.images $(ENV) $(if $(PUSH),--push "$(PUSH)") $(if $(TAG),--tag "$(TAG)")
 
-cluster-image: .dev ## Build an image and give it to the cluster: IMAGE=minimal
+cluster-image: .dev ## Build images and give them to the cluster: IMAGE="hub proxy"
 	@$(CLUSTER) image "$(IMAGE)"
 
 cluster-forward: .dev ## Let this machine's browser reach a page inside it: TO=HOST:PORT PORT=8000

@@ -19,7 +19,7 @@ def chart_markdown(undocumented: list[str]) -> str:
     defaults = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
     parts = []
     for name, section in schema["properties"].items():
-        if name == "global":
+        if name == "global" or section.get("deprecated"):
             continue
         rows = list(_rows(name, section, defaults.get(name), undocumented))
         _described(name, section, undocumented)

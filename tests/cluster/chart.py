@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from arcetri_hub.devidp.demo import DEMO_USERS
 from arcetri_hub.up import ports
 from tests.cluster import addresses, images
 from tests.cluster.cluster import Cluster
+from tests.cluster.volumes import volume
 from tests.support.nvml import FakeMachine
 from tests.support.platform import Platform, until
 
@@ -98,37 +97,6 @@ class Release:
             return False
 
 
-def _volume(name: str, namespace: str, claim: str, folder: Path) -> dict[str, Any]:
-    """A folder of the node that one claim is bound to."""
-    return {
-        "apiVersion": "v1",
-        "kind": "PersistentVolume",
-        "metadata": {"name": name},
-        "spec": {
-            "capacity": {"storage": "20Gi"},
-            "accessModes": ["ReadWriteOnce"],
-            "storageClassName": "",
-            "local": {"path": str(folder)},
-            "claimRef": {"namespace": namespace, "name": claim},
-            "nodeAffinity": {
-                "required": {
-                    "nodeSelectorTerms": [
-                        {
-                            "matchExpressions": [
-                                {
-                                    "key": "kubernetes.io/hostname",
-                                    "operator": "In",
-                                    "values": [addresses.NODE_NAME],
-                                }
-                            ]
-                        }
-                    ]
-                }
-            },
-        },
-    }
-
-
 def first_values(catalog: dict[str, Any], *, port: int, iam_port: int, homes: Path) -> Values:
     """What an operator of a test cluster says: our images, a try's people, folders of the node.
 
@@ -198,7 +166,7 @@ def installed(
     volumes = []
     for part in ("hub", "ledger"):
         (state / part).mkdir(parents=True)
-        volumes.append(_volume(f"{name}-{part}", name, f"{name}-{part}", state / part))
+        volumes.append(volume(f"{name}-{part}", state / part, claim=(name, f"{name}-{part}")))
     platform = Platform(
         url=f"http://127.0.0.1:{port}",
         users=[{"name": u.name, "password": u.password} for u in DEMO_USERS],
@@ -215,8 +183,8 @@ def installed(
         release.install(chart)
         with (
             cluster.forwarded(f"{name}-proxy.{name}.svc.{addresses.DOMAIN}", 8000, listen=port),
-            cluster.forwarded("127.0.0.1", iam_port, listen=iam_port),
-            _port_forward(release, f"deployment/{name}-hub", iam_port),
+            # The development IAM listens on the loopback of the hub's pod.
+            cluster.port_forwarded(name, f"deployment/{name}-hub", iam_port, listen=iam_port),
         ):
             until(release.answers, "the platform answers", 60)
             yield release
@@ -235,35 +203,3 @@ def _remove(release: Release) -> None:
     names = [f"{name}-{part}" for part in ("hub", "ledger", "sessions-shared", "storage-shared")]
     cluster.run(["kubectl", "delete", "pv", *names, *gone])
     cluster.run(["rm", "-rf", str(release.state)])
-
-
-@contextlib.contextmanager
-def _port_forward(release: Release, target: str, port: int) -> Iterator[None]:
-    """``kubectl port-forward`` as people run it: again when the pod has been replaced."""
-    # Without its pid namespace it needs no process between, and can be killed.
-    entering = [word for word in release.cluster.entering() if word != "--pid"]
-    forward = ["kubectl", "port-forward", f"--namespace={release.name}", target, str(port)]
-    over = threading.Event()
-
-    def keep() -> None:
-        while not over.is_set():
-            process = subprocess.Popen(
-                [*entering, "setpriv", "--pdeathsig=KILL", *forward],
-                env=release.cluster.environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-            while process.poll() is None and not over.wait(0.2):
-                pass
-            process.kill()
-            process.wait()
-            over.wait(0.3)
-
-    thread = threading.Thread(target=keep)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
