@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from uuid import UUID
 
 import httpx
 import pytest
+from playwright.sync_api import Page, sync_playwright
 
 from tests.cluster import addresses, chart, enforcement, images, sharedfs
 from tests.cluster.chart import Release
@@ -25,6 +27,8 @@ from tests.cluster.test_sessions import UID, catalog
 from tests.support.kernels import compute
 from tests.support.nvml import FakeMachine
 from tests.support.platform import until
+from tests.support.tiers import find_chromium
+from tests.system.test_notebooks import in_a_cell, log_in, start
 
 pytestmark = pytest.mark.cluster
 
@@ -197,6 +201,57 @@ def test_folders_are_made_for_who_comes_first(site: Site) -> None:
     with release.platform.api("bruno") as api:
         api.delete("/users/bruno/server")
         until(lambda: not release.platform.server(api, "bruno"), "it has ended")
+
+
+@pytest.fixture
+def page(site: Site) -> Iterator[Page]:
+    """A browser of bruno's, logged in."""
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=str(find_chromium()))
+        yield log_in(chromium, site.release.platform, "bruno")
+        chromium.close()
+
+
+def _stop(page: Page, release: Release) -> None:
+    page.goto("/hub/home")
+    page.get_by_role("button", name=re.compile("Stop")).first.click()
+    with release.platform.api("bruno") as api:
+        until(lambda: not release.platform.server(api, "bruno"), "it has stopped")
+
+
+@pytest.mark.browser
+@pytest.mark.timeout(900)
+def test_a_file_outlives_its_session_and_a_brick_and_both_are_charged(
+    site: Site, page: Page
+) -> None:
+    release = site.release
+    start(page, "t4", "/arcetri/cms")
+    write = "open('kept', 'w').write('42'); print('held', open('kept').read())"
+    assert in_a_cell(page, write) == "held 42"
+    _stop(page, release)
+
+    shared = sharedfs.mounted(release.cluster)
+    shared.kill(0)
+    try:
+        start(page, "a100-1g", "/arcetri/cms")
+        assert in_a_cell(page, "print('held', open('kept').read())") == "held 42"
+        _stop(page, release)
+    finally:
+        shared.heal()
+
+    token = release.platform.token("bruno")
+
+    def rows() -> dict[str, Any]:
+        report = httpx.get(
+            f"{release.platform.url}/services/usage/api/v1/report",
+            params={"by": "flavor", "view": "own"},
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=30,
+        )
+        assert report.is_success, report.text
+        return {row["key"]: row for row in report.json()["rows"]}
+
+    until(lambda: {"t4", "a100-1g"} <= rows().keys(), "the report shows both", 60)
 
 
 def test_it_goes_back_to_the_first_version(site: Site) -> None:

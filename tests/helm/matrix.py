@@ -50,12 +50,9 @@ MATRIX: Mapping[str, Mapping[str, Any]] = {
             "storage": {"claims": {"scratch": {"size": "10Gi", "storageClassName": "fast"}}},
         },
     ),
-    "beside zero-to-jupyterhub": {
-        "profiles": {"version": 1},
-        "images": {"registry": "registry.example.org/arcetri"},
-        "hub": {"enabled": False, "publicUrl": "https://ai.example.org"},
-        **_SHARED,
-    },
+    "beside zero-to-jupyterhub": helm.merged(
+        helm.LEAST, {"hub": {"enabled": False, "publicUrl": "https://ai.example.org"}}, _SHARED
+    ),
     "an external database": helm.merged(helm.LEAST, {"database": {"existingSecret": "db"}}),
     "an ingress with TLS": helm.merged(
         helm.LEAST,

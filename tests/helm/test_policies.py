@@ -208,7 +208,8 @@ def test_a_site_adds_rules_to_a_component(component: str) -> None:
 
 
 def test_with_zero_to_jupyterhub_its_hub_and_proxy_take_our_places() -> None:
-    policies = _policies({"hub": {"enabled": False}}, READINGS[0])
+    hub_elsewhere = {"enabled": False, "publicUrl": "https://ai.example.org"}
+    policies = _policies({"hub": hub_elsewhere}, READINGS[0])
     ends = world(4).ends
     hub, proxy, user = (
         Pod(helm.NAMESPACE, {"app": "jupyterhub", "component": name}, f"10.42.1.{number}")

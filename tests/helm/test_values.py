@@ -1,176 +1,236 @@
-"""Values that cannot be are refused, and an operator reads where and why."""
+"""What the chart makes of its values: settings, the catalog, refusals in words."""
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-import jsonschema_rs
 import pytest
 import yaml
+from traitlets.config import Config
 
-from tests.cluster.builds import SOURCES
+from arcetri_hub.settings import Settings
 from tests.support import helm
+from tests.support.helm import Json
 
-SCHEMA = json.loads((helm.CHART / "values.schema.json").read_text(encoding="utf-8"))
-DEFAULTS = yaml.safe_load((helm.CHART / "values.yaml").read_text(encoding="utf-8"))
-EARLIER = SOURCES.parent / "charts"
-"""Charts of earlier versions, kept."""
-
-Path_ = tuple[str, ...]
+ROOT = Path(__file__).parents[2]
+OVERLAY = ROOT / "helm" / "z2jh-overlay" / "values.yaml"
+SHARED = {"storage": {"claims": {"shared": {"size": "1Gi", "source": {"nfs": {"server": "n"}}}}}}
 
 
-def _sections(schema: Mapping[str, Any], path: Path_ = ()) -> Iterator[tuple[Path_, Any]]:
-    """Every object of the schema whose keys are named, and what it says of them."""
-    if schema.get("properties") is None or schema.get("deprecated"):
-        return
-    yield path, schema
-    for name, section in schema["properties"].items():
-        yield from _sections(section, (*path, name))
+def key(one: Json) -> tuple[str, str, str]:
+    metadata = one["metadata"]
+    return one["kind"], metadata.get("namespace", ""), metadata["name"]
 
 
-def _keys(schema: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        ".".join((*path, name)): value
-        for path, section in _sections(schema)
-        for name, value in section["properties"].items()
+def settings_of(objects: list[Json], tmp_path: Path) -> Settings:
+    """The hub's settings, as the hub itself would read them."""
+    text = next(
+        one["data"]["settings.json"]
+        for one in objects
+        if one["kind"] == "ConfigMap" and "settings.json" in one.get("data", {})
+    )
+    (tmp_path / "url").write_text("postgresql://hub@db/hub")
+    told = json.loads(text)
+    if "database_url_file" in told:
+        told["database_url_file"] = str(tmp_path / "url")
+    return Settings.model_validate(told)
+
+
+def test_the_hub_can_read_its_settings(tmp_path: Path) -> None:
+    values = helm.merged(
+        helm.LEAST,
+        SHARED,
+        {
+            "ingress": {"enabled": True, "host": "ai.example.org"},
+            "database": {"existingSecret": "postgres"},
+            "iam": {"scopes": ["openid", "offline_access"], "groupsClaim": "groups"},
+            "culler": {"interval": 10},
+        },
+    )
+    settings = settings_of(helm.render(values), tmp_path)
+    assert settings.public_url == "https://ai.example.org"
+    assert settings.database_url == "postgresql://hub@db/hub"
+    assert settings.iam.scopes == ("openid", "offline_access")
+    assert settings.culling_interval == 10
+    assert settings.kubernetes is not None
+    assert settings.kubernetes.provisioner is not None
+
+
+DEVELOPMENT = {
+    "profiles": {"version": 1},
+    "images": {"registry": "registry.example.org/arcetri"},
+    "iam": {"development": True},
+}
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"iam": {"issuer": ""}}, "say who people log in with"),
+        ({"profiles": None}, "--set-file profiles=profiles.yaml"),
+        ({"profiles": {"existingConfigMap": "a", "version": 1}}, "there can be nothing"),
+        ({"images": {"registry": ""}}, "images.registry"),
+        ({"ingress": {"enabled": True}}, "ingress.host"),
+        ({"hub": {"enabled": False}}, "hub.publicUrl"),
+        ({"hub": {"config": {"JupyterHub": {}}}}, "hub.extraConfig"),
+        ({"singleuser": {"image": {"name": "x"}}}, "described by the catalog"),
+        ({"proxy": {"secretToken": "x"}}, "hub.existingSecret"),
+        ({"ledger": {"enabled": False}}, "agents.enabled=false"),
+        ({"hub": {"replicas": 2}}, "additional properties 'replicas' not allowed"),
+        ({"images": {"pullPolicy": "Sometimes"}}, "/images/pullPolicy"),
+        ({"hub": {"publicUrl": "https://ai.example.org/hub"}}, "/hub/publicUrl"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_what_to_do(values: Json, words: str) -> None:
+    assert words in helm.refused(helm.merged(helm.LEAST, values))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"ingress": {"enabled": True, "host": "ai.example.org"}},
+        {"hub": {"publicUrl": "https://ai.example.org"}},
+        {"proxy": {"service": {"type": "LoadBalancer"}}},
+        {"hub": {"enabled": False, "publicUrl": "http://127.0.0.1:8000"}},
+    ],
+)
+def test_published_passwords_are_for_this_machine_alone(values: Json) -> None:
+    assert "iam.development" in helm.refused(helm.merged(DEVELOPMENT, values))
+    assert helm.render(DEVELOPMENT)
+
+
+def catalog_of(objects: list[Json]) -> str:
+    return next(
+        str(one["data"]["profiles.yaml"])
+        for one in objects
+        if one["kind"] == "ConfigMap" and "profiles.yaml" in one.get("data", {})
+    )
+
+
+def test_a_catalog_is_passed_on_as_it_was_given() -> None:
+    text = (ROOT / "hub/arcetri_hub/catalogs/example.yaml").read_text(encoding="utf-8")
+    kept = catalog_of(helm.render(helm.merged(helm.LEAST, {"profiles": text})))
+    # Its lines too: messages name them.
+    assert kept.splitlines()[: len(text.splitlines())] == text.splitlines()
+    value = yaml.safe_load(text)
+    made = catalog_of(helm.render(helm.merged(helm.LEAST, {"profiles": value})))
+    assert yaml.safe_load(made) == yaml.safe_load(json.dumps(value, default=str))
+
+
+def test_another_catalog_makes_no_other_pod() -> None:
+    def pods(title: str) -> list[Any]:
+        catalog = {"version": 1, "site": {"name": title}}
+        made = helm.render(helm.merged(helm.LEAST, SHARED, {"profiles": catalog}))
+        return [one["spec"]["template"] for one in made if "template" in one.get("spec", {})]
+
+    assert pods("one") == pods("another")
+
+
+# zero-to-jupyterhub
+
+DOCUMENTED = {
+    "cull": {"enabled"},
+    "hub": {
+        "concurrentSpawnLimit",
+        "consecutiveFailureLimit",
+        "extraConfig",
+        "extraEnv",
+        "extraVolumeMounts",
+        "extraVolumes",
+        "image",
+    },
+    "prePuller": {"continuous", "hook"},
+    "scheduling": {"userPlaceholder", "userScheduler"},
+    "singleuser": {"cloudMetadata", "storage"},
+}
+"""Those of its chart's documented keys that the overlay uses."""
+
+
+def overlay() -> Json:
+    found: Json = yaml.safe_load(OVERLAY.read_text(encoding="utf-8"))
+    return found
+
+
+def test_the_overlay_uses_documented_keys_alone() -> None:
+    assert {name: set(values) for name, values in overlay().items()} == DOCUMENTED
+
+
+def test_the_overlay_mounts_what_this_chart_makes(tmp_path: Path) -> None:
+    values = helm.merged(
+        helm.LEAST, SHARED, {"hub": {"enabled": False, "publicUrl": "https://j.example.org"}}
+    )
+    made = helm.render(values, namespace="jupyterhub")
+    hub = overlay()["hub"]
+    names = {key(one)[2] for one in made if one["kind"] in ("ConfigMap", "Secret")}
+    for volume in hub["extraVolumes"]:
+        if "configMap" in volume:
+            assert volume["configMap"]["name"] in names
+    sources = [s for v in hub["extraVolumes"] for s in v.get("projected", {}).get("sources", ())]
+    secrets = [one["secret"]["name"] for one in sources if "secret" in one]
+    assert secrets == ["arcetri-secrets", values["iam"]["existingSecret"]]
+    assert "arcetri-secrets" in names
+    places = [one["mountPath"] for one in hub["extraVolumeMounts"]]
+    told = settings_of(made, tmp_path)
+    assert told.usage is not None
+    for path in (
+        told.profiles,
+        told.iam.client_secret_file,
+        told.usage.service_token_file,
+        told.usage.witness_token_file,
+        told.metrics_token_file,
+    ):
+        assert any(Path(str(path)).is_relative_to(place) for place in places), path
+    assert {one["kind"] for one in made if "hub" in key(one)[2]} >= {"ClusterRole", "Role"}
+    assert not [one for one in made if one["kind"] == "Deployment" and "proxy" in key(one)[2]]
+
+
+def test_its_hub_is_configured_over_what_its_own_chart_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import arcetri_hub.factory as factory
+
+    values = helm.merged(
+        helm.LEAST, SHARED, {"hub": {"enabled": False, "publicUrl": "https://j.example.org"}}
+    )
+    settings = settings_of(helm.render(values, namespace="jupyterhub"), tmp_path)
+    for name in ("token", "secret"):
+        (tmp_path / name).write_text("x" * 64)
+    example = ROOT / "hub/arcetri_hub/catalogs/example.yaml"
+    assert settings.usage is not None
+    told = settings.model_dump(mode="json") | {
+        "state_dir": str(tmp_path),
+        "profiles": str(example),
+        "database_url": f"sqlite:///{tmp_path}/jupyterhub.sqlite",
+        "metrics_token_file": str(tmp_path / "token"),
+        "kubernetes": None,
     }
-
-
-def _at(path: Path_, value: Any) -> dict[str, Any]:
-    for name in reversed(path):
-        value = {name: value}
-    return dict(value)
-
-
-SECTIONS = dict(_sections(SCHEMA))
-KEYS = _keys(SCHEMA)
-_CHECK = jsonschema_rs.Draft7Validator(SCHEMA)
-
-
-def test_every_object_with_keys_of_its_own_is_closed() -> None:
-    open_ones = {path for path, one in SECTIONS.items() if one["additionalProperties"] is not False}
-    assert not open_ones
-    assert len(SECTIONS) > 30
-    for name, definition in SCHEMA["definitions"].items():
-        if "properties" in definition:
-            assert definition["additionalProperties"] is False, name
-
-
-@pytest.mark.parametrize("path", SECTIONS, ids=".".join)
-def test_a_misspelt_key_is_against_the_schema(path: Path_) -> None:
-    (error,) = _CHECK.iter_errors(_at((*path, "enabeld"), True))
-    assert tuple(error.instance_path) == path
-    assert "'enabeld' was unexpected" in error.message
-
-
-def test_helm_says_which_key_is_misspelt_and_where() -> None:
-    wrong = {"hub": {"replicas": 2}, "networkPolicy": {"sessions": {"internt": {}}}, "hubb": {}}
-    said = helm.refused(helm.merged(helm.LEAST, wrong))
-    assert "at '/hub': additional properties 'replicas' not allowed" in said
-    assert "at '/networkPolicy/sessions': additional properties 'internt' not allowed" in said
-    assert "at '': additional properties 'hubb' not allowed" in said
-
-
-def test_the_defaults_are_by_the_schema_and_have_every_key() -> None:
-    assert [str(one) for one in _CHECK.iter_errors(DEFAULTS)] == []
-    missing = []
-    for path, section in SECTIONS.items():
-        there: Any = DEFAULTS
-        for name in path:
-            there = (there or {}).get(name)
-        if there is None or path[:1] == ("images",):
-            continue
-        known = {name for name, one in section["properties"].items() if not one.get("deprecated")}
-        missing += [".".join((*path, name)) for name in known - {*there, "global"}]
-    assert not missing
-
-
-@pytest.mark.parametrize(
-    ("values", "said"),
-    [
-        ({"hub": {"enabled": "no"}}, "at '/hub/enabled': got string, want boolean"),
-        ({"hub": {"startTimeout": 0}}, "at '/hub/startTimeout': minimum"),
-        ({"hub": {"publicUrl": "ai.example.org"}}, "at '/hub/publicUrl': 'ai.example.org' does"),
-        ({"hub": {"extraConfig": "c.A = 1"}}, "at '/hub/extraConfig': got string, want object"),
-        ({"hub": {"resources": {"limit": {}}}}, "additional properties 'limit' not allowed"),
-        ({"images": {"pullPolicy": "Sometimes"}}, "at '/images/pullPolicy': value must be one of"),
-        ({"images": {"hub": {"digest": "latest"}}}, "at '/images/hub/digest': 'latest' does not"),
-        ({"storage": {"claims": {"a": {"size": "much"}}}}, "at '/storage/claims/a/size'"),
-        (
-            {"networkPolicy": {"sessions": {"internet": {"protectedCidrs": ["10.0.0.0"]}}}},
-            "at '/networkPolicy/sessions/internet/protectedCidrs/0': '10.0.0.0' does not match",
-        ),
-        (
-            {"networkPolicy": {"proxy": {"from": [{"podSelectr": {}}]}}},
-            "additional properties 'podSelectr' not allowed",
-        ),
-        ({"networkPolicy": {"proxy": {"from": [{}]}}}, "at '/networkPolicy/proxy/from/0': minProp"),
-        (
-            {"networkPolicy": {"iam": {"ports": [443]}}},
-            "at '/networkPolicy/iam/ports/0': got number, want object",
-        ),
-    ],
-)
-def test_a_value_of_another_kind_is_refused(values: Mapping[str, Any], said: str) -> None:
-    assert said in helm.refused(helm.merged(helm.LEAST, values))
-
-
-OPEN = {"iam": {"issuer": "", "clientId": "", "existingSecret": "", "development": True}}
-
-
-@pytest.mark.parametrize(
-    ("values", "said"),
-    [
-        (
-            {**OPEN, "ingress": {"enabled": True, "host": "ai.example.org"}},
-            r"iam\.development: .* published passwords .* or leave out ingress",
-        ),
-        ({**OPEN, "hub": {"publicUrl": "https://ai.example.org"}}, r"iam\.development: "),
-        ({**OPEN, "proxy": {"service": {"type": "LoadBalancer"}}}, r"iam\.development: "),
-        ({"iam": {"issuer": ""}}, r"iam: say who people log in with: iam\.issuer, iam\.clientId"),
-        ({"ingress": {"enabled": True}}, r"ingress\.host: say by which name"),
-        ({"images": {"registry": ""}}, r"images\.registry: say where the platform's images are"),
-        ({"profiles": None}, r"profiles: give the catalog with --set-file profiles="),
-        (
-            {"profiles": {"existingConfigMap": "a"}},  # beside the catalog of the least
-            r"profiles: beside existingConfigMap there can be nothing",
-        ),
-        ({"ledger": {"enabled": False}}, r"agents\.enabled: the agents need the ledger"),
-    ],
-)
-def test_values_that_do_not_go_together_are_refused(values: Mapping[str, Any], said: str) -> None:
-    message = helm.refused(helm.merged(helm.LEAST, values))
-    assert re.search(said, message), message
-    # One sentence, and no template's insides around it that would bury it.
-    assert message.count("\n") <= 12, message
-
-
-REMOVED = sorted(key for key, value in KEYS.items() if value.get("deprecated"))
-
-
-@pytest.mark.parametrize("key", REMOVED)
-def test_a_removed_key_is_refused_with_what_to_do(key: str) -> None:
-    kind = KEYS[key].get("type", "string")
-    value = {"string": "x", "boolean": True, "integer": 1, "number": 1, "array": [1]}
-    given = value.get(kind if isinstance(kind, str) else kind[0], {"a": "b"})
-    said = helm.refused(helm.merged(helm.LEAST, _at(tuple(key.split(".")), given)))
-    found = re.search(rf"{re.escape(key)} is no value of this chart: (.+)", said)
-    assert found, said
-    assert len(found[1].split()) > 4, said
-
-
-def test_no_key_of_an_earlier_chart_goes_without_a_word() -> None:
-    for chart in sorted(EARLIER.iterdir()):
-        earlier = json.loads((chart / "values.schema.json").read_text(encoding="utf-8"))
-        unknown = {*_keys(earlier)} - {*KEYS}
-        # What lies below a removed section goes with it.
-        gone = {key for key in unknown if not any(key.startswith(f"{one}.") for one in REMOVED)}
-        assert not gone, chart.name
-
-
-def test_every_key_is_described() -> None:
-    bare = [key for key, value in KEYS.items() if not value.get("description")]
-    assert not bare
+    told["usage"] |= {
+        "service_token_file": str(tmp_path / "token"),
+        "spool": str(tmp_path / "witness.sqlite"),
+    }
+    (tmp_path / "settings.json").write_text(json.dumps(told))
+    monkeypatch.setenv("ARCETRI_SETTINGS", str(tmp_path / "settings.json"))
+    c = Config()
+    # What zero-to-jupyterhub has said by then.
+    c.JupyterHub.services = [{"name": "theirs", "api_token": "t"}]
+    c.JupyterHub.load_roles = [{"name": "theirs", "scopes": ["self"]}]
+    c.JupyterHub.hub_bind_url = "http://:8081"
+    c.ConfigurableHTTPProxy.auth_token = "theirs"
+    c.CryptKeeper.keys = ["theirs"]
+    exec(overlay()["hub"]["extraConfig"]["arcetri"], {"c": c})  # noqa: S102  # as it does
+    try:
+        assert {one["name"] for one in c.JupyterHub.services} >= {"theirs", "usage"}
+        assert "theirs" in {one["name"] for one in c.JupyterHub.load_roles}
+        assert c.ConfigurableHTTPProxy.auth_token == "theirs"
+        assert c.CryptKeeper["keys"] == ["theirs"]
+        assert c.JupyterHub.hub_connect_url == "http://hub.jupyterhub.svc:8081"
+        assert c.JupyterHub.authenticator_class.__name__ == "IamAuthenticator"
+        assert "bind_url" not in c.JupyterHub
+    finally:
+        platform = factory.get_platform()
+        platform.store.close()
+        if platform.witness:
+            platform.witness.close()
+        factory._platform = None
