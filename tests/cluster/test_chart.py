@@ -12,6 +12,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -19,7 +20,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
-from tests.cluster import addresses, chart, images, sharedfs
+from tests.cluster import addresses, chart, enforcement, images, sharedfs
 from tests.cluster.chart import Release
 from tests.cluster.cluster import Cluster
 from tests.cluster.devices import DEFAULT_LAYOUT, nvml
@@ -33,6 +34,7 @@ from tests.system.test_notebooks import in_a_cell, log_in, start
 pytestmark = pytest.mark.cluster
 
 NAME = "charted"
+ROOT = Path(__file__).parents[2]
 COUNTING = """
 import time
 for number in range(100_000):
@@ -114,7 +116,11 @@ def site(cluster: Cluster) -> Iterator[Site]:
     machine = FakeMachine(devices / "nvml")
     machine.has(nvml(DEFAULT_LAYOUT))
     entry = catalog(cluster.load(images.MINIMAL))
-    with chart.installed(cluster, NAME, entry, homes, chart=chart.FIRST) as release:
+    with (
+        # Nothing that the platform does may need a connection that its policies do not name.
+        enforcement.enforcing(cluster),
+        chart.installed(cluster, NAME, entry, homes, chart=chart.FIRST) as release,
+    ):
         session = release.platform.start_session("alice", flavor="cpu", environment="python")
         (pod,) = release.pods()
         asyncio.run(_begin(release))
@@ -267,6 +273,28 @@ def test_a_file_outlives_its_session_and_a_brick_and_both_are_charged(
         return {row["key"]: row for row in report.json()["rows"]}
 
     until(lambda: {"t4", "a100-1g"} <= rows().keys(), "the report shows both", 60)
+
+
+def test_a_session_reaches_on_the_network_what_the_documentation_says(site: Site) -> None:
+    """The page's own script, run where a hostile user would run theirs."""
+    cluster, name = site.release.cluster, site.release.name
+    script = (ROOT / "docs" / "explanation" / "reach.py").read_text(encoding="utf-8")
+    pods = cluster.kubectl("get", "pods", "--all-namespaces")["items"]
+    others = [
+        f"{pod['status']['podIP']}:{port}"
+        for pod in pods
+        for port in (8000, 8001, 8010, 8011, 8012, 8020, 8888)
+        if pod["metadata"]["labels"].get("app.kubernetes.io/instance") == name
+    ]
+    closed = [*others, *(f"{addresses.NODE}:{port}" for port in (addresses.API_PORT, 10250))]
+    inside = ["kubectl", "exec", "--stdin", f"--namespace={site.release.sessions}"]
+    command = [*inside, site.pod["metadata"]["name"], "--", "python3", "-", name, name]
+    said = cluster.run([*command, *closed], stdin=script)
+    assert said.count("ok ") == len(said.splitlines()) > 40
+    assert f"ok    {name}-hub.{name}.svc:8081 open" in said
+    hub = next(pod["status"]["podIP"] for pod in site.release.pods("hub"))
+    with pytest.raises(AssertionError, match=f"WRONG {hub}:8081 open"):
+        cluster.run([*command, f"{hub}:8081"], stdin=script)
 
 
 def test_it_goes_back_to_the_first_version(site: Site) -> None:
