@@ -25,6 +25,7 @@ from arcetri_hub.settings import (
     KubernetesSettings,
     ProxySettings,
     Settings,
+    UsageSettings,
 )
 from arcetri_hub.up import ports
 from tests.cluster import addresses
@@ -184,6 +185,7 @@ def running(
     namespace: str,
     catalog: dict[str, Any],
     environment: dict[str, str] | None = None,
+    usage: UsageSettings | None = None,
 ) -> Iterator[Hub]:
     """Run the platform on a cluster.
 
@@ -193,6 +195,7 @@ def running(
         namespace: Where its sessions run.
         catalog: Its profiles.yaml.
         environment: Further variables of its processes.
+        usage: The ledger, where there is one.
     """
     state.mkdir()
     told = {"KUBECONFIG": str(_account(cluster, state, namespace)), **(environment or {})}
@@ -216,6 +219,7 @@ def running(
         ),
         proxy=ProxySettings(api_url=f"http://127.0.0.1:{api_port}", token_file=state / "proxy"),
         kubernetes=KubernetesSettings(namespace=namespace, patience=5),
+        usage=usage,
         cookie_secret_file=state / "cookie",
         crypt_key_file=state / "crypt",
     )
