@@ -88,6 +88,7 @@ class Platform:
             self.service.running,
             self.service.end,
             lambda: ZoneInfo(self.catalogs.current.catalog.site.timezone),
+            interval=self.settings.culling_interval,
         )
         self._spawn(self._recover())
         self._spawn(self._keep_room())
@@ -274,7 +275,9 @@ def _cluster(
     from arcetri_spawner.backends.kubernetes.config import KubernetesConfig
     from arcetri_spawner.backends.kubernetes.connecting import connect
     from arcetri_spawner.backends.kubernetes.queue import SlotQueue
+    from arcetri_spawner.provisioner.client import ProvisionerClient
 
+    told = kubernetes.provisioner
     backend = KubernetesBackend(
         KubernetesConfig(
             namespace=kubernetes.namespace,
@@ -287,6 +290,7 @@ def _cluster(
         connect,
         numbers=identities,
         told=witness.saw if witness else tell_nobody_of,
+        provisioner=ProvisionerClient(told.url, told.token_file) if told else None,
     )
     return backend, SlotQueue(backend, store, catalogs)
 

@@ -52,6 +52,11 @@ def components(state: State) -> tuple[Component, ...]:
             ),
         ),
         _kwok(state),
+        Component(
+            "registry",
+            ("docker-registry", "serve", str(state.etc / "registry.json")),
+            optional=True,
+        ),
         Component("glusterd", ("glusterd", "--no-daemon"), optional=True),
         Component("responder", (sys.executable, "-m", "tests.cluster.responder"), optional=True),
     )

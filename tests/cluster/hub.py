@@ -23,6 +23,7 @@ from arcetri_hub.settings import (
     SETTINGS_VARIABLE,
     IamSettings,
     KubernetesSettings,
+    ProvisionerSettings,
     ProxySettings,
     Settings,
     UsageSettings,
@@ -186,6 +187,7 @@ def running(
     catalog: dict[str, Any],
     environment: dict[str, str] | None = None,
     usage: UsageSettings | None = None,
+    provisioner: ProvisionerSettings | None = None,
 ) -> Iterator[Hub]:
     """Run the platform on a cluster.
 
@@ -196,6 +198,7 @@ def running(
         catalog: Its profiles.yaml.
         environment: Further variables of its processes.
         usage: The ledger, where there is one.
+        provisioner: Who makes folders; without one they must be there.
     """
     state.mkdir()
     told = {"KUBECONFIG": str(_account(cluster, state, namespace)), **(environment or {})}
@@ -218,7 +221,7 @@ def running(
             development=True,
         ),
         proxy=ProxySettings(api_url=f"http://127.0.0.1:{api_port}", token_file=state / "proxy"),
-        kubernetes=KubernetesSettings(namespace=namespace, patience=5),
+        kubernetes=KubernetesSettings(namespace=namespace, patience=5, provisioner=provisioner),
         usage=usage,
         cookie_secret_file=state / "cookie",
         crypt_key_file=state / "crypt",

@@ -8,6 +8,7 @@ import click
 
 _COMMANDS = {
     "up": "arcetri_hub.cli.up:up",
+    "prepull": "arcetri_hub.cli.prepull:prepull",
     "profiles": "arcetri_hub.cli.profiles:profiles",
 }
 """Where each command lives; imported only when asked for, so that each starts quickly."""

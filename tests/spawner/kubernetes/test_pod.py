@@ -381,6 +381,7 @@ def test_the_person_has_a_name_in_the_session() -> None:
     assert [item["fieldRef"]["fieldPath"] for item in volume["downwardAPI"]["items"]] == [
         "metadata.annotations['arcetri.dev/passwd']",
         "metadata.annotations['arcetri.dev/groups']",
+        "metadata.annotations['arcetri.dev/jupyter']",
     ]
     assert {
         "name": "arcetri-identity", "mountPath": "/etc/passwd", "subPath": "passwd",

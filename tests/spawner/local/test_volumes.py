@@ -7,15 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from arcetri_spawner.backends.local.volumes import (
-    Owner,
-    VolumeUnsafeError,
-    home_of,
-    link,
-    make_folder,
-    make_folders,
-    segments,
-)
+from arcetri_spawner.backends.local.volumes import home_of, link, make_folders
+from arcetri_spawner.folders.making import Owner, VolumeUnsafeError, make_folder, segments
 from arcetri_spawner.policy.model import MountedVolume
 from tests.spawner.local.world import CMS, HOME, World, facts
 

@@ -31,6 +31,7 @@ from arcetri_spawner.backends.kubernetes import witnessed
 from arcetri_spawner.backends.kubernetes.api import Api, ApiAway, ApiRefused, Object
 from arcetri_spawner.backends.kubernetes.cluster import Cluster
 from arcetri_spawner.backends.kubernetes.config import KubernetesConfig
+from arcetri_spawner.backends.kubernetes.folders import Folders, Provisioner
 from arcetri_spawner.backends.kubernetes.inventory import Stock
 from arcetri_spawner.backends.kubernetes.live import Live, session_of, url_of
 from arcetri_spawner.backends.kubernetes.offering import Offering
@@ -43,6 +44,7 @@ from arcetri_spawner.chores import Chores
 from arcetri_spawner.errors import BackendError
 from arcetri_spawner.identity import NumberSource
 from arcetri_spawner.policy.model import Grant, Inventory, MountedVolume
+from arcetri_spawner.provisioner.faults import FolderTrouble
 from arcetri_spawner.usage import ToldOf, tell_nobody_of
 
 if TYPE_CHECKING:
@@ -73,6 +75,7 @@ class KubernetesBackend:
         connect: Makes the connection to the API server; called once, inside the loop.
         numbers: Who knows the numeric ids that IAM claims; without one all are allocated.
         told: Told of each start and end as it is seen, the second witness of both.
+        provisioner: Who makes homes and group folders; without one they must be there.
     """
 
     def __init__(
@@ -83,6 +86,7 @@ class KubernetesBackend:
         connect: Callable[[], Awaitable[Api]],
         numbers: NumberSource | None = None,
         told: ToldOf = tell_nobody_of,
+        provisioner: Provisioner | None = None,
     ) -> None:
         self._config = config
         self._told = told
@@ -90,6 +94,7 @@ class KubernetesBackend:
         self._catalogs = catalogs
         self._connect = connect
         self._numbers = numbers
+        self._folders = Folders(provisioner)
         self._stock = Stock(
             Offering.of(catalogs.current.catalog),
             instance=config.instance_id,
@@ -147,7 +152,11 @@ class KubernetesBackend:
         volumes: Sequence[MountedVolume],
     ) -> tuple[Folder, ...]:
         """Where a session finds each of these volumes: at the catalog's own places."""
-        return tuple(Folder(volume, volume.mount, protected=True) for volume in volumes)
+        rooms = await self._folders.rooms(volumes)
+        return tuple(
+            Folder(volume, volume.mount, protected=True, room=rooms.get(volume.name))
+            for volume in volumes
+        )
 
     # Sessions
 
@@ -156,6 +165,7 @@ class KubernetesBackend:
 
         Raises:
             StoreError: The person's numeric ids cannot be had.
+            FolderTrouble: Its folders cannot be made ready; there is no pod.
             ClusterTrouble: It cannot be started; nothing of it remains.
         """
         progress = Progress()
@@ -163,7 +173,8 @@ class KubernetesBackend:
         live: Live | None = None
         try:
             progress.tell(5, "Preparing your session.")
-            shaped = await self._starter_now.shape(grant, launch, self._nodes_for(grant))
+            nodes = self._nodes_for(grant)
+            shaped = await self._starter_now.shape(grant, launch, nodes, progress)
             killpoints.reach("pod.prepared")
             # Shielded: a start that is cancelled here must know whether there is a pod.
             creating = asyncio.ensure_future(self._starter_now.create(shaped, progress))
@@ -181,7 +192,9 @@ class KubernetesBackend:
             undone = asyncio.ensure_future(self._undo(grant.request_id, live))
             await asyncio.shield(undone)
             if isinstance(error, BackendError):
-                details = error.details if isinstance(error, ClusterTrouble) else ""
+                details = ""
+                if isinstance(error, ClusterTrouble | FolderTrouble):
+                    details = error.details
                 progress.tell(100, str(error), details, last=True)
             raise
         finally:
@@ -356,7 +369,13 @@ class KubernetesBackend:
                 changed=self._news.changed,
             )
             self._starter = Starter(
-                self._config, self._store, self._catalogs, self._api, self._cluster, self._numbers
+                self._config,
+                self._store,
+                self._catalogs,
+                self._api,
+                self._cluster,
+                self._numbers,
+                self._folders,
             )
             self._watches = [asyncio.create_task(work) for work in self._cluster.watches()]
         try:
@@ -394,5 +413,6 @@ class KubernetesBackend:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._live.clear()
+        await self._folders.close()
         if self._api is not None:
             await self._api.close()
