@@ -88,11 +88,11 @@ class Release:
         return "\n".join(said)
 
     def answers(self) -> bool:
-        """Whether a person gets the hub's page."""
+        """Whether a person gets the hub's page, and that of the development IAM."""
+        iam = f"http://127.0.0.1:{self.values['iam']['developmentPort']}"
+        urls = (f"{self.platform.url}/hub/login", f"{iam}/.well-known/openid-configuration")
         try:
-            return httpx.get(
-                f"{self.platform.url}/hub/login", trust_env=False, timeout=10
-            ).is_success
+            return all(httpx.get(url, trust_env=False, timeout=10).is_success for url in urls)
         except httpx.TransportError:
             return False
 

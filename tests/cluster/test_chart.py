@@ -52,6 +52,8 @@ class Site:
     """The session's, as it was before the upgrade."""
     secrets: dict[str, str]
     """What the platform's parts proved themselves by before it."""
+    token: str
+    """Of the session's user, made before it too."""
 
     def running(self) -> dict[str, Any]:
         """The session's pod as it is now."""
@@ -63,22 +65,30 @@ class Site:
         text = self.release.sh(self.pod["metadata"]["name"], "tail -n 1 /home/alice/ticks")
         return int(text or -1)
 
+    def api(self) -> httpx.Client:
+        """A client of the hub with the token that its user has had since before the upgrade."""
+        headers = {"Authorization": f"token {self.token}"}
+        return httpx.Client(base_url=self.release.platform.url, headers=headers, timeout=60)
+
     def is_served(self) -> bool:
         """Whether the session answers through the proxy."""
-        with self.release.platform.api("alice") as api:
+        with self.api() as api:
             try:
-                return (
-                    "kernels" in api.get(f"{self.release.platform.url}/user/alice/api/status").text
-                )
+                return "kernels" in api.get("/user/alice/api/status").text
             except httpx.TransportError:
                 return False
+
+    def is_known(self) -> bool:
+        """Whether the hub says that the session is ready."""
+        with self.api() as api:
+            answer = api.get("/hub/api/users/alice")
+            return answer.is_success and answer.json()["servers"][""]["ready"]
 
     def goes_on(self) -> None:
         """See that it is the same pod, known to the hub, served, and still computing."""
         assert self.running()["metadata"]["uid"] == self.pod["metadata"]["uid"]
         assert self.running()["status"]["containerStatuses"][0]["restartCount"] == 0
-        with self.release.platform.api("alice") as api:
-            until(lambda: self.release.platform.server(api, "alice").get("ready"), "it is known")
+        until(self.is_known, "it is known", 60)
         until(self.is_served, "it is served", 60)
         before = self.ticks()
         until(lambda: self.ticks() > before, "its kernel goes on", 30)
@@ -108,7 +118,7 @@ def site(cluster: Cluster) -> Iterator[Site]:
         session = release.platform.start_session("alice", flavor="cpu", environment="python")
         (pod,) = release.pods()
         asyncio.run(_begin(release))
-        secrets = _secrets(release)
+        secrets, token = _secrets(release), release.platform.token("alice")
         release.values |= {
             "agents": chart.agents_of(machine, devices),
             "provisioner": {"resources": chart.TINY},
@@ -116,7 +126,7 @@ def site(cluster: Cluster) -> Iterator[Site]:
         }
         release.install()
         until(release.answers, "the platform answers", 60)
-        yield Site(release, session, pod, secrets)
+        yield Site(release, session, pod, secrets, token)
     cluster.run(["rm", "-rf", str(homes), str(devices)])
 
 
@@ -256,6 +266,6 @@ def test_it_goes_back_to_the_first_version(site: Site) -> None:
     assert listed[0]["chart"] == "arcetri-0.1.0"
     until(site.release.answers, "the platform answers", 60)
     site.goes_on()
-    with site.release.platform.api("alice") as api:
-        api.delete("/users/alice/server")
+    with site.api() as api:
+        api.delete("/hub/api/users/alice/server")
         until(lambda: not site.release.pods(), "the pod is gone")

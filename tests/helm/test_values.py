@@ -158,6 +158,58 @@ def test_another_catalog_makes_no_other_pod() -> None:
     assert pods("one") == pods("another")
 
 
+MONITORING = "monitoring.coreos.com/v1"
+
+
+def test_monitoring_is_made_where_the_cluster_knows_it() -> None:
+    kinds = ("ServiceMonitor", "PodMonitor", "PrometheusRule")
+    known = [f"{MONITORING}/{kind}" for kind in kinds]
+    values = helm.merged(helm.LEAST, {"monitoring": {"labels": {"team": "site"}}})
+    assert not [one for one in helm.render(values) if one["apiVersion"] == MONITORING]
+    made = helm.render(values, api_versions=known)
+    found = {key(one)[::2]: one for one in made if one["apiVersion"] == MONITORING}
+    assert set(found) == {
+        ("ServiceMonitor", "arcetri-hub"),
+        ("ServiceMonitor", "arcetri-ledger"),
+        ("PodMonitor", "arcetri-agent"),
+        ("PodMonitor", "arcetri-prepuller"),
+        ("PrometheusRule", "arcetri-rules"),
+    }
+    assert all(one["metadata"]["labels"]["team"] == "site" for one in found.values())
+    # Each names a port that the pods it selects have.
+    for (kind, _), one in found.items():
+        ends = one["spec"].get("endpoints") or one["spec"].get("podMetricsEndpoints") or ()
+        chosen = one["spec"].get("selector", {}).get("matchLabels", {}).items()
+        for end in ends:
+            names = [
+                port["name"]
+                for other in made
+                if other["kind"] == ("Service" if kind == "ServiceMonitor" else "Deployment")
+                or other["kind"] == "DaemonSet"
+                if chosen <= other["metadata"]["labels"].items()
+                for port in _ports(other)
+            ]
+            assert end["port"] in names, one
+
+
+def _ports(one: Json) -> list[Json]:
+    if one["kind"] == "Service":
+        return list(one["spec"]["ports"])
+    return [
+        port
+        for container in one["spec"]["template"]["spec"]["containers"]
+        for port in container.get("ports", ())
+    ]
+
+
+def test_the_alerts_are_the_documented_ones() -> None:
+    page = (REFERENCE / "metrics.md").read_text(encoding="utf-8")
+    alerts = yaml.safe_load((helm.CHART / "files" / "alerts.yaml").read_text(encoding="utf-8"))
+    assert alerts
+    for alert in alerts:
+        assert alert["expr"] in page, alert["alert"]
+
+
 # zero-to-jupyterhub
 
 DOCUMENTED = {
