@@ -159,7 +159,7 @@ def _inside(
 def rights(namespace: str) -> list[dict[str, Any]]:
     """What the documentation gives a hub whose sessions run in ``namespace``."""
     text = RIGHTS.read_text(encoding="utf-8").replace(
-        "namespace: sessions", f"namespace: {namespace}"
+        "namespace: arcetri-sessions", f"namespace: {namespace}"
     )
     return list(yaml.safe_load_all(text))
 

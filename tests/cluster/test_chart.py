@@ -19,7 +19,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
-from tests.cluster import addresses, chart, images, sharedfs
+from tests.cluster import addresses, chart, enforcement, images, sharedfs
 from tests.cluster.chart import Release
 from tests.cluster.cluster import Cluster
 from tests.cluster.devices import DEFAULT_LAYOUT, nvml
@@ -114,7 +114,11 @@ def site(cluster: Cluster) -> Iterator[Site]:
     machine = FakeMachine(devices / "nvml")
     machine.has(nvml(DEFAULT_LAYOUT))
     entry = catalog(cluster.load(images.MINIMAL))
-    with chart.installed(cluster, NAME, entry, homes, chart=chart.FIRST) as release:
+    with (
+        # Nothing that the platform does may need a connection that its policies do not name.
+        enforcement.enforcing(cluster),
+        chart.installed(cluster, NAME, entry, homes, chart=chart.FIRST) as release,
+    ):
         session = release.platform.start_session("alice", flavor="cpu", environment="python")
         (pod,) = release.pods()
         asyncio.run(_begin(release))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.cluster
 RELEASE = "guarded"
 READING = Reading(blocks_reach_inside=True, knows_host_network=False)
 """How kube-router reads what the API leaves open."""
-NODE_PORTS = (addresses.API_PORT, 10250)
+PORTS = (22, 80, 443, 5432, 6443, 8000, 8001, 8010, 8011, 8012, 8020, 8081, 8888)
 STRANGERS = {
     "internet": "1.1.1.1",
     "metadata": "169.254.169.254",
@@ -86,19 +87,18 @@ def _reached(
     cluster: Cluster, ends: Mapping[str, End], ports: Mapping[str, tuple[int, ...]]
 ) -> dict[tuple[str, str, int], bool]:
     """Which pod connects to whom at which port, tried for real."""
-    found = {}
-    for source, end in ends.items():
-        if isinstance(end, Pod):
-            asked = [
-                (target, port)
-                for target, there in ports.items()
-                if target != source
-                for port in there
-            ]
-            places = [(ends[target].address, port) for target, port in asked]
-            answers = enforcement.ask(cluster, end.namespace, source.replace(" ", "-"), places)
-            found |= {(source, *one): answer for one, answer in zip(asked, answers, strict=True)}
-    return found
+
+    def ask(source: str) -> dict[tuple[str, str, int], bool]:
+        asked = [(one, port) for one, there in ports.items() if one != source for port in there]
+        places = [(ends[target].address, port) for target, port in asked]
+        pod = source.replace(" ", "-")
+        answers = enforcement.ask(cluster, ends[source].namespace, pod, places)
+        return {(source, *one): answer for one, answer in zip(asked, answers, strict=True)}
+
+    sources = [name for name, end in ends.items() if isinstance(end, Pod)]
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(ask, sources))
+    return {key: answer for one in answers for key, answer in one.items()}
 
 
 def _labels(cluster: Cluster) -> dict[str, dict[str, str]]:
@@ -122,17 +122,16 @@ def _evaluated(
 
 def test_the_charts_policies_when_they_are_enforced(enforced: Cluster) -> None:
     cluster = enforced
-    tcp = tuple(port for port, protocol in connections.PORTS if protocol == "TCP")
     cast = connections.pods(RELEASE, RELEASE)
     try:
-        ends = _start(cluster, cast, {f"p{port}": port for port in tcp})
+        ends = _start(cluster, cast, {f"p{port}": port for port in PORTS})
         node = Node(addresses.NODE_NAME, addresses.NODE)
         ends |= {name: Outside(address) for name, address in STRANGERS.items()}
         ends |= {"node": node, "API server": node}
-        ports = dict.fromkeys((*cast, *STRANGERS), tcp)
+        ports = dict.fromkeys((*cast, *STRANGERS), PORTS)
         ports |= {"node": (10250, 22), "API server": (addresses.API_PORT,)}
         with (
-            enforcement.outside(cluster, dict.fromkeys(STRANGERS.values(), tcp)),
+            enforcement.outside(cluster, dict.fromkeys(STRANGERS.values(), PORTS)),
             enforcement.on_the_node(cluster, [22]),
         ):
             open_before = _reached(cluster, ends, ports)
@@ -168,3 +167,111 @@ def test_the_charts_policies_when_they_are_enforced(enforced: Cluster) -> None:
 
 def _differ(one: Mapping[Any, bool], other: Mapping[Any, bool]) -> dict[Any, tuple[bool, bool]]:
     return {key: (one[key], other[key]) for key in one if one[key] is not other[key]}
+
+
+ODD = {
+    "nothing": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]},
+    "no-egress": {"podSelector": {"matchLabels": {"app": "a"}}, "policyTypes": ["Egress"]},
+    "types-filled-in": {"podSelector": {}, "egress": []},
+    "one-peer-of-two-selectors": {
+        "podSelector": {"matchLabels": {"app": "b"}},
+        "ingress": [
+            {
+                "from": [
+                    {
+                        "namespaceSelector": {"matchLabels": {"team": "red"}},
+                        "podSelector": {"matchLabels": {"app": "c"}},
+                    }
+                ]
+            }
+        ],
+    },
+    "two-peers": {
+        "podSelector": {"matchLabels": {"app": "b"}},
+        "ingress": [
+            {
+                "from": [
+                    {"namespaceSelector": {"matchLabels": {"team": "red"}}},
+                    {"podSelector": {"matchLabels": {"app": "c"}}},
+                ]
+            }
+        ],
+    },
+    "named-port": {
+        "podSelector": {},
+        "ingress": [{"ports": [{"port": "p8001"}, {"port": 8010, "endPort": 8012}]}],
+    },
+    "expressions": {
+        "podSelector": {"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["a"]}]},
+        "ingress": [
+            {
+                "from": [
+                    {"podSelector": {"matchExpressions": [{"key": "side", "operator": "Exists"}]}}
+                ]
+            }
+        ],
+    },
+    "block-with-exceptions": {
+        "podSelector": {},
+        "policyTypes": ["Egress"],
+        "egress": [
+            {
+                "to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["192.168.0.0/16"]}}],
+                "ports": [{"port": 80}, {"port": 8888}],
+            }
+        ],
+    },
+    "both-sides": {
+        "podSelector": {"matchLabels": {"app": "a"}},
+        "ingress": [{"from": [{"podSelector": {"matchLabels": {"app": "b"}}}]}],
+        "egress": [{"to": [{"podSelector": {"matchLabels": {"app": "c"}}}]}],
+    },
+    "empty-lists-are-everything": {
+        "podSelector": {},
+        "ingress": [{"from": [], "ports": []}],
+        "policyTypes": ["Ingress"],
+    },
+}
+"""Policies that are easily read wrong."""
+
+
+@pytest.fixture(scope="module")
+def arena(enforced: Cluster) -> Iterator[dict[str, End]]:
+    """Some pods in two namespaces, and one machine outside."""
+    cast = {
+        "a": ("arena", {"app": "a"}),
+        "b": ("arena", {"app": "b", "side": "left"}),
+        "c": ("arena", {"app": "c"}),
+        "d": ("arena-red", {"app": "c", "side": "right"}),
+        "e": ("arena-red", {"app": "e"}),
+    }
+    try:
+        ends = _start(enforced, cast, {f"p{port}": port for port in ODD_PORTS})
+        enforced.run(["kubectl", "label", "namespace", "arena-red", "team=red"])
+        outside = {name: STRANGERS[name] for name in ("internet", "private network")}
+        with enforcement.outside(enforced, dict.fromkeys(outside.values(), ODD_PORTS)):
+            yield ends | {name: Outside(address) for name, address in outside.items()}
+    finally:
+        _end(enforced, {"arena", "arena-red"})
+
+
+ODD_PORTS = (80, 8001, 8011, 8012, 8888)
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_the_evaluator_says_what_a_plugin_does(
+    enforced: Cluster, arena: dict[str, End], name: str
+) -> None:
+    policy = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": name, "namespace": "arena"},
+        "spec": ODD[name],
+    }
+    enforced.apply(policy)
+    try:
+        enforcement.settled(enforced, [policy], [])
+        reached = _reached(enforced, arena, dict.fromkeys(arena, ODD_PORTS))
+        assert _differ(reached, _evaluated(enforced, arena, reached)) == {}
+    finally:
+        enforced.run(["kubectl", "delete", "networkpolicy", name, "--namespace=arena"])

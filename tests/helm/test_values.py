@@ -1,4 +1,4 @@
-"""What the chart makes of its values: rights as documented, refusals in words, its settings."""
+"""What the chart makes of its values: settings, the catalog, refusals in words."""
 
 from __future__ import annotations
 
@@ -15,43 +15,13 @@ from tests.support import helm
 from tests.support.helm import Json
 
 ROOT = Path(__file__).parents[2]
-REFERENCE = ROOT / "docs" / "reference"
 OVERLAY = ROOT / "helm" / "z2jh-overlay" / "values.yaml"
 SHARED = {"storage": {"claims": {"shared": {"size": "1Gi", "source": {"nfs": {"server": "n"}}}}}}
-RIGHTS = ("ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
-PAGES = {
-    "hub-rights.yaml": ("hub",),
-    "accounting-rights.yaml": ("agent", "ledger"),
-    "prepuller-rights.yaml": ("prepuller",),
-    "provisioner.yaml": ("provisioner",),
-}
 
 
 def key(one: Json) -> tuple[str, str, str]:
     metadata = one["metadata"]
     return one["kind"], metadata.get("namespace", ""), metadata["name"]
-
-
-def rights(objects: list[Json]) -> dict[tuple[str, str, str], Json]:
-    """Accounts and what they may do, without what names no right."""
-    found = {}
-    for one in objects:
-        if one["kind"] in RIGHTS:
-            bare = {name: value for name, value in one.items() if name != "metadata"}
-            found[key(one)] = json.loads(json.dumps(bare, sort_keys=True))
-    return found
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_the_documented_rights_are_those_of_the_chart(page: str) -> None:
-    documented = rights(list(yaml.safe_load_all((REFERENCE / page).read_text(encoding="utf-8"))))
-    made = helm.render(helm.merged(helm.LEAST, SHARED, {"sessions": {"namespace": "sessions"}}))
-    ours = [
-        one
-        for one in made
-        if one["metadata"].get("labels", {}).get("app.kubernetes.io/component") in PAGES[page]
-    ]
-    assert rights(ours) == documented
 
 
 def settings_of(objects: list[Json], tmp_path: Path) -> Settings:
