@@ -213,6 +213,15 @@ def test_folders_are_made_for_who_comes_first(site: Site) -> None:
         until(lambda: not release.platform.server(api, "bruno"), "it has ended")
 
 
+def test_images_are_on_the_node_before_they_are_asked_for(site: Site) -> None:
+    where = f"--namespace={NAME}"
+    ask = ["kubectl", "exec", where, f"deployment/{NAME}-prepuller", "--"]
+    ask += ["sh", "-c", f"arcetri prepull status {where} --release={NAME} || true"]
+    there = f"{images.MINIMAL.reference}: on 1 of 1 nodes"
+    until(lambda: there in site.release.cluster.run(ask), "it is there", 60)
+    assert "there-is-no/such:1: on 0 of 1 nodes" in site.release.cluster.run(ask)
+
+
 @pytest.fixture
 def page(site: Site) -> Iterator[Page]:
     """A browser of bruno's, logged in."""
