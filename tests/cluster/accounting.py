@@ -48,6 +48,8 @@ class Site:
     port: int
     tokens: dict[str, Path] = field(default_factory=dict)
     """Where the kubelet keeps the tokens of each part's pod."""
+    service: dict[str, str] = field(default_factory=dict)
+    """What tells the ledger that it is JupyterHub's service."""
     parts: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
@@ -62,8 +64,7 @@ class Site:
             "KUBERNETES_SERVICE_HOST": addresses.API_SERVICE,
             "KUBERNETES_SERVICE_PORT": "443",
         }
-        if name == "agent":
-            environment |= self.node.environment()
+        environment |= self.node.environment() if name == "agent" else self.service
         # Not in the cluster's pid namespace: it is killed from out here.
         entering = [word for word in self.cluster.entering() if word != "--pid"]
         with (self.folder / f"{name}.log").open("ab") as log:

@@ -26,6 +26,7 @@ from arcetri_hub.settings import (
     ProvisionerSettings,
     ProxySettings,
     Settings,
+    UsageSettings,
 )
 from arcetri_hub.up import ports
 from tests.cluster import addresses
@@ -185,6 +186,7 @@ def running(
     namespace: str,
     catalog: dict[str, Any],
     environment: dict[str, str] | None = None,
+    usage: UsageSettings | None = None,
     provisioner: ProvisionerSettings | None = None,
 ) -> Iterator[Hub]:
     """Run the platform on a cluster.
@@ -195,6 +197,7 @@ def running(
         namespace: Where its sessions run.
         catalog: Its profiles.yaml.
         environment: Further variables of its processes.
+        usage: The ledger, where there is one.
         provisioner: Who makes folders; without one they must be there.
     """
     state.mkdir()
@@ -219,6 +222,7 @@ def running(
         ),
         proxy=ProxySettings(api_url=f"http://127.0.0.1:{api_port}", token_file=state / "proxy"),
         kubernetes=KubernetesSettings(namespace=namespace, patience=5, provisioner=provisioner),
+        usage=usage,
         cookie_secret_file=state / "cookie",
         crypt_key_file=state / "crypt",
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -376,3 +377,9 @@ def test_a_pod_without_marks_and_devices_is_nobodys_matter(site: Site) -> None:
     remove(site, "plain", "--now")
     assert not site.runs(found["metadata"]["uid"])
     assert site.counted(found["metadata"]["uid"]) == {}
+
+
+def test_the_agent_keeps_to_its_memory(site: Site) -> None:
+    status = Path(f"/proc/{site.parts['agent'].pid}/status").read_text(encoding="utf-8")
+    (peak,) = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")]
+    assert int(peak) < 90 * 1000
