@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
-from tests.cluster import sharedfs
+from arcetri_spawner.provisioner.contract import FoldersRequest, Person, Wanted
+from tests.cluster import addresses, sharedfs
+from tests.cluster.cluster import Cluster
 from tests.cluster.storage import SCRATCH_CLASS, SESSIONS, Site
 from tests.support.platform import until
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
+GLUSTER = ("gluster", "--mode=script", "volume")
 AS_SERVER = "umask $(sed -n 's/^Umask:\\s*//p' /proc/*/status | grep -vx 0022 | head -n 1)"
 """With the umask of the notebook server, which its kernels and terminals have."""
 
@@ -81,10 +88,69 @@ def test_a_full_home_starts_and_is_told(stored: Site) -> None:
     (pod,) = [one for one in stored.hub.pods() if "alice" in str(one["metadata"]["annotations"])]
     stored.pods["alice"] = pod["metadata"]["name"]
     assert any("Your home is full" in step.get("message", "") for step in steps), steps
-    assert "No space left" in stored.fails("alice", "echo 42 > ~/result; cat ~/result")
-    assert stored.sh("alice", "ls /scratch; ls ~").split() == ["data"]
+    assert "No space left" in stored.fails("alice", "cat /etc/passwd > ~/data2")
+    assert stored.sh("alice", "ls /scratch").split() == []
     with platform.login("alice") as client:
         page = client.get("/hub/spawn/alice/other").text
     assert "full: nothing can be saved here" in page
-    stored.sh("alice", "rm ~/data")
+    stored.sh("alice", "rm ~/*")
     assert "free" in stored.sh("alice", "echo free > ~/result; cat ~/result")
+
+
+CALL = """
+import sys
+from pathlib import Path
+from arcetri_spawner.errors import BackendError
+from arcetri_spawner.provisioner.contract import FoldersRequest
+from arcetri_spawner.provisioner.work import Claims
+try:
+    request = FoldersRequest.model_validate_json(sys.argv[2])
+    print(Claims(Path(sys.argv[1])).make(request).model_dump_json())
+except BackendError as error:
+    print(error.code)
+"""
+
+
+@pytest.fixture
+def odd(cluster: Cluster) -> Iterator[Path]:
+    """A volume of GlusterFS with settings of its own, mounted."""
+    name = f"odd-{uuid4().hex[:8]}"
+    brick, mount = (cluster.state.folder / f"{name}-{part}" for part in ("brick", "mount"))
+    sharedfs.mounted(cluster)
+    source = f"{addresses.NODE}:{brick}"
+    cluster.run([*GLUSTER, "create", name, source, "force"])
+    try:
+        cluster.run([*GLUSTER, "start", name])
+        cluster.run(["mkdir", mount])
+        cluster.run(["mount", "-t", "glusterfs", f"{addresses.NODE}:/{name}", mount])
+        # As a claim is called: by the name of the folder that it is mounted on.
+        yield mount
+    finally:
+        cluster.run(["sh", "-c", f"umount -l {mount}; rmdir {mount}"])
+        cluster.run([*GLUSTER, "stop", name, "force"])
+        cluster.run([*GLUSTER, "delete", name])
+        cluster.run(["rm", "-rf", brick])
+
+
+def test_a_quota_is_told_and_a_squashed_root_is_said(cluster: Cluster, odd: Path) -> None:
+    """What GlusterFS does by settings, and other file systems by theirs."""
+    name = odd.name.removesuffix("-mount")
+
+    def call(person: str) -> str:
+        home = Wanted(volume="home", claim=odd.name, path=("home", person))
+        alice = Person(username=person, uid=200000, gid=200000)
+        request = FoldersRequest(person=alice, folders=(home,)).model_dump_json()
+        said = cluster.run([sys.executable, "-c", CALL, odd.parent, request])
+        return said.strip().splitlines()[-1]
+
+    def told() -> dict[str, object]:
+        return dict(json.loads(call("alice"))["folders"][0]["room"])
+
+    assert not told()["own"]
+    cluster.run([*GLUSTER, "quota", name, "enable"])
+    cluster.run([*GLUSTER, "quota", name, "limit-usage", "/home/alice", "10MB"])
+    until(lambda: told()["own"], "the quota is told", 30)
+    assert told()["size"] == 10 << 20
+    assert call("alice") != "storage_squashed"
+    cluster.run([*GLUSTER, "set", name, "server.root-squash", "on"])
+    until(lambda: call(f"bob-{uuid4().hex[:8]}") == "storage_squashed", "root is squashed", 30)
