@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from arcetri_spawner.provisioner.contract import FoldersRequest, Person, Wanted
-from tests.cluster import addresses, sharedfs
+from tests.cluster import addresses, sharedfs, storage
 from tests.cluster.cluster import Cluster
 from tests.cluster.storage import SCRATCH_CLASS, SESSIONS, Site
 from tests.support.platform import until
@@ -68,8 +68,10 @@ def test_scratch_is_the_sessions_own_and_goes_with_it(stored: Site) -> None:
 def test_a_full_home_starts_and_is_told(stored: Site) -> None:
     platform = stored.hub.platform
     # Not one byte is left, and no configuration of Jupyter's is there yet.
-    stored.sh("alice", "find ~ -mindepth 1 -delete; cat /dev/zero > ~/data || true; echo full")
     stored.end("alice")
+    home = stored.homes / "alice"
+    stored.node(f"cd {home}; find . -mindepth 1 -delete; cat /dev/zero > data || true")
+    stored.node(f"cd {home}; chown --reference=. data")
     steps = []
     with platform.api("alice") as api:
         options = {"flavor": "cpu", "environment": "python"}
@@ -92,7 +94,9 @@ def test_a_full_home_starts_and_is_told(stored: Site) -> None:
     assert stored.sh("alice", "ls /scratch").split() == []
     with platform.login("alice") as client:
         page = client.get("/hub/spawn/alice/other").text
+        home = client.get("/hub/home").text
     assert "full: nothing can be saved here" in page
+    assert "home (/home/alice) is full: nothing can be saved here" in home
     stored.sh("alice", "rm ~/*")
     assert "free" in stored.sh("alice", "echo free > ~/result; cat ~/result")
 
@@ -154,3 +158,26 @@ def test_a_quota_is_told_and_a_squashed_root_is_said(cluster: Cluster, odd: Path
     assert call("alice") != "storage_squashed"
     cluster.run([*GLUSTER, "set", name, "server.root-squash", "on"])
     until(lambda: call(f"bob-{uuid4().hex[:8]}") == "storage_squashed", "root is squashed", 30)
+
+
+MAY = (("create", "tokenreviews.authentication.k8s.io"),)
+MUST_NOT = (
+    ("get", "secrets"),
+    ("list", "pods"),
+    ("create", "pods"),
+    ("create", "pods/exec"),
+    ("list", "persistentvolumeclaims"),
+    ("list", "nodes"),
+    ("create", "serviceaccounts/token"),
+    ("impersonate", "users"),
+)
+
+
+def test_the_provisioner_may_ask_whose_a_token_is_and_nothing_else(stored: Site) -> None:
+    account = f"--as=system:serviceaccount:{storage.NAMESPACE}:{storage.NAME}"
+    asked = "; ".join(
+        f"kubectl auth can-i {verb} {what} --all-namespaces {account} || true"
+        for verb, what in (*MAY, *MUST_NOT)
+    )
+    said = stored.hub.cluster.run(["sh", "-c", f"({asked}) 2>/dev/null"]).split()
+    assert said == ["yes"] * len(MAY) + ["no"] * len(MUST_NOT)
