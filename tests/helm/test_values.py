@@ -173,7 +173,7 @@ def _ports(one: Json) -> list[Json]:
 
 
 def test_the_alerts_are_the_documented_ones() -> None:
-    page = (REFERENCE / "metrics.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "reference" / "metrics.md").read_text(encoding="utf-8")
     alerts = yaml.safe_load((helm.CHART / "files" / "alerts.yaml").read_text(encoding="utf-8"))
     assert alerts
     for alert in alerts:
