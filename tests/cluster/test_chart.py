@@ -255,6 +255,9 @@ def test_a_file_outlives_its_session_and_a_brick_and_both_are_charged(
     shared.kill(0)
     try:
         start(page, "a100-1g", "/arcetri/cms")
+        # JupyterLab's own memory of what was open lies in the home too.
+        page.wait_for_url("**/user/**/lab**")
+        page.goto("/user/bruno/lab?reset")
         assert in_a_cell(page, "print('held', open('kept').read())") == "held 42"
         _stop(page, release)
     finally:
