@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.cluster import kueue as real_kueue
 from tests.cluster import launch, storage
 from tests.cluster.cache import ClusterError
 from tests.cluster.cluster import Cluster
@@ -53,3 +54,10 @@ def stored(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """A platform with storage and three people's sessions, for the tests of several files."""
     with storage.site(cluster, tmp_path_factory.mktemp("stored")) as site:
         yield site
+
+
+@pytest.fixture(scope="session")
+def with_kueue(cluster: Cluster) -> Cluster:
+    """The cluster, with the real Kueue in it, which this installs once a run."""
+    real_kueue.install(cluster)
+    return cluster

@@ -74,7 +74,7 @@ class Hub:
 
     def start(self, name: str) -> None:
         """Start a part, and wait until it answers."""
-        part = self._parts[name] = _inside(
+        part = self._parts[name] = inside(
             self.cluster, self._command(name), self.state / f"{name}.log", self._told(name)
         )
         deadline = time.monotonic() + PATIENCE
@@ -96,6 +96,10 @@ class Hub:
                 part.wait(20)
             part.kill()
             part.wait()
+
+    def pid(self, name: str) -> int:
+        """The process of a part."""
+        return self._parts[name].pid
 
     def _told(self, name: str) -> dict[str, str]:
         told = {
@@ -139,7 +143,7 @@ class Hub:
         return name == "proxy" or status < 500
 
 
-def _inside(
+def inside(
     cluster: Cluster, module: Sequence[str], log: Path, told: dict[str, str]
 ) -> subprocess.Popen[bytes]:
     """Run a module in the cluster's network, as a process of its own that can be killed."""

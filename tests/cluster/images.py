@@ -97,6 +97,10 @@ def _copy_coredns(folder: Path) -> None:
     shutil.copy2(builds.programs()["coredns"], folder / "coredns")
 
 
+def _copy_kueue(folder: Path) -> None:
+    shutil.copy2(builds.programs()["kueue"], folder / "manager")
+
+
 def _debootstrap(folder: Path) -> None:
     options = ["--variant=minbase", "--quiet", "--format=tar"]
     options += [
@@ -151,6 +155,12 @@ COREDNS = Image(
     prepare=_copy_coredns,
     made_from=lambda: [str(builds.programs()["coredns"])],
 )
+KUEUE = Image(
+    "kueue",
+    OWN / "kueue",
+    prepare=_copy_kueue,
+    made_from=lambda: [str(builds.programs()["kueue"])],
+)
 DEBIAN = Image("debian", OWN / "debian", prepare=_debootstrap, made_from=lambda: [SUITE])
 BASE = Image("base", PLATFORM / "base", base=DEBIAN, argument="DEBIAN")
 SBOM = Image("sbom", PLATFORM / "sbom", base=BASE, argument="BASE")
@@ -176,7 +186,10 @@ PROVISIONER_PACKAGES, PROVISIONER = _platform("provisioner")
 INSTALLED = (HUB, PROXY, LEDGER, AGENT, PROVISIONER)
 """The images that the chart runs."""
 BUILTIN = (PAUSE, COREDNS)
-ALL = {image.name: image for image in (*BUILTIN, DEBIAN, BASE, SBOM, MINIMAL, SCIENCE, *INSTALLED)}
+ALL = {
+    image.name: image
+    for image in (*BUILTIN, KUEUE, DEBIAN, BASE, SBOM, MINIMAL, SCIENCE, *INSTALLED)
+}
 
 
 def build(image: Image) -> Path:

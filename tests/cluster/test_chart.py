@@ -12,6 +12,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -33,6 +34,7 @@ from tests.system.test_notebooks import in_a_cell, log_in, start
 pytestmark = pytest.mark.cluster
 
 NAME = "charted"
+ROOT = Path(__file__).parents[2]
 COUNTING = """
 import time
 for number in range(100_000):
@@ -274,6 +276,28 @@ def test_a_file_outlives_its_session_and_a_brick_and_both_are_charged(
         return {row["key"]: row for row in report.json()["rows"]}
 
     until(lambda: {"t4", "a100-1g"} <= rows().keys(), "the report shows both", 60)
+
+
+def test_a_session_reaches_on_the_network_what_the_documentation_says(site: Site) -> None:
+    """The page's own script, run where a hostile user would run theirs."""
+    cluster, name = site.release.cluster, site.release.name
+    script = (ROOT / "docs" / "explanation" / "reach.py").read_text(encoding="utf-8")
+    pods = cluster.kubectl("get", "pods", "--all-namespaces")["items"]
+    others = [
+        f"{pod['status']['podIP']}:{port}"
+        for pod in pods
+        for port in (8000, 8001, 8010, 8011, 8012, 8020, 8888)
+        if pod["metadata"]["labels"].get("app.kubernetes.io/instance") == name
+    ]
+    closed = [*others, *(f"{addresses.NODE}:{port}" for port in (addresses.API_PORT, 10250))]
+    inside = ["kubectl", "exec", "--stdin", f"--namespace={site.release.sessions}"]
+    command = [*inside, site.pod["metadata"]["name"], "--", "python3", "-", name, name]
+    said = cluster.run([*command, *closed], stdin=script)
+    assert said.count("ok ") == len(said.splitlines()) > 40
+    assert f"ok    {name}-hub.{name}.svc:8081 open" in said
+    hub = next(pod["status"]["podIP"] for pod in site.release.pods("hub"))
+    with pytest.raises(AssertionError, match=f"WRONG {hub}:8081 open"):
+        cluster.run([*command, f"{hub}:8081"], stdin=script)
 
 
 def test_it_goes_back_to_the_first_version(site: Site) -> None:

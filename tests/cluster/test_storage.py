@@ -89,14 +89,15 @@ def test_a_full_home_starts_and_is_told(stored: Site) -> None:
         assert saved.status_code >= 400
     (pod,) = [one for one in stored.hub.pods() if "alice" in str(one["metadata"]["annotations"])]
     stored.pods["alice"] = pod["metadata"]["name"]
-    assert any("Your home is full" in step.get("message", "") for step in steps), steps
+    told = "\n".join(str(step.get("message")) for step in steps)
+    assert "Your home is full" in told, f"{told}\n{stored.node(f'df {home}')}"
     assert "No space left" in stored.fails("alice", "cat /etc/passwd > ~/data2")
     assert stored.sh("alice", "ls /scratch").split() == []
     with platform.login("alice") as client:
         page = client.get("/hub/spawn/alice/other").text
-        home = client.get("/hub/home").text
+        sessions = client.get("/hub/home").text
     assert "full: nothing can be saved here" in page
-    assert "home (/home/alice) is full: nothing can be saved here" in home
+    assert "home (/home/alice) is full: nothing can be saved here" in sessions
     stored.sh("alice", "rm ~/*")
     assert "free" in stored.sh("alice", "echo free > ~/result; cat ~/result")
 

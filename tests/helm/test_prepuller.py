@@ -16,7 +16,7 @@ pytestmark = pytest.mark.cluster
 
 ROOT = Path(__file__).parents[2]
 RIGHTS = ROOT / "docs" / "reference" / "prepuller-rights.yaml"
-OPERATOR = "monitoring.coreos.com/v1/ServiceMonitor"
+OPERATOR = "monitoring.coreos.com/v1/PodMonitor"
 
 
 def rendered(**prepuller: Any) -> dict[tuple[str, str], dict[str, Any]]:
@@ -79,5 +79,5 @@ def test_its_pod_is_restricted() -> None:
 
 
 def test_it_can_be_left_out_and_is_watched_where_somebody_watches() -> None:
-    assert ("ServiceMonitor", "arcetri-prepuller") in rendered()
+    assert ("PodMonitor", "arcetri-prepuller") in rendered()
     assert rendered(enabled=False) == {}
