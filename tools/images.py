@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import click
@@ -33,7 +34,9 @@ NAMES = sorted(IMAGES.keys() - {image.name for image in images.BUILTIN})
     metavar="REGISTRY",
     help="Push to REGISTRY/NAME:TAG, such as registry.example.org/arcetri.",
 )
-@click.option("--tag", default="", help="Another tag than the newest release's.")
+@click.option(
+    "--tag", default="", help="Another tag than the newest release's, or the platform's version."
+)
 @click.option("--plain-http", is_flag=True, help="Talk to the registry without TLS.")
 def main(names: tuple[str, ...], registry: str, tag: str, plain_http: bool) -> None:
     """Build each image unless it is built already, and run its notebook inside it."""
@@ -55,14 +58,10 @@ def main(names: tuple[str, ...], registry: str, tag: str, plain_http: bool) -> N
 
 
 def newest(name: str) -> str:
-    """The tag of an environment's newest release; of the platform's images, its version.
-
-    Raises:
-        ClusterError: Nothing says it.
-    """
+    """The tag of an environment's newest release; for the platform's own images, its version."""
     about = Path(images.PLATFORM / name / "about.yaml")
     if not about.exists():
-        raise ClusterError(f"images/{name} has no about.yaml: say the tag with TAG=...")
+        return version("arcetri")
     return str(yaml.safe_load(about.read_text(encoding="utf-8"))["releases"][0]["tag"])
 
 

@@ -33,6 +33,7 @@ ROOT = Path(__file__).parents[2]
 RIGHTS = ROOT / "docs" / "reference" / "accounting-rights.yaml"
 AGENTS, HOME = "arcetri-agents", "arcetri"
 INTERVAL = 1.0
+_UNTIL_TOLD = "until [ -e /tmp/stop ]; do sleep 0.1; done"
 PATIENCE = 60.0
 
 
@@ -48,6 +49,8 @@ class Site:
     port: int
     tokens: dict[str, Path] = field(default_factory=dict)
     """Where the kubelet keeps the tokens of each part's pod."""
+    service: dict[str, str] = field(default_factory=dict)
+    """What tells the ledger that it is JupyterHub's service."""
     parts: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
@@ -62,8 +65,7 @@ class Site:
             "KUBERNETES_SERVICE_HOST": addresses.API_SERVICE,
             "KUBERNETES_SERVICE_PORT": "443",
         }
-        if name == "agent":
-            environment |= self.node.environment()
+        environment |= self.node.environment() if name == "agent" else self.service
         # Not in the cluster's pid namespace: it is killed from out here.
         entering = [word for word in self.cluster.entering() if word != "--pid"]
         with (self.folder / f"{name}.log").open("ab") as log:
@@ -137,6 +139,11 @@ class Site:
             session,
         )
 
+    def stop(self, session: str) -> None:
+        """Let a session that waits for it end by itself."""
+        inside = ["kubectl", "exec", f"--namespace={self.sessions}", f"session-{session}"]
+        self.cluster.run([*inside, "--", "touch", "/tmp/stop"])  # noqa: S108 - the container's
+
     def runs(self, session: str) -> bool:
         """Whether the ledger shows it as running."""
         query = (
@@ -187,7 +194,7 @@ def session(
         namespace: Where.
         name: The pod's name; made of the session where it is not given.
         image: What it runs; nothing, for ever, where it is not given.
-        seconds: How long it then runs.
+        seconds: How long it then runs; until ``Site.stop`` where it is not given.
         devices: What its notebook holds.
         flavor: As it was granted.
         kind: The flavour's type.
@@ -196,7 +203,8 @@ def session(
     """
     found = str(uuid4())
     options: dict[str, Any] = {"image": image} if image else {}
-    command = {"command": ["sleep", str(seconds)]} if seconds is not None else {}
+    wait = ["sleep", str(seconds)] if seconds is not None else ["sh", "-c", _UNTIL_TOLD]
+    command = {"command": wait} if image else {}
     made = pod(
         name or f"session-{found}",
         namespace,

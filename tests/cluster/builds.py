@@ -19,6 +19,7 @@ from tests.cluster import cache
 
 SOURCES = Path(__file__).parent / "go"
 KUBERNETES = "1.36.3"
+KUEUE = "0.19.2"
 _STAMP = "k8s.io/component-base/version"
 _FLAGS = ("-mod=readonly", "-trimpath", "-buildvcs=false")
 
@@ -34,6 +35,8 @@ class Module:
     """Variables that the linker sets."""
     data: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
     """Folders that are kept beside the programs: from which module, and which of its files."""
+    trees: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """The same with all that is below a folder of a module: from which module, which folder."""
 
     @property
     def folder(self) -> Path:
@@ -49,14 +52,15 @@ class Module:
         """Where its programs are, or will be when they are built."""
         files = sorted(path for path in self.folder.rglob("*") if path.is_file())
         named = [part for path in files for part in (path.name, path)]
-        named += [repr(self.data)]
+        named += [repr(self.data), *([repr(self.trees)] if self.trees else [])]
         word = cache.digest([*named, *self.flags(), _go_version()])
         return cache.root() / "bin" / f"{self.name}-{word}"
 
     def missing(self) -> list[str]:
         """Its programs that are not built yet."""
         folder = self.cached()
-        return [name for name in (*self.data, *self.programs) if not (folder / name).exists()]
+        named = (*self.data, *self.trees, *self.programs)
+        return [name for name in named if not (folder / name).exists()]
 
 
 def _commands(*names: str) -> dict[str, str]:
@@ -103,6 +107,16 @@ MODULES = (
         "openapi",
         {},
         data={"openapi": ("k8s.io/kubernetes", ("api/openapi-spec/swagger.json",))},
+    ),
+    Module(
+        "kueue",
+        {"kueue": "sigs.k8s.io/kueue/cmd/kueue"},
+        (f"sigs.k8s.io/kueue/pkg/version.GitVersion=v{KUEUE}",),
+        trees={
+            "kueue-chart": ("sigs.k8s.io/kueue", "charts/kueue"),
+            "kueue-crds": ("sigs.k8s.io/kueue", "config/components/crd/bases"),
+            "kueue-types": ("sigs.k8s.io/kueue", "apis/kueue/v1beta2"),
+        },
     ),
 )
 
@@ -157,7 +171,7 @@ def programs() -> dict[str, Path]:
     return {
         name: module.cached() / name
         for module in MODULES
-        for name in (*module.programs, *module.data)
+        for name in (*module.programs, *module.data, *module.trees)
     }
 
 
@@ -174,6 +188,21 @@ def find(name: str) -> Path:
     return module.cached() / name
 
 
+def tree(name: str) -> Path:
+    """A folder that one of the modules brings, without building its programs.
+
+    Raises:
+        ClusterError: There is no Go to fetch it with.
+    """
+    module = next(module for module in MODULES if name in module.trees)
+    found = module.cached() / name
+    if not found.exists():
+        found.parent.mkdir(parents=True, exist_ok=True)
+        with cache.lock(_lock(module, name)):
+            _make(module, name)
+    return found
+
+
 def build() -> None:
     """Build what is missing, saying what and how long.
 
@@ -184,18 +213,36 @@ def build() -> None:
     for number, (module, name) in enumerate(wanted, start=1):
         folder = module.cached()
         folder.mkdir(parents=True, exist_ok=True)
-        with cache.lock(folder / ".lock"):
+        with cache.lock(_lock(module, name)):
             if (folder / name).exists():
                 continue  # somebody else was quicker
             _say(f"Building {name} ({number} of {len(wanted)}, only this once) ... ")
             begin = time.monotonic()
-            fresh = folder / f".{name}.new"
-            if name in module.data:
-                _copy(module, name, fresh)
-            else:
-                _build(module, name, fresh)
-            fresh.replace(folder / name)
+            _make(module, name)
             _say(f"{time.monotonic() - begin:.0f} s\n")
+
+
+def _lock(module: Module, name: str) -> Path:
+    """The lock of one thing: nobody who wants a folder waits for the build of a program."""
+    return module.cached() / f".{name}.lock"
+
+
+def _make(module: Module, name: str) -> None:
+    folder = module.cached()
+    if (folder / name).exists():
+        return
+    fresh = folder / f".{name}.new"
+    if name in module.data:
+        _copy(module, name, fresh)
+    elif name in module.trees:
+        source, below = module.trees[name]
+        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.copytree(_source(module, source) / below, fresh, copy_function=shutil.copyfile)
+        for path in (fresh, *fresh.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)  # those of the module are read-only
+    else:
+        _build(module, name, fresh)
+    fresh.replace(folder / name)
 
 
 def _build(module: Module, name: str, target: Path) -> None:
@@ -213,23 +260,28 @@ def _build(module: Module, name: str, target: Path) -> None:
 def _copy(module: Module, name: str, target: Path) -> None:
     """Keep files that a module brings besides its programs."""
     source, patterns = module.data[name]
-    command = [str(_go()), "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", source]
-    subprocess.run(
-        [str(_go()), "mod", "download", source], cwd=module.folder, env=_environment(), check=True
-    )
+    found = _source(module, source)
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir()
+    for pattern in patterns:
+        for path in sorted(found.glob(pattern)):
+            shutil.copyfile(path, target / path.name)
+
+
+def _source(module: Module, source: str) -> Path:
+    """Where Go keeps the files of a module that another one requires, fetched."""
+    go = str(_go())
+    fetch = [go, "mod", "download", source]
+    subprocess.run(fetch, cwd=module.folder, env=_environment(), check=True)
     found = subprocess.run(
-        command,
+        [go, "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", source],
         cwd=module.folder,
         env=_environment(),
         stdout=subprocess.PIPE,
         text=True,
         check=True,
     )
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir()
-    for pattern in patterns:
-        for path in sorted(Path(found.stdout.strip()).glob(pattern)):
-            shutil.copyfile(path, target / path.name)
+    return Path(found.stdout.strip())
 
 
 def _say(text: str) -> None:

@@ -134,6 +134,10 @@ def _apiserver(state: State) -> Component:
         # Webhooks and aggregated APIs are reached at their pods' own addresses.
         "enable-aggregator-routing": "true",
         "endpoint-reconciler-type": "master-count",
+        "audit-policy-file": state.etc / "audit.yaml",
+        "audit-log-path": state.audit,
+        "audit-log-mode": "batch",
+        "audit-log-batch-max-wait": "1s",
     }
     return Component(
         "kube-apiserver",

@@ -34,6 +34,7 @@ def write(state: State, cgroup: str) -> None:
         _write(state.etc / f"{user}.kubeconfig", kubeconfig(state.pki, user))
     _write(state.etc / "kubelet.yaml", kubelet(state, cgroup))
     _write(state.etc / "kube-proxy.yaml", kube_proxy(state))
+    _write(state.etc / "audit.yaml", audit())
     (state.etc / "containerd.toml").write_text(containerd(state), encoding="utf-8")
     network = state.etc / "cni"
     network.mkdir()
@@ -144,6 +145,20 @@ def kube_proxy(state: State) -> dict[str, Any]:
             "tcpCloseWaitTimeout": "0s",
         },
         "nftables": {"minSyncPeriod": "100ms"},
+    }
+
+
+def audit() -> dict[str, Any]:
+    """What the API server notes: who of the service accounts asked what, without the content."""
+    return {
+        "apiVersion": "audit.k8s.io/v1",
+        "kind": "Policy",
+        "omitStages": ["RequestReceived", "ResponseStarted"],
+        "rules": [
+            {"level": "None", "userGroups": ["system:serviceaccounts:kube-system"]},
+            {"level": "Metadata", "userGroups": ["system:serviceaccounts"]},
+            {"level": "None"},
+        ],
     }
 
 

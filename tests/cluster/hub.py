@@ -26,6 +26,7 @@ from arcetri_hub.settings import (
     ProvisionerSettings,
     ProxySettings,
     Settings,
+    UsageSettings,
 )
 from arcetri_hub.up import ports
 from tests.cluster import addresses
@@ -73,7 +74,7 @@ class Hub:
 
     def start(self, name: str) -> None:
         """Start a part, and wait until it answers."""
-        part = self._parts[name] = _inside(
+        part = self._parts[name] = inside(
             self.cluster, self._command(name), self.state / f"{name}.log", self._told(name)
         )
         deadline = time.monotonic() + PATIENCE
@@ -95,6 +96,10 @@ class Hub:
                 part.wait(20)
             part.kill()
             part.wait()
+
+    def pid(self, name: str) -> int:
+        """The process of a part."""
+        return self._parts[name].pid
 
     def _told(self, name: str) -> dict[str, str]:
         told = {
@@ -138,7 +143,7 @@ class Hub:
         return name == "proxy" or status < 500
 
 
-def _inside(
+def inside(
     cluster: Cluster, module: Sequence[str], log: Path, told: dict[str, str]
 ) -> subprocess.Popen[bytes]:
     """Run a module in the cluster's network, as a process of its own that can be killed."""
@@ -185,6 +190,7 @@ def running(
     namespace: str,
     catalog: dict[str, Any],
     environment: dict[str, str] | None = None,
+    usage: UsageSettings | None = None,
     provisioner: ProvisionerSettings | None = None,
 ) -> Iterator[Hub]:
     """Run the platform on a cluster.
@@ -195,6 +201,7 @@ def running(
         namespace: Where its sessions run.
         catalog: Its profiles.yaml.
         environment: Further variables of its processes.
+        usage: The ledger, where there is one.
         provisioner: Who makes folders; without one they must be there.
     """
     state.mkdir()
@@ -219,6 +226,7 @@ def running(
         ),
         proxy=ProxySettings(api_url=f"http://127.0.0.1:{api_port}", token_file=state / "proxy"),
         kubernetes=KubernetesSettings(namespace=namespace, patience=5, provisioner=provisioner),
+        usage=usage,
         cookie_secret_file=state / "cookie",
         crypt_key_file=state / "crypt",
     )

@@ -97,6 +97,10 @@ def _copy_coredns(folder: Path) -> None:
     shutil.copy2(builds.programs()["coredns"], folder / "coredns")
 
 
+def _copy_kueue(folder: Path) -> None:
+    shutil.copy2(builds.programs()["kueue"], folder / "manager")
+
+
 def _debootstrap(folder: Path) -> None:
     options = ["--variant=minbase", "--quiet", "--format=tar"]
     options += [
@@ -151,6 +155,12 @@ COREDNS = Image(
     prepare=_copy_coredns,
     made_from=lambda: [str(builds.programs()["coredns"])],
 )
+KUEUE = Image(
+    "kueue",
+    OWN / "kueue",
+    prepare=_copy_kueue,
+    made_from=lambda: [str(builds.programs()["kueue"])],
+)
 DEBIAN = Image("debian", OWN / "debian", prepare=_debootstrap, made_from=lambda: [SUITE])
 BASE = Image("base", PLATFORM / "base", base=DEBIAN, argument="DEBIAN")
 SBOM = Image("sbom", PLATFORM / "sbom", base=BASE, argument="BASE")
@@ -176,7 +186,10 @@ PROVISIONER_PACKAGES, PROVISIONER = _platform("provisioner")
 INSTALLED = (HUB, PROXY, LEDGER, AGENT, PROVISIONER)
 """The images that the chart runs."""
 BUILTIN = (PAUSE, COREDNS)
-ALL = {image.name: image for image in (*BUILTIN, DEBIAN, BASE, SBOM, MINIMAL, SCIENCE, *INSTALLED)}
+ALL = {
+    image.name: image
+    for image in (*BUILTIN, KUEUE, DEBIAN, BASE, SBOM, MINIMAL, SCIENCE, *INSTALLED)
+}
 
 
 def build(image: Image) -> Path:
@@ -235,10 +248,11 @@ def _build(image: Image, archive: Path) -> None:
 
 
 def _try(folder: Path, image: Image) -> None:
-    """Run the image's own notebook inside it, as the account that sessions have."""
+    """Run the image's own notebook inside it, as a number that it has never heard of."""
     container = f"try-{image.name}"
     _buildah(folder, "from", "--quiet", "--pull-never", f"--name={container}", image.reference)
-    begin = ["run", "--isolation=chroot", container, "--"]
+    somebody = ["--user=204242:304242", "--env=HOME=/tmp", "--workingdir=/tmp"]
+    begin = ["run", "--isolation=chroot", *somebody, container, "--"]
     _buildah(folder, *begin, "jupyter", "execute", "--timeout=600", image.smoke)
 
 

@@ -1,4 +1,4 @@
-"""The site's storage on a cluster: claims in two namespaces over one folder, and the provisioner.
+"""A site with storage: claims in two namespaces over one file system, the provisioner, a hub.
 
 The provisioner's pod is what the documentation says, but for its image: it runs the working tree's
 own code with this machine's Python, from a read-only claim.
@@ -6,17 +6,28 @@ own code with this machine's Python, from a read-only claim.
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import yaml
 
+import arcetri_hub
 from arcetri_hub.settings import ProvisionerSettings
 from arcetri_spawner.provisioner.contract import AUDIENCE
-from tests.cluster import hub, images
+from tests.cluster import hub, images, sharedfs
 from tests.cluster.cluster import Cluster
+from tests.cluster.hub import Hub
 
+DEMO = Path(arcetri_hub.__file__).parent / "catalogs" / "demo.yaml"
+SESSIONS = "storage-sessions"
+SCRATCH_CLASS = "arcetri-test-nvme"
+PEOPLE = ("alice", "bruno", "fabio")
 MANIFESTS = hub.ROOT / "docs" / "reference" / "provisioner.yaml"
 NAMESPACE = "arcetri-storage"
 NAME = "arcetri-provisioner"
@@ -143,3 +154,111 @@ def remove(cluster: Cluster, *namespaces: str) -> None:
         delete = ["kubectl", "delete", "--ignore-not-found", "--now", "--timeout=90s"]
         cluster.run([*delete, "namespace", namespace])
         cluster.run([*delete, "pv", f"--selector=test={namespace}"])
+
+
+def catalog(image: str) -> dict[str, Any]:
+    """The demonstration's people and groups, without accelerators.
+
+    Homes lie on a disk of the node that is soon full, what groups share on the shared file system.
+    """
+    entry = yaml.safe_load(DEMO.read_text(encoding="utf-8"))
+    entry["flavors"] = {"cpu": {"title": "No accelerator"}}
+    entry["environments"] = {"python": {"title": "Python", "image": image}}
+    entry["sizes"] = {"small": {"cpu": 0.1, "memory": "512Mi", "shm": "64Mi"}}
+    nvme = {"size": "100Mi", "storage_class": SCRATCH_CLASS}
+    entry["volumes"] = {
+        "home": {"mount": "/home/{username}", "claim": "homes", "path": "{username}"},
+        "papers": {"mount": "/papers", "claim": "shared", "path": "papers/{username}"},
+        "open": {"mount": "/data/open", "claim": "shared", "path": "data/open", "mode": "ro"},
+        "cms": {"mount": "/data/cms", "claim": "shared", "path": "groups/cms"},
+        "virgo": {"mount": "/data/virgo", "claim": "shared", "path": "groups/virgo"},
+        "scratch": {"mount": "/scratch", "scratch": {"size": "64Mi"}},
+        "nvme": {"mount": "/nvme", "scratch": nvme},
+    }
+    entry["everyone"] = {"flavors": ["cpu"], "volumes": ["home", "papers", "open", "scratch"]}
+    entry["groups"] = {
+        "/arcetri/cms": {"volumes": ["cms"]},
+        "/arcetri/virgo": {"volumes": ["virgo", "nvme"]},
+    }
+    entry["site"]["members"] = ["/arcetri"]
+    del entry["local"]
+    return dict(entry)
+
+
+@dataclass(slots=True)
+class Site:
+    """A platform with storage, on which three people have a session."""
+
+    hub: Hub
+    shared: sharedfs.SharedFileSystem
+    folder: Path
+    """On the shared file system, as the cluster's node sees it."""
+    homes: Path
+    provisioner: ProvisionerSettings
+    pods: dict[str, str] = field(default_factory=dict)
+    """By the person's name."""
+
+    def node(self, script: str) -> str:
+        """What a shell on the cluster's node prints."""
+        return self.hub.cluster.run(["sh", "-ec", script])
+
+    def sh(self, name: str, script: str) -> str:
+        """What a shell prints in somebody's session."""
+        return self.hub.sh(self.pods[name], script)
+
+    def fails(self, name: str, script: str) -> str:
+        """What a shell in somebody's session says that does not succeed."""
+        return self.sh(name, f"if ( {script} ) 2>&1; then echo It succeeded; exit 1; fi")
+
+    def begin(self, name: str) -> None:
+        """Start somebody's session."""
+        session = self.hub.platform.start_session(name, flavor="cpu", environment="python")
+        self.pods[name] = f"session-{session}"
+
+    def end(self, name: str) -> None:
+        """Ask for its end, and wait until it is gone."""
+        with self.hub.platform.api(name) as api:
+            api.delete(f"/users/{name}/server")
+        gone = ["kubectl", "wait", "--for=delete", f"pod/{self.pods.pop(name)}"]
+        self.hub.cluster.run([*gone, f"--namespace={SESSIONS}", "--timeout=60s"])
+
+
+@contextlib.contextmanager
+def site(cluster: Cluster, state: Path) -> Iterator[Site]:
+    """Run a platform with storage.
+
+    Args:
+        cluster: Where.
+        state: A folder of its own.
+    """
+    shared = sharedfs.mounted(cluster)
+    name = f"site-{uuid4().hex[:8]}"
+    folder = shared.mount / name
+    homes, nvme = (cluster.state.folder / f"{name}-{part}" for part in ("homes", "nvme"))
+    claims = {"shared": folder, "homes": homes}
+    try:
+        cluster.run(["mkdir", folder, homes, nvme])
+        cluster.run(["mount", "-t", "tmpfs", "-o", "size=16m,mode=755", "tmpfs", homes])
+        cluster.run(["chmod", "777", nvme])
+        label = {"pod-security.kubernetes.io/enforce": "restricted"}
+        cluster.apply(
+            {
+                "apiVersion": "v1",
+                "kind": "Namespace",
+                "metadata": {"name": SESSIONS, "labels": label},
+            },
+            *(one for each in claims for one in claim(SESSIONS, each, claims[each])),
+            *claim(SESSIONS, "nvme", nvme, storage_class=SCRATCH_CLASS, bound=False),
+        )
+        provisioner = provide(cluster, state, claims)
+        made = catalog(cluster.load(images.MINIMAL))
+        with hub.running(
+            cluster, state / "hub", SESSIONS, made, provisioner=provisioner
+        ) as started:
+            there = Site(started, shared, folder, homes, provisioner)
+            with ThreadPoolExecutor(len(PEOPLE)) as pool:
+                list(pool.map(there.begin, PEOPLE))
+            yield there
+    finally:
+        remove(cluster, SESSIONS, NAMESPACE)
+        cluster.run(["sh", "-c", f"umount -l {homes}; rm -rf {folder} {homes} {nvme}"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -62,13 +63,15 @@ def test_what_is_charged_is_the_containers_life(site: Site, shell: str) -> None:
         site.cluster.free(resource) if resource else None
         devices = {resource: 1} if resource else None
         name, made = session(
-            SESSIONS, image=shell, seconds=5.4, devices=devices, flavor=flavor, kind=kind,
-            share=share,
-        )  # fmt: skip
+            SESSIONS, image=shell, devices=devices, flavor=flavor, kind=kind, share=share
+        )
         site.cluster.apply(made)
         started[flavor] = name
     # It is seen while it runs: within two cycles of its start.
     site.until(lambda: site.runs(started["t4"]), "the session is shown as running", 30)
+    for name in started.values():
+        site.until(lambda name=name: site.runs(name), "it runs")
+        site.stop(name)
     for flavor, name in started.items():
         _, kind, _, share_u = cases[flavor]
         (life,) = lives(site, f"session-{name}").values()
@@ -182,10 +185,11 @@ def test_time_slices_of_a_card_are_billed_as_their_part(site: Site) -> None:
 
 def test_an_agent_that_is_killed_loses_nothing_that_was_allocated(site: Site, shell: str) -> None:
     site.cluster.free(GPU)
-    name, made = session(SESSIONS, image=shell, seconds=8.5, devices={GPU: 1})
+    name, made = session(SESSIONS, image=shell, devices={GPU: 1})
     site.cluster.apply(made)
     site.until(lambda: site.runs(name), "it runs")
     site.kill("agent")
+    site.stop(name)
     (life,) = lives(site, f"session-{name}").values()
     site.start("agent")
     ((_, seconds),) = site.final(name).items()
@@ -200,9 +204,7 @@ def test_an_agent_that_is_killed_loses_nothing_that_was_allocated(site: Site, sh
 
 def test_a_kubelet_that_is_started_again_ends_nothing(site: Site, shell: str) -> None:
     site.cluster.free(SLICE)
-    name, made = session(
-        SESSIONS, image=shell, seconds=12.5, devices={SLICE: 1}, flavor="a100-1g", share="1/7"
-    )
+    name, made = session(SESSIONS, image=shell, devices={SLICE: 1}, flavor="a100-1g", share="1/7")
     site.cluster.apply(made)
     site.until(lambda: site.runs(name), "it runs")
     site.cluster.stop("kubelet")
@@ -213,6 +215,7 @@ def test_a_kubelet_that_is_started_again_ends_nothing(site: Site, shell: str) ->
     site.cluster.settle()
     site.until(lambda: "the kubelet answers again" in site.log(), "the kubelet is back")
     assert site.runs(name)
+    site.stop(name)
     (life,) = lives(site, f"session-{name}").values()
     ((device, seconds),) = site.final(name).items()
     assert device.startswith("MIG-")
@@ -376,3 +379,9 @@ def test_a_pod_without_marks_and_devices_is_nobodys_matter(site: Site) -> None:
     remove(site, "plain", "--now")
     assert not site.runs(found["metadata"]["uid"])
     assert site.counted(found["metadata"]["uid"]) == {}
+
+
+def test_the_agent_keeps_to_its_memory(site: Site) -> None:
+    status = Path(f"/proc/{site.parts['agent'].pid}/status").read_text(encoding="utf-8")
+    (peak,) = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")]
+    assert int(peak) < 90 * 1000

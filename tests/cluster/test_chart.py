@@ -215,6 +215,15 @@ def test_folders_are_made_for_who_comes_first(site: Site) -> None:
         until(lambda: not release.platform.server(api, "bruno"), "it has ended")
 
 
+def test_images_are_on_the_node_before_they_are_asked_for(site: Site) -> None:
+    where = f"--namespace={NAME}"
+    ask = ["kubectl", "exec", where, f"deployment/{NAME}-prepuller", "--"]
+    ask += ["sh", "-c", f"arcetri prepull status {where} --release={NAME} || true"]
+    there = f"{images.MINIMAL.reference}: on 1 of 1 nodes"
+    until(lambda: there in site.release.cluster.run(ask), "it is there", 60)
+    assert "there-is-no/such:1: on 0 of 1 nodes" in site.release.cluster.run(ask)
+
+
 @pytest.fixture
 def page(site: Site) -> Iterator[Page]:
     """A browser of bruno's, logged in."""
@@ -246,6 +255,9 @@ def test_a_file_outlives_its_session_and_a_brick_and_both_are_charged(
     shared.kill(0)
     try:
         start(page, "a100-1g", "/arcetri/cms")
+        # JupyterLab's own memory of what was open lies in the home too.
+        page.wait_for_url("**/user/**/lab**")
+        page.goto("/user/bruno/lab?reset")
         assert in_a_cell(page, "print('held', open('kept').read())") == "held 42"
         _stop(page, release)
     finally:

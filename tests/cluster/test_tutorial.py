@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from arcetri_hub.devidp.demo import DEMO_USERS
 from arcetri_hub.up import ports
+from tests.cluster import volumes
 from tests.cluster.cluster import Cluster
 from tests.docs.console import Shell, blocks
 from tests.docs.test_pages import ON_CLUSTER
@@ -47,7 +49,10 @@ def shell(cluster: Cluster, tmp_path: Path) -> Iterator[Shell]:
     environment = {**os.environ, "NAME": str(cluster.state.folder)}
     environment.pop("MAKEFLAGS", None)
     told = f"hub.publicUrl=http://127.0.0.1:{PORT},iam.developmentPort={IAM_PORT}"
+    command = f"{sys.executable} -m tests.cluster.command --state {cluster.state.folder}"
     replaced = {
+        # A terminal's Ctrl-C is for all that runs in it; here it is for one process, not make.
+        "make cluster-forward TO=": f"{command} forward ",
         " arcetri helm/arcetri": f" {NAME} helm/arcetri",
         "helm test arcetri": f"helm test {NAME}",
         "helm uninstall arcetri": f"helm uninstall {NAME}",
@@ -66,12 +71,21 @@ def shell(cluster: Cluster, tmp_path: Path) -> Iterator[Shell]:
         yield shell
     finally:
         shell.close()
-        spaces = [NAME, *(f"{NAME}-{part}" for part in ("sessions", "storage", "agents"))]
-        gone = ["--now", "--ignore-not-found", "--timeout=90s"]
-        cluster.run(["kubectl", "delete", "namespace", *spaces, *gone])
-        volumes = [f"{NAME}-{part}-shared" for part in ("sessions", "storage")]
-        cluster.run(["kubectl", "delete", "pv", *volumes, *gone])
-        cluster.run(["rm", "-rf", "/var/lib/arcetri-try"])
+        _remove(cluster)
+
+
+def _remove(cluster: Cluster) -> None:
+    gone = ["--now", "--ignore-not-found", "--timeout=90s"]
+    cluster.run(["helm", "uninstall", NAME, f"--namespace={NAME}", "--ignore-not-found"])
+    spaces = [NAME, *(f"{NAME}-{part}" for part in ("sessions", "storage", "agents"))]
+    cluster.run(["kubectl", "delete", "namespace", *spaces, *gone])
+    for one in cluster.kubectl("get", "pv")["items"]:
+        if one["spec"].get("claimRef", {}).get("namespace") in spaces:
+            cluster.run(["kubectl", "delete", "pv", one["metadata"]["name"], *gone])
+            if local := one["spec"].get("local"):
+                cluster.run(["rm", "-rf", local["path"]])
+    cluster.apply(*volumes.made(cluster.state))
+    cluster.run(["rm", "-rf", "/var/lib/arcetri-try"])
 
 
 @pytest.mark.timeout(900)

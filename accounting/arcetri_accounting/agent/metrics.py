@@ -21,7 +21,7 @@ _COUNTERS = {
     "record_acknowledge": ("acknowledged", "Records that the ledger has acknowledged."),
     "record_quarantine": ("quarantined", "Records that the ledger has set aside."),
     "spool_fail": ("spool_errors", "Times the spool could not be written."),
-    "source_fail": ("source_errors", "Times the lease journal could not be read or acknowledged."),
+    "source_fail": ("source_errors", "Times the source could not be read, or its record written."),
     "kubelet_fail": ("kubelet_errors", "Times the kubelet did not say who holds what."),
     "pods_fail": ("watch_errors", "Times the API server's pods could not be followed."),
     "nvml_fail": ("nvml_errors", "Errors of NVML that mean no lack of a feature."),

@@ -17,7 +17,6 @@ from arcetri_accounting.agent.clock import Clock, SystemClock
 from arcetri_accounting.agent.figures import Figures
 from arcetri_accounting.agent.journal import LeaseJournal
 from arcetri_accounting.agent.keeper import Keeper
-from arcetri_accounting.agent.ledger import Tail
 from arcetri_accounting.agent.loop import Agent
 from arcetri_accounting.agent.sampler import Sampler
 from arcetri_accounting.agent.sampler.nvml import NvmlSampler
@@ -31,6 +30,8 @@ log = structlog.get_logger(__name__)
 
 _TOKEN_BYTES: Final = 65_536
 """More than any token has."""
+TELL_MS: Final = 20_000
+"""How long the ledger may be told nothing of what runs: a page shows it within 30 s."""
 LAST_TRY: Final = 5.0
 """Seconds that the last delivery may take at the end."""
 
@@ -109,18 +110,24 @@ def _work(
         metrics_port=port,
     )
     shipper.start()
+    turns = Turns(interval_ms)
+
+    def cycle() -> None:
+        agent.cycle()
+        if turns.due(agent.books.changes, figures.depth):
+            _offer(shipper, keeper, agent)
+
     # What is there by now stays, and a cycle leaves nothing that refers to itself: looking for such
     # things several times in each would cost a tenth of it. ``keep_time`` looks now and then.
     gc.collect()
     gc.freeze()
     gc.disable()
     try:
-        keep_time(
-            lambda: _offer(shipper, keeper, agent, agent.cycle), clock, figures, interval_ms, stop
-        )
+        keep_time(cycle, clock, figures, interval_ms, stop)
     finally:
         with contextlib.suppress(Exception):
-            _offer(shipper, keeper, agent, agent.finish)
+            agent.finish()
+            _offer(shipper, keeper, agent)
         shipper.finish(LAST_TRY)
         keeper.outbox.close()
         log.info("the agent has ended", waiting=figures.depth)
@@ -177,9 +184,29 @@ def read_token(path: Path) -> str:
         os.close(file)
 
 
-def _offer(shipper: Shipper, keeper: Keeper, agent: Agent, work: Callable[[], Tail]) -> None:
-    tail = work()
-    shipper.offer(Post(keeper.outbox, tail, agent.heartbeat))
+class Turns:
+    """After which cycles the ledger is told what runs.
+
+    After every second one, where that is often enough, since a delivery costs as much as the looks
+    of a cycle; and at once where a session began or ended, or records wait.
+    """
+
+    def __init__(self, interval_ms: int) -> None:
+        self._every = 2 if 2 * interval_ms <= TELL_MS else 1
+        self._left = 0
+        self._changes = -1
+
+    def due(self, changes: int, waiting: int) -> bool:
+        """Whether it is after this one; ``changes`` grows with what begins and ends."""
+        self._left -= 1
+        if self._left > 0 and changes == self._changes and not waiting:
+            return False
+        self._left, self._changes = self._every, changes
+        return True
+
+
+def _offer(shipper: Shipper, keeper: Keeper, agent: Agent) -> None:
+    shipper.offer(Post(keeper.outbox, agent.tail(), agent.heartbeat))
 
 
 def _agent(

@@ -10,6 +10,7 @@ _COMMANDS = {
     "up": "arcetri_hub.cli.up:up",
     "prepull": "arcetri_hub.cli.prepull:prepull",
     "profiles": "arcetri_hub.cli.profiles:profiles",
+    "queues": "arcetri_hub.cli.queues:queues",
 }
 """Where each command lives; imported only when asked for, so that each starts quickly."""
 

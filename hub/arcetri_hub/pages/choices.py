@@ -162,7 +162,7 @@ def spawn_page(
         environments=_environments(catalog, offers, chosen, wishes, titles, today),
         sizes=_sizes(catalog, offers, chosen, wishes, titles),
         groups=_groups(offers, wished, titles),
-        mounts=_mounts(catalog, identity, wished),
+        mounts=mounts_of(catalog, identity, wished),
         refusals=offers.refusals,
         simulated=any(offer.simulated for offer in offers.offers),
         can_start=not offers.refusals and any(card.available for card in cards.values()),
@@ -374,7 +374,8 @@ def _group(chosen: Offer | None, wishes: tuple[Choice, ...]) -> str:
     return next((wish.group for wish in wishes if wish.group in grantors), "")
 
 
-def _mounts(catalog: Catalog, identity: Identity, charged: str) -> tuple[MountedVolume, ...]:
+def mounts_of(catalog: Catalog, identity: Identity, charged: str) -> tuple[MountedVolume, ...]:
+    """Return the volumes that a person's session charged to a group would see."""
     groups = [group for group in identity.groups if group in catalog.groups]
     return volumes_of(catalog, sorted(groups), GroupPath(charged), identity.name)
 

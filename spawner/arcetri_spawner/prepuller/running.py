@@ -66,10 +66,15 @@ async def run(options: Running) -> None:
 
 
 async def _work(api: Api, options: Running) -> None:
-    catalogs = await _catalogs(options.profiles)
+    catalogs: CatalogHolder | None = None
+
+    def refused() -> bool:
+        return catalogs is None or bool(catalogs.findings)
+
     registry = CollectorRegistry()
-    figures = Figures(registry, lambda: bool(catalogs.findings))
+    figures = Figures(registry, refused)
     with _served(registry, options.port):
+        catalogs = await _catalogs(options.profiles)
         settings = await _owned(api, options)
         await Keeper(api, catalogs, settings, figures.told).run()
 

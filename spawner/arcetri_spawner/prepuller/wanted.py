@@ -134,6 +134,8 @@ def _pod(
         "image": image,
         # Its own image is all it needs, and one in use is never cleared away.
         "command": ["sleep", "2147483647"],
+        # Images for GPUs may ask for all of the node's, which these pods have no use for.
+        "env": [{"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"}],
         "imagePullPolicy": "IfNotPresent",
         "resources": {
             "requests": {"cpu": "1m", "memory": "8Mi"},

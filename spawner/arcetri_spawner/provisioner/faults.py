@@ -24,7 +24,7 @@ class FolderTrouble(StartFailed):
         "provisioner_away",
         "provisioner_refused",
         "storage_away",
-        "storage_full",
+        "claim_full",
         "storage_no_lists",
         "storage_read_only",
         "storage_squashed",
@@ -34,7 +34,7 @@ class FolderTrouble(StartFailed):
         super().__init__(message, code=code, remedy=remedy)
         self.details = details
         self.passing = code in ("provisioner_away", "storage_away")
-        if code in ("provisioner_away", "storage_away", "storage_full"):
+        if code in ("provisioner_away", "storage_away", "claim_full"):
             self.status = 503
 
 
@@ -59,7 +59,7 @@ def of_error(error: OSError, folder: str, claim: str) -> FolderTrouble:
     if number in _FULL:
         return FolderTrouble(
             f'The storage "{claim}" is full, so your folder {folder} cannot be made.',
-            code="storage_full",
+            code="claim_full",
             remedy="The operator frees space on it. Sessions whose folders are there can start.",
             details=said,
         )

@@ -8,6 +8,10 @@ from uuid import uuid4
 import pytest
 
 from arcetri_accounting.agent.allocations import Ended, Started
+from arcetri_accounting.agent.describing import described
+from arcetri_accounting.agent.pods.devices import Assigned, Listing, PodEntry
+from arcetri_accounting.agent.presence import Known, Presences
+from arcetri_accounting.agent.readings import Device
 from arcetri_accounting.contract.podmarks import OUTSIDE
 from tests.accounting.agent.pods import (
     FPGA,
@@ -383,3 +387,52 @@ def test_a_stale_word_of_either_ends_nothing() -> None:
     # And one that is away says nothing.
     node.now = 500_000
     assert node.look(kubelet=False) == []
+
+
+def test_a_slice_outside_weighs_what_nvml_says_where_it_knows_it() -> None:
+    node = Node()
+    pod = HandPod("others", "default", containers=[Container("main", 101_000)])
+    node.pods.append(pod)
+    node.hold(pod, "main", SLICE, "MIG-0")
+    node.now = 102_000
+    (started,) = node.look()
+    assert isinstance(started, Started)
+    known = Known(Device("MIG-0", "NVIDIA A30 MIG 1g.6gb", "GPU-0", "1g.6gb", 2_520))
+    (one,) = described(started, Presences(25_000, {"MIG-0": known})).allocations
+    assert (one.share, one.model) == (Fraction(1, 4), "NVIDIA A30 MIG 1g.6gb")
+    assert described(started, Presences(25_000)) == started
+
+
+def test_what_a_session_was_granted_is_its_share_whatever_the_slice_weighs() -> None:
+    node = Node()
+    pod = HandPod(metadata=marks(S, "a30-1g", share="1/7"))
+    pod.containers[0].began = 101_000
+    node.pods.append(pod)
+    node.hold(pod, "notebook", SLICE, "MIG-0")
+    node.now = 102_000
+    (started,) = node.look()
+    assert isinstance(started, Started)
+    known = Known(Device("MIG-0", "NVIDIA A30 MIG 1g.6gb", "GPU-0", "1g.6gb", 2_520))
+    (one,) = described(started, Presences(25_000, {"MIG-0": known})).allocations
+    assert (one.share, one.model) == (Fraction(1, 7), "NVIDIA A30 MIG 1g.6gb")
+
+
+def test_while_a_pod_of_the_same_name_still_goes_its_device_is_not_the_others() -> None:
+    node = Node()
+    first = session()
+    first.containers[0].began = 101_000
+    node.pods.append(first)
+    node.hold(first, "notebook", T4, "GPU-0")
+    node.now = 102_000
+    node.look()
+    second = HandPod(metadata=marks(str(uuid4())))
+    second.containers[0].began = 111_000
+    node.pods[:] = [second]
+    node.now = 112_000
+    entries = [
+        PodEntry(first.namespace, first.name, {"notebook": (Assigned(T4, (device,)),)})
+        for device in ("GPU-0", "GPU-1")
+    ]
+    found = node.look(first, listing=Listing(node.now, tuple(entries)))
+    begun = [one for one in found if isinstance(one, Started)]
+    assert [one.allocations[0].device for one in begun] == ["GPU-1"]

@@ -159,6 +159,8 @@ def test_its_pods_are_restricted_and_hold_no_device_and_no_token() -> None:
         manifest = {**one["spec"]["template"], "kind": "Pod"}
         assert violations(manifest) == []
         assert pod(one)["automountServiceAccountToken"] is False
+        void = {"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"}
+        assert pod(one)["containers"][0]["env"] == [void]
         demand = demand_of({"spec": pod(one)})
         assert demand.keys() <= {"cpu", "memory"}
         assert not any("/" in name for name in demand)

@@ -267,7 +267,7 @@ def test_a_full_disk_refuses_new_homes_and_keeps_those_that_are_there(tmp_path: 
         other = Wanted(volume="home", claim="shared", path=("home", "bob"))
         with pytest.raises(FolderTrouble) as error:
             make(claims, other, person=BOB)
-        assert (error.value.code, error.value.status) == ("storage_full", 503)
+        assert (error.value.code, error.value.status) == ("claim_full", 503)
         assert not (root / "shared/home/bob").exists()
 
 

@@ -54,6 +54,8 @@ class Kubelet:
         self._clock = clock
         self._replicas: dict[str, int] = {}
         self._counted: int | None = None
+        self._uncounted = False
+        """The last try to count them failed."""
         self._list = message("ListPodResourcesResponse")
         self._allocatable = message("AllocatableResourcesResponse")
         transport = httpx.HTTPTransport(
@@ -103,9 +105,11 @@ class Kubelet:
         try:
             answer = self._call("GetAllocatableResources", self._allocatable)
         except KubeletAway as error:
-            log.warning("replicas of devices cannot be counted", why=str(error))
-            self._counted = None
+            if not self._uncounted:
+                log.warning("replicas of devices cannot be counted", why=str(error))
+            self._counted, self._uncounted = None, True
             return
+        self._uncounted = False
         self._replicas = replicas_of(
             (device for one in answer.devices for device in one.device_ids), self._node
         )

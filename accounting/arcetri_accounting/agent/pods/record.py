@@ -63,10 +63,10 @@ class Record:
     """The file, and what it said."""
 
     def __init__(self, path: Path, now: int) -> None:
-        """Read the file at ``path``; where there is none, allocations are counted from now on.
+        """Read the file at ``path``; where there is none, make one and count from now on.
 
         Raises:
-            OSError: It cannot be read.
+            OSError: It cannot be read, or made.
         """
         self._path = path
         self.born = now
@@ -78,12 +78,14 @@ class Record:
         try:
             kept = _File.model_validate_json(path.read_bytes())
         except FileNotFoundError:
+            self._put([], 0, 0)
             return
         except ValidationError as error:
             self.damaged = f"{path.name} cannot be read: {error.errors()[0]['type']}"
             aside = path.with_name(f"{path.name}.damaged-{now}")
             log.error("the record of pods is damaged; a new one begins", kept=str(aside))
             path.replace(aside)
+            self._put([], 0, 0)
             return
         self.born, self.seq, self.acknowledged = kept.born, kept.seq, kept.acknowledged
         self.tracks = [_load(one) for one in kept.tracks]
@@ -94,6 +96,12 @@ class Record:
         Raises:
             SourceError: It cannot be written.
         """
+        try:
+            self._put(tracks, seq, acknowledged)
+        except OSError as error:
+            raise SourceError(f"{self._path}: {error.strerror}") from error
+
+    def _put(self, tracks: list[Track], seq: int, acknowledged: int) -> None:
         kept = _File(
             born=self.born,
             seq=seq,
@@ -112,10 +120,10 @@ class Record:
                 os.fsync(folder)
             finally:
                 os.close(folder)
-        except OSError as error:
+        except OSError:
             with contextlib.suppress(OSError):
                 temporary.unlink()
-            raise SourceError(f"{self._path}: {error.strerror}") from error
+            raise
         self.seq, self.acknowledged = seq, acknowledged
 
 

@@ -237,7 +237,7 @@ class KubernetesBackend:
                 # Its notebook is over: what else is in the pod goes with it.
                 self._chores.start(self._delete(live.id, live.uid, 0))
             await moved.wait()
-        found = ended or exit_of(seen) or Exited(1, "killed")
+        found = ended or exit_of(self._cluster_now.last(seen)) or Exited(1, "killed")
         exited = replace(found, reason=live.reason or found.reason)
         await self._witness(live, seen)
         await self._tell_end(live.id, seen, exited.reason)

@@ -21,7 +21,7 @@ from arcetri_spawner.backends.kubernetes.manifest import (
     keep,
 )
 from arcetri_spawner.backends.kubernetes.marks import labels_of
-from arcetri_spawner.backends.kubernetes.names import dns_label
+from arcetri_spawner.backends.kubernetes.names import SCRATCH, dns_label
 from arcetri_spawner.backends.kubernetes.plan import PodPlan
 from arcetri_spawner.policy.model import ScratchSpace
 
@@ -85,7 +85,7 @@ def _granted(plan: PodPlan) -> tuple[list[JsonObject], list[JsonObject]]:
     mounts: list[JsonObject] = []
     for granted in sorted(plan.grant.volumes, key=lambda volume: volume.mount):
         if granted.scratch is not None:
-            name = dns_label(granted.name, f"{_OURS}scratch-")
+            name = dns_label(granted.name, SCRATCH)
             volumes[name] = {"name": name} | _scratch(granted.scratch, plan)
         else:
             name = dns_label(granted.claim, f"{_OURS}claim-")
