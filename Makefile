@@ -11,8 +11,8 @@ BIN := .venv/bin
 SOURCES := hub spawner accounting
 
 .DEFAULT_GOAL := help
-.PHONY: help up setup test soak lint docs bench cluster-build cluster-up cluster-down cluster-run \
-	cluster-shell cluster-image cluster-forward .hub .dev .python
+.PHONY: help up setup test soak lint docs bench images cluster-build cluster-up cluster-down \
+	cluster-run cluster-shell cluster-image cluster-forward .hub .dev .python
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1 /p' $(MAKEFILE_LIST) | while read -r name what; do \
@@ -63,7 +63,11 @@ cluster-run: .dev ## Run a command inside it: CMD="kubectl get nodes"
 cluster-shell: .dev ## Open a shell inside it, with kubectl, helm and the administrator's rights
 	@$(CLUSTER) shell
 
-cluster-image: .dev ## Build an image and give it to the cluster: IMAGE=minimal
+images: .dev ## Build and try an image: ENV=torch; push it with PUSH=registry.example.org/arcetri
+	@$(BIN)/python -m tests.support.tiers </dev/null
+	@$(BIN)/python -m tools.images $(ENV) $(if $(PUSH),--push "$(PUSH)") $(if $(TAG),--tag "$(TAG)")
+
+cluster-image: .dev ## Build images and give them to the cluster: IMAGE="hub proxy"
 	@$(CLUSTER) image "$(IMAGE)"
 
 cluster-forward: .dev ## Let this machine's browser reach a page inside it: TO=HOST:PORT PORT=8000

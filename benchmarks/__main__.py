@@ -11,7 +11,18 @@ from typing import Any
 import click
 import psutil
 
-from benchmarks import agent, catalog, install, ledger, memory, offers, start
+from benchmarks import (
+    agent,
+    catalog,
+    crowd,
+    following,
+    install,
+    ledger,
+    memory,
+    offers,
+    pods,
+    start,
+)
 
 BENCHMARKS = {
     "catalog": catalog.run,
@@ -21,6 +32,9 @@ BENCHMARKS = {
     "install": install.run,
     "agent": agent.run,
     "ledger": ledger.run,
+    "pods": pods.run,
+    "crowd": crowd.run,
+    "following": following.run,
 }
 RESULTS = Path(__file__).parent.parent / "docs" / "reference" / "figures.json"
 

@@ -1,8 +1,9 @@
 """What the agent costs, and how well it measures: beside nvitop-exporter, on the fake NVML.
 
 8 GPUs of 7 MIG instances each, every instance held by a session and busy with a process; both look
-once a second, and hand over once a second what they saw (the agent to its ledger, durably; the
-exporter to who scrapes it), so that what a cycle costs is compared and not how often there is one.
+once a second, and hand over every other second what they saw (the agent to its ledger, and durably
+to its spool every second; the exporter to who scrapes it), so that what a cycle costs is compared
+and not how often there is one.
 Both run at the same time, each on a fake library of its own, and what they cost is read of both at
 the ends of the same windows. nvitop-exporter is installed, as locked in ``requirements/bench.txt``,
 into an environment of its own; where it cannot be had, its figures are left out.
@@ -21,7 +22,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -30,7 +30,7 @@ import httpx
 
 from arcetri_hub.up import ports
 from benchmarks import exporter
-from benchmarks.processes import cpu_seconds, proportional_mb, resident_mb
+from benchmarks.processes import proportional_mb, resident_mb
 from benchmarks.stats import ratio_of_medians
 from tests.accounting.agent.process import Hub
 from tests.accounting.agent.tiny import TOKEN, TinyLedger, serving
@@ -143,19 +143,24 @@ def _condition(folder: Path, condition: Condition, python: Path | None) -> dict[
             _agent(folder / "agent", url, ours.environment(), 1.0, "--metrics-port", str(port))
         )
         ledger.wait(lambda: len(ledger.open) == len(sessions), "all sessions are seen")
+        agent = exporter.Exporter(ours, process, GPUS, "nvmlDeviceGetTotalEnergyConsumption")
         peer = None
-        watching: contextlib.AbstractContextManager[dict[str, Any]] = contextlib.nullcontext({})
         if python is not None:
             peer = stack.enter_context(exporter.running(python, theirs, DEVICES))
-            watching = exporter.watched(peer)
         for machine in (ours, theirs):
             machine.begin(condition.extra)
         time.sleep(2)
-        with watching as seen:
-            found = _windows(condition, process.pid, port, ours, ledger, sessions, peer)
+        with contextlib.ExitStack() as watching:
+            seen = [
+                watching.enter_context(exporter.watched(one)) if one else {}
+                for one in (agent, peer)
+            ]
+            found = _windows(condition, agent, port, ledger, sessions, peer)
     hub.journal.close()
+    longest = "seconds_between_cycles_longest"
+    found["agent"][longest] = seen[0][longest]
     if peer is not None:
-        found["nvitop_exporter"] |= seen
+        found["nvitop_exporter"] |= seen[1]
     return found
 
 
@@ -181,9 +186,8 @@ class _Machine(FakeMachine):
 
 def _windows(
     condition: Condition,
-    pid: int,
+    agent: exporter.Exporter,
     port: int,
-    machine: FakeMachine,
     ledger: TinyLedger,
     sessions: Mapping[str, str],
     peer: exporter.Exporter | None,
@@ -193,18 +197,17 @@ def _windows(
     beside: list[float] = []
     took: list[float] = []
     looked = spent = 0.0
-    calls = 0
+    pid = agent.process.pid
     _edge()
-    first, unobserved = len(ledger.batches), _unobserved(ledger, sessions)
+    unobserved, began, calls = _unobserved(ledger, sessions), agent.cycles(), agent.calls()
     peers_calls = peer.calls() if peer else 0
     for _ in range(condition.windows):
-        begun, batches = sum(machine.calls().values()), len(ledger.batches)
-        cpu = cpu_seconds(pid)
+        agent.lap()
         if peer:
             peer.lap()
         _edge(condition.seconds)
-        cost.append((cpu_seconds(pid) - cpu) * 1000 / max(len(ledger.batches) - batches, 1))
-        calls += sum(machine.calls().values()) - begun
+        seconds, cycles = agent.lap()
+        cost.append(seconds * 1000 / max(cycles, 1))
         if peer:
             seconds, cycles = peer.lap()
             beside.append(seconds * 1000 / max(cycles, 0.1))
@@ -212,19 +215,16 @@ def _windows(
         # Between two windows: being asked costs something too.
         metrics = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
         took.append(_metric(metrics, "arcetri_agent_cycle_seconds"))
-    sent = [batch.sent_at for batch in ledger.batches[first:]]
+    cycles = agent.cycles() - began
     lost = _lost(unobserved, _unobserved(ledger, sessions))
     found: dict[str, Any] = {
         "agent": {
-            "cycles": len(sent),
-            "calls_per_device_and_cycle": round(calls / len(sent) / DEVICES, 3),
+            "cycles": round(cycles),
+            "calls_per_device_and_cycle": round((agent.calls() - calls) / cycles / DEVICES, 3),
             "cpu_ms_per_cycle": round(median(cost), 3),
             "cycle_ms_median": round(1000 * median(took), 2),
             "cycle_ms_longest": round(1000 * max(took), 2),
             "cycles_missed": int(_metric(metrics, "arcetri_agent_cycle_miss_total")),
-            "seconds_between_cycles_longest": round(
-                max((b - a) / 1000 for a, b in pairwise(sent)), 2
-            ),
             "resident_mb": resident_mb(pid),
             "of_its_own_mb": proportional_mb(pid),
             **lost,

@@ -20,8 +20,8 @@ from benchmarks.processes import cpu_seconds, resident_mb
 from tests.support.nvml import FakeMachine
 
 REQUIREMENTS: Final = Path(__file__).parent.parent / "requirements" / "bench.txt"
-_LOOKS: Final = "nvmlDeviceGetMemoryInfo_v2"
-"""What it asks of every device once a cycle."""
+HANDED_OVER: Final = 2
+"""Seconds from one scrape to the next."""
 _VERSIONS: Final = """
 import importlib.metadata, json
 print(json.dumps({n: importlib.metadata.version(n) for n in
@@ -52,17 +52,20 @@ def versions(python: Path) -> str:
 
 @dataclass(slots=True)
 class Exporter:
-    """One that runs, looks once a second, and is scraped once a second."""
+    """One that runs and looks at devices; also the agent is one."""
 
     machine: FakeMachine
-    devices: int
     process: subprocess.Popen[bytes]
+    devices: int
+    """How many it looks at,"""
+    looks: str = "nvmlDeviceGetMemoryInfo_v2"
+    """once a cycle, with this call."""
     _at: tuple[float, float] = (0, 0)
     """Seconds of processor, and cycles, when it was last asked."""
 
     def cycles(self) -> float:
         """How many it has had, the one that is under way in part."""
-        return self.machine.calls().get(_LOOKS, 0) / self.devices
+        return self.machine.calls().get(self.looks, 0) / self.devices
 
     def lap(self) -> tuple[float, float]:
         """Seconds of processor, and cycles, since the last call."""
@@ -86,7 +89,7 @@ def running(python: Path, machine: FakeMachine, devices: int) -> Iterator[Export
         [python.with_name("nvitop-exporter"), "--port", str(port), "--interval", "1"],
         env=machine.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     ) as process:  # fmt: skip
-        made = Exporter(machine, devices, process)
+        made = Exporter(machine, process, devices)
         try:
             deadline = time.monotonic() + 60
             while made.cycles() < 3:
@@ -104,7 +107,7 @@ def _scraped(port: int) -> Iterator[None]:
     done = threading.Event()
 
     def scrape() -> None:
-        while not done.wait(1):
+        while not done.wait(HANDED_OVER):
             with contextlib.suppress(httpx.HTTPError):
                 httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=20, trust_env=False)
 

@@ -108,7 +108,8 @@ class Hub:
         return elapsed, spent
 
 
-def _token(url: str, name: str, password: str) -> str:
+def token_of(url: str, name: str, password: str) -> str:
+    """Log somebody in as a browser would, and make them an API token."""
     with httpx.Client(base_url=url, timeout=60, trust_env=False) as browser:
         ours_support.login(browser, url, name, password)
         answer = browser.post(
@@ -125,8 +126,8 @@ def ours(folder: Path, profiles: Path, users: Sequence[str]) -> Iterator[Hub]:
     """``arcetri up`` with its defaults, on a catalog of the benchmark's."""
     with ours_support.running(folder / "ours", "--profiles", str(profiles)) as platform:
         settings = json.loads((platform.state / "settings.json").read_text(encoding="utf-8"))
-        names = _enough(settings["iam"]["issuer"], users)
-        tokens = {name: _token(platform.url, name, word) for name, word in names.items()}
+        names = enroll(settings["iam"]["issuer"], users)
+        tokens = {name: token_of(platform.url, name, word) for name, word in names.items()}
         yield Hub(
             name="arcetri",
             url=platform.url,
@@ -175,13 +176,13 @@ def stock(folder: Path, users: Sequence[str], *, patient: bool = False) -> Itera
             )
         try:
             _wait_for(f"{url}/hub/login", process, home / "hub.log")
-            names = _enough(iam.issuer, users)
+            names = enroll(iam.issuer, users)
             yield Hub(
                 name="stock JupyterHub",
                 url=url,
                 pid=process.pid,
                 proxy_pid=int((home / "proxy.pid").read_text()),
-                tokens={name: _token(url, name, word) for name, word in names.items()},
+                tokens={name: token_of(url, name, word) for name, word in names.items()},
                 options={},
             )
         finally:
@@ -193,7 +194,7 @@ def stock(folder: Path, users: Sequence[str], *, patient: bool = False) -> Itera
                 process.wait(10)
 
 
-def _enough(issuer: str, users: Sequence[str]) -> dict[str, str]:
+def enroll(issuer: str, users: Sequence[str]) -> dict[str, str]:
     """Make people in a development IAM; their passwords by name."""
     with httpx.Client(base_url=issuer, timeout=30, trust_env=False) as client:
         for name in users:

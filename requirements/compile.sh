@@ -7,5 +7,17 @@ for name in tools hub kubernetes dev tensorboard bench; do
         --no-annotate --no-header --output-file "$name.txt" "$@" "$name.in"
 done
 # An image is for Linux and its own Python alone.
-uv pip compile --quiet --python-platform linux --python-version 3.13 --generate-hashes --no-annotate --no-header \
-    --output-file ../images/minimal/requirements.txt "$@" ../images/minimal/requirements.in
+image() {
+    name=$1
+    shift
+    uv pip compile --quiet --python-platform linux --python-version 3.13 --generate-hashes --no-annotate --no-header \
+        --output-file "../images/$name/requirements.txt" "$@" "../images/$name/requirements.in"
+}
+image sbom "$@"
+for name in minimal hub proxy ledger agent provisioner; do
+    image "$name" "$@"
+done
+for name in science torch jax tensorflow; do
+    # Built on minimal, they change nothing that it has.
+    image "$name" --constraint ../images/minimal/requirements.txt "$@"
+done

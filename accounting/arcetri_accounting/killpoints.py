@@ -17,6 +17,7 @@ AGENT_POINTS = (
     "cycle.sampled",
     "spool.written",
     "spool.committed",
+    "spool.kept",
     "journal.ack_written",
     "journal.acknowledged",
     "ship.read",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from chart import chart_markdown
 from codes import codes_markdown
 from figures import figures_markdown
 from models import Undocumented, catalog_markdown, settings_markdown
@@ -20,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 PARTS: dict[str, Callable[[Undocumented], str]] = {
     "catalog.md": catalog_markdown,
+    "chart.md": chart_markdown,
     "settings.md": settings_markdown,
     "codes.md": codes_markdown,
     "figures.md": figures_markdown,

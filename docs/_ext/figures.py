@@ -72,7 +72,7 @@ def _exactly(limit: float) -> Bound:
 
 
 _DURABLE: Final = (
-    "about half of a cycle is a write that is on the disk when it ends and a delivery that was"
+    "about a quarter of a cycle is a write that is on the disk when it ends and a delivery that was"
     " acknowledged, which the exporter has no need of"
 )
 
@@ -168,6 +168,38 @@ PARTS: Final[Mapping[str, tuple[str, list[Line]]]] = {
             Line("A month's report for 1,000 users, against one roll-up read by hand", "backlog/report_against_by_hand", _most(2), "ms", 1000),
             Line("The report with all the raw data", "backlog/report_ms_with_all", unit="ms"),
             Line("… with a tenth of it", "backlog/report_ms_with_a_tenth_of_the_raw_data", unit="ms"),
+        ],
+    ),
+    "pods": (
+        "Starts on a cluster, against JupyterHub with stock KubeSpawner",
+        [
+            Line("Time from asking to ready", "seconds_to_ready", _most(1.10, upper_end=True), "s"),
+            Line("Processor time of the hub a start", "hub_cpu_seconds_per_start", _most(1.2), "ms", 1000),
+            Line("Requests to the API server, a start and a stop", "api_requests_per_start_and_stop", _most(1.2)),
+            Line("Memory of the hub a running session", "memory/ratio_a_session", _most(1.1)),
+            Line("Memory of the hub with them all", "memory/hub_ratio_with_all", _most(1.1)),
+            Line("… of so many sessions, on simulated nodes", "memory/sessions"),
+        ],
+    ),
+    "crowd": (
+        "Starts at once, on simulated nodes with room for all",
+        [
+            Line("Asked for", "asked"),
+            Line("Ready", "ready", Bound("≥", 1, of="asked", of_what="those asked for")),
+            Line("Half of them after", "median_seconds", unit="s"),
+            Line("The last after", "last_seconds", unit="s"),
+            Line("Processor time of the hub a start", "hub_cpu_seconds_per_start", unit="ms", scale=1000),
+        ],
+    ),
+    "following": (
+        "What is on offer follows the nodes",
+        [
+            Line("Simulated nodes", "nodes"),
+            Line("Pods on them", "pods"),
+            Line("Nodes cordoned and freed", "events"),
+            Line("The page says so after, at the longest", "seconds_to_follow_longest", _most(10), "s"),
+            Line("… half the time", "seconds_to_follow_median", unit="s"),
+            Line("The hub's processor time meanwhile, of a core", "hub_cpu_of_a_core", _most(5), "%", 100),
         ],
     ),
 }  # fmt: skip

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from arcetri_hub.factory import Platform
 
 SUPERVISOR = "arcetri-supervisor"
+METRICS = "arcetri-metrics"
 
 
 def configure(c: Any, settings: Settings) -> None:
@@ -34,10 +35,13 @@ def configure(c: Any, settings: Settings) -> None:
     _secrets_and_database(c, settings)
     _login(c, settings, platform)
     _servers(c, settings, platform)
-    c.JupyterHub.services = [*SERVICES]
-    c.JupyterHub.load_roles = [*ROLES]
+    # Another's configuration, such as zero-to-jupyterhub's, may have come before.
+    c.JupyterHub.services = [*_said(c, "services"), *SERVICES]
+    c.JupyterHub.load_roles = [*_said(c, "load_roles"), *ROLES]
     if settings.supervisor_token_file is not None:
-        _let_supervisor_in(c, settings.supervisor_token_file)
+        _let_in(c, SUPERVISOR, settings.supervisor_token_file, "proxy")
+    if settings.metrics_token_file is not None:
+        _let_in(c, METRICS, settings.metrics_token_file, "read:metrics")
     if settings.usage is not None:
         usage.configure(c, settings.usage)
     c.JupyterHub.authenticate_prometheus = True
@@ -45,19 +49,28 @@ def configure(c: Any, settings: Settings) -> None:
     pages.configure(c, platform, people=DEMO_USERS if settings.iam.development else ())
 
 
+def _said(c: Any, name: str) -> list[Any]:
+    """A list of JupyterHub's as it was said before; traitlets has no plain answer for none."""
+    found = c.JupyterHub.get(name)
+    return list(found) if isinstance(found, list) else []
+
+
 def _network(c: Any, settings: Settings) -> None:
     """Where the hub and its proxy answer."""
-    c.JupyterHub.bind_url = f"http://{_host(settings.ip)}:{settings.port}"
-    if settings.public_url != c.JupyterHub.bind_url:
+    if settings.proxy is not None:
+        c.JupyterHub.bind_url = f"http://{_host(settings.ip)}:{settings.port}"
+        c.JupyterHub.hub_ip = settings.hub_ip
+        # Running sessions know the hub by this port: the same one at every start of a state folder.
+        c.JupyterHub.hub_port = settings.hub_port
+        c.ConfigurableHTTPProxy.should_start = False
+        c.ConfigurableHTTPProxy.api_url = settings.proxy.api_url
+        c.ConfigurableHTTPProxy.auth_token = settings.proxy.token_file.read_text().strip()
+    if settings.public_url != f"http://{_host(settings.ip)}:{settings.port}":
         c.JupyterHub.public_url = f"{settings.public_url}/"
-    c.JupyterHub.hub_ip = settings.hub_ip
-    # Running sessions know the hub by this port: the same one at every start of a state folder.
-    c.JupyterHub.hub_port = settings.hub_port
     if settings.hub_connect_url:
+        # Said with it, or JupyterHub would try to listen on the address of the connect URL.
+        c.JupyterHub.hub_bind_url = f"http://{_host(settings.hub_ip)}:{settings.hub_port}"
         c.JupyterHub.hub_connect_url = settings.hub_connect_url
-    c.ConfigurableHTTPProxy.should_start = False
-    c.ConfigurableHTTPProxy.api_url = settings.proxy.api_url
-    c.ConfigurableHTTPProxy.auth_token = settings.proxy.token_file.read_text().strip()
     # Beside the supervisor's word that a proxy is new; JupyterHub would look every five minutes.
     c.JupyterHub.last_activity_interval = 60
     c.JupyterHub.tornado_settings = {
@@ -74,17 +87,17 @@ def _secrets_and_database(c: Any, settings: Settings) -> None:
     if settings.database_url.startswith("sqlite"):
         # Two writers, JupyterHub's own tables and ours, take turns on one file.
         c.JupyterHub.db_kwargs = {"connect_args": {"timeout": 10}}
-    c.JupyterHub.cookie_secret_file = str(settings.cookie_secret_file)
-    c.CryptKeeper.keys = [bytes.fromhex(settings.crypt_key_file.read_text().strip())]
+    if settings.cookie_secret_file is not None:
+        c.JupyterHub.cookie_secret_file = str(settings.cookie_secret_file)
+    if settings.crypt_key_file is not None:
+        c.CryptKeeper.keys = [bytes.fromhex(settings.crypt_key_file.read_text().strip())]
 
 
-def _let_supervisor_in(c: Any, token_file: Path) -> None:
-    """Let the supervisor say that the proxy was started again, and do nothing else."""
-    service = {"name": SUPERVISOR, "api_token": token_file.read_text(encoding="utf-8").strip()}
-    c.JupyterHub.services.append(service)
-    c.JupyterHub.load_roles.append(
-        {"name": SUPERVISOR, "scopes": ["proxy"], "services": [SUPERVISOR]}
-    )
+def _let_in(c: Any, name: str, token_file: Path, scope: str) -> None:
+    """Let who has a token do one thing: say that the proxy is new, or read the metrics."""
+    token = token_file.read_text(encoding="utf-8").strip()
+    c.JupyterHub.services.append({"name": name, "api_token": token})
+    c.JupyterHub.load_roles.append({"name": name, "scopes": [scope], "services": [name]})
 
 
 def _login(c: Any, settings: Settings, platform: Platform) -> None:

@@ -32,7 +32,7 @@ from arcetri_spawner.errors import AnotherHub, StoreError
 from arcetri_spawner.jupyterhub import use_service
 from arcetri_spawner.service import SessionService
 from arcetri_spawner.store import PRUNE_BATCH, Store
-from arcetri_spawner.usage import snapshot, tell_nobody
+from arcetri_spawner.usage import snapshot, tell_nobody, tell_nobody_of
 
 if TYPE_CHECKING:
     from arcetri_spawner.backends.kubernetes.backend import KubernetesBackend
@@ -88,6 +88,7 @@ class Platform:
             self.service.running,
             self.service.end,
             lambda: ZoneInfo(self.catalogs.current.catalog.site.timezone),
+            interval=self.settings.culling_interval,
         )
         self._spawn(self._recover())
         self._spawn(self._keep_room())
@@ -214,7 +215,9 @@ def build_platform(settings: Settings) -> Platform:
     backend: LocalBackend | KubernetesBackend
     queue: Queue
     if settings.kubernetes is not None:
-        backend, queue = _cluster(settings, settings.kubernetes, store, catalogs, identities)
+        backend, queue = _cluster(
+            settings, settings.kubernetes, store, catalogs, identities, witness
+        )
     else:
         backend, queue = _machine(settings, store, catalogs, identities, witness)
     metrics = Metrics()
@@ -264,6 +267,7 @@ def _cluster(
     store: Store,
     catalogs: CatalogHolder,
     identities: HubIdentities,
+    witness: Witness | None,
 ) -> tuple[KubernetesBackend, Queue]:
     """Sessions as pods of a cluster."""
     # Imported here: one machine needs no Kubernetes client, and does not install it.
@@ -271,7 +275,9 @@ def _cluster(
     from arcetri_spawner.backends.kubernetes.config import KubernetesConfig
     from arcetri_spawner.backends.kubernetes.connecting import connect
     from arcetri_spawner.backends.kubernetes.queue import SlotQueue
+    from arcetri_spawner.provisioner.client import ProvisionerClient
 
+    told = kubernetes.provisioner
     backend = KubernetesBackend(
         KubernetesConfig(
             namespace=kubernetes.namespace,
@@ -283,6 +289,8 @@ def _cluster(
         catalogs,
         connect,
         numbers=identities,
+        told=witness.saw if witness else tell_nobody_of,
+        provisioner=ProvisionerClient(told.url, told.token_file) if told else None,
     )
     return backend, SlotQueue(backend, store, catalogs)
 

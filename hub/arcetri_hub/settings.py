@@ -70,10 +70,20 @@ class UsageSettings(_Section):
     """The secret by which the ledger, as JupyterHub's service, asks who looks."""
     witness_token_file: Path
     """The secret by which the hub tells the ledger of starts and ends."""
-    node: str
-    """This machine's name in the ledger."""
+    node: str = ""
+    """This machine's name in the ledger; a cluster's sessions are each on a node of their own."""
     spool: Path
     """File that keeps what the ledger has not acknowledged."""
+
+
+class ProvisionerSettings(_Section):
+    """The provisioner, which makes homes and group folders before a session's pod mounts them."""
+
+    url: str = Field(pattern=r"^https?://[^/@?#\s]+/?$")
+    """Where it answers the hub, such as ``http://arcetri-provisioner.arcetri-storage:8020``."""
+    token_file: Path
+    """The hub's service-account token for the audience ``arcetri-provisioner``, as a projected
+    volume has it; read anew for each call."""
 
 
 class KubernetesSettings(_Section):
@@ -88,6 +98,9 @@ class KubernetesSettings(_Section):
     patience: float = Field(default=90.0, ge=0)
     """Seconds for which a start bears a trouble that may go by itself, such as a registry that
     does not answer."""
+    provisioner: ProvisionerSettings | None = None
+    """Who makes homes and group folders; absent means that the folders must be there, with the
+    owners that the store gives."""
 
 
 class Settings(_Section):
@@ -115,18 +128,29 @@ class Settings(_Section):
     database_url: str = ""
     """SQLAlchemy URL for JupyterHub's tables and Arcetri's; empty means SQLite in the state
     folder."""
+    database_url_file: Path | None = None
+    """A file with that URL and nothing else, where it has a password in it."""
     iam: IamSettings
-    proxy: ProxySettings
+    proxy: ProxySettings | None = None
+    """The proxy; absent where JupyterHub is told of one by other means, as zero-to-jupyterhub
+    does."""
     usage: UsageSettings | None = None
     """The ledger; absent means that usage is not recorded."""
     kubernetes: KubernetesSettings | None = None
     """The cluster; absent means that sessions are processes of this machine."""
-    cookie_secret_file: Path
-    """64 hexadecimal digits; JupyterHub insists that others cannot read it."""
-    crypt_key_file: Path
-    """64 hexadecimal digits that encrypt what the hub keeps of a login."""
+    cookie_secret_file: Path | None = None
+    """64 hexadecimal digits; JupyterHub insists that others cannot read it. Absent where JupyterHub
+    is told of them by other means."""
+    crypt_key_file: Path | None = None
+    """64 hexadecimal digits that encrypt what the hub keeps of a login. Absent where JupyterHub is
+    told of them by other means."""
     supervisor_token_file: Path | None = None
     """The secret with which the supervisor tells the hub that the proxy was started again."""
+    metrics_token_file: Path | None = None
+    """The secret with which whoever collects metrics reads the hub's."""
+    site_config: Path | None = None
+    """A folder of the site's own JupyterHub configuration (``*.py``), which is read after the
+    platform's in the order of names; files of the folder alone, no folders below it."""
     accounts: bool = False
     """True: each user's sessions run as a system account of their own (needs root)."""
     mounts: bool = False
@@ -136,6 +160,9 @@ class Settings(_Section):
     """Seconds a session may take until its process is there."""
     http_timeout: int = Field(default=180, gt=0)
     """Seconds a session's process may take until it answers."""
+    culling_interval: float = Field(default=30.0, gt=0)
+    """Seconds between two looks whether a session is idle or has lived its time; sooner where an
+    end is due."""
     keep_requests: int = Field(default=90, gt=0)
     """Days for which a request that has ended is kept, with how and why it ended. What was used is
     the ledger's, which keeps its own."""
@@ -146,6 +173,11 @@ class Settings(_Section):
         if not self.public_url:
             host = f"[{self.ip}]" if ":" in self.ip else self.ip
             object.__setattr__(self, "public_url", f"http://{host}:{self.port}")
+        if self.database_url_file is not None:
+            if self.database_url:
+                raise ValueError("database_url and database_url_file: give one of the two")
+            url = self.database_url_file.read_text(encoding="utf-8").strip()
+            object.__setattr__(self, "database_url", url)
         if not self.database_url:
             object.__setattr__(self, "database_url", f"sqlite:///{self.state_dir}/arcetri.sqlite")
         if self.iam.development and not is_loopback(self.ip):
@@ -192,6 +224,8 @@ def read_settings(path: Path) -> Settings:
         raise SettingsError(f"{path} is no JSON: {error}.") from error
     try:
         return Settings.model_validate(data)
+    except OSError as error:
+        raise SettingsError(f"{error.filename} cannot be read: {error.strerror}.") from error
     except ValidationError as error:
         wrong = "; ".join(
             f"{'.'.join(str(part) for part in item['loc']) or 'settings'}: {item['msg']}"

@@ -66,6 +66,9 @@ WRITE_POINTS = (
 accounts, what JupyterHub keeps of a login and a refresh of it, numeric ids, and the copy of the
 last good catalog."""
 
+FOLDER_POINTS = ("folder.made", "folder.given")
+"""Those of a folder's making: it is there, and it is its owner's but not yet with its mode."""
+
 _armed = ""
 _file = Path(os.environ[FILE_VARIABLE]) if os.environ.get(FILE_VARIABLE) else None
 
@@ -77,7 +80,7 @@ def arm(name: str) -> None:
         ValueError: There is no such point.
     """
     global _armed
-    if name and name not in POINTS + HUB_POINTS + WRITE_POINTS:
+    if name and name not in POINTS + HUB_POINTS + WRITE_POINTS + FOLDER_POINTS:
         raise ValueError(f"there is no kill point {name}")
     _armed = name
 

@@ -71,6 +71,8 @@ class SessionService:
         self._live: dict[UUID, Live] = {}
         self._by_server: dict[tuple[str, str], UUID] = {}
         self._starting: set[tuple[str, str]] = set()
+        self._handed: set[tuple[str, str]] = set()
+        """Of these, the servers whose start the backend has, and tells the steps of."""
         self._cancelled: dict[tuple[str, str], str] = {}
         """Servers whose start is being cancelled, with a message for its user."""
         self._unsettled: set[UUID] = set()
@@ -129,6 +131,7 @@ class SessionService:
         finally:
             # Nothing is awaited after a success: a cancel could come there.
             self._starting.discard((username, server_name))
+            self._handed.discard((username, server_name))
             self._cancelled.pop((username, server_name), None)
             self._tell()
         self._observer.request_decided("started", "")
@@ -149,6 +152,8 @@ class SessionService:
                 raise _busy(ticket.reason)
             await self._store.mark(grant.request_id, "starting")
             killpoints.reach("request.starting")
+            self._handed.add((username, server_name))
+            self._tell()
             session = await self._backend.start(grant, ticket, launch)
             await self._store.started(
                 grant.request_id,
@@ -335,7 +340,8 @@ class SessionService:
         key = (username, server_name)
         if key in self._starting and key not in self._by_server:
             yield Event(self._clock(), 5, "Asking the identity provider what you may use.")
-        while key in self._starting and key not in self._by_server:
+        # Before that the backend knows of no start, and would tell of none.
+        while key in self._starting and key not in self._handed:
             await self._moved.wait()
         session_id = self._by_server.get(key)
         if session_id is not None:

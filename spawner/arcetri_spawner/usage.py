@@ -21,6 +21,15 @@ Told = Callable[[LeaseStarted | LeaseEnded], None]
 journal still has when it is opened again. Must not raise; may block for a write to a disk."""
 
 
+ToldOf = Callable[[LeaseStarted | LeaseEnded, str], None]
+"""Told of each start and end that is seen on a cluster, and on which node; the same one may come
+again. Must not raise; may block for a write to a disk."""
+
+
+def tell_nobody_of(_record: LeaseStarted | LeaseEnded, _node: str) -> None:
+    """A ``ToldOf`` without a ledger."""
+
+
 def tell_nobody(_record: LeaseStarted | LeaseEnded) -> None:
     """A ``Told`` without a ledger."""
 

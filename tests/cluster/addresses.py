@@ -14,5 +14,8 @@ DNS_SERVICE = "10.96.0.10"
 DOMAIN = "cluster.local"
 NODE_NAME = "node"
 API_PORT = 6443
+REGISTRY_PORT = 5001
+REGISTRY = "registry.example"
+"""What images are called that the registry has; only the node's containerd knows the name."""
 API_URL = f"https://{NODE}:{API_PORT}"
 ETCD_URL = "http://127.0.0.1:2379"

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import yaml
 
-from tests.cluster import addresses, images
+from tests.cluster import addresses, images, volumes
 from tests.cluster.components import components
 from tests.cluster.configuration import CONTAINERD_SOCKET
 from tests.cluster.processes import Processes
@@ -77,12 +78,17 @@ class Bringup:
 
     def _apply(self) -> None:
         kubectl = [str(self.state.bin / "kubectl"), f"--kubeconfig={self.state.kubeconfig}"]
-        subprocess.run(
-            [*kubectl, "apply", "-f", str(ADDONS)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            check=True,
-        )
+        for source, text in (
+            (str(ADDONS), ""),
+            ("-", yaml.safe_dump_all(volumes.made(self.state))),
+        ):
+            subprocess.run(
+                [*kubectl, "apply", "-f", source],
+                input=text,
+                text=True,
+                stdout=subprocess.DEVNULL,
+                check=True,
+            )
 
 
 _ACCOUNT = "/api/v1/namespaces/default/serviceaccounts/default"

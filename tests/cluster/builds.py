@@ -102,6 +102,12 @@ MODULES = (
         },
     ),
     Module("helm", {"helm": "helm.sh/helm/v4/cmd/helm"}),
+    Module("netpolicy", {"netpolicy": "."}),
+    Module(
+        "openapi",
+        {},
+        data={"openapi": ("k8s.io/kubernetes", ("api/openapi-spec/swagger.json",))},
+    ),
     Module(
         "kueue",
         {"kueue": "sigs.k8s.io/kueue/cmd/kueue"},
@@ -167,6 +173,19 @@ def programs() -> dict[str, Path]:
         for module in MODULES
         for name in (*module.programs, *module.data, *module.trees)
     }
+
+
+def find(name: str) -> Path:
+    """Where one program or folder of data is, built.
+
+    Raises:
+        ClusterError: It is not built yet, or there is no Go to say which.
+    """
+    module = next(one for one in MODULES if name in (*one.programs, *one.data))
+    if name in module.missing():
+        raise cache.ClusterError(f"Not built yet: {name}. Run make cluster-build, once.")
+    cache.used(module.cached())
+    return module.cached() / name
 
 
 def tree(name: str) -> Path:

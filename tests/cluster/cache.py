@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Final
 
 
 class ClusterError(Exception):
@@ -44,8 +45,15 @@ def used(path: Path) -> None:
         os.utime(path)
 
 
+KEPT: Final = 3
+"""Images of one name that are kept, of those that were made from what there is no more."""
+LATELY: Final = 3600
+"""Seconds for which an image that was used is kept whatever else there is."""
+
+
 def prune() -> None:
-    """Remove programs and images that no checkout has used for long."""
+    """Remove programs and images that no checkout has used for long, and images of old code."""
+    _prune_old_images()
     # The last are of builds that were killed.
     for pattern in ("bin/*", "images/*", ".build-*"):
         for path in root().glob(pattern):
@@ -54,6 +62,24 @@ def prune() -> None:
                     shutil.rmtree(path, ignore_errors=True)
                 else:
                     path.unlink(missing_ok=True)
+
+
+def _prune_old_images() -> None:
+    """Every change of the platform's code makes its images anew, of half a gigabyte each."""
+    by_name: dict[str, list[Path]] = {}
+    for path in (root() / "images").glob("*.tar"):
+        by_name.setdefault(path.name.rpartition("-")[0], []).append(path)
+    for paths in by_name.values():
+        for path in sorted(paths, key=_used_at, reverse=True)[KEPT:]:
+            if time.time() - _used_at(path) > LATELY:
+                path.unlink(missing_ok=True)
+
+
+def _used_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -230,6 +231,33 @@ class Cluster:
                 relay.communicate()
 
     @contextlib.contextmanager
+    def port_forwarded(
+        self, namespace: str, target: str, there: int, *, listen: int = 0
+    ) -> Iterator[int]:
+        """A port of this machine's loopback that leads to one of a pod, as ``kubectl`` finds it.
+
+        It also reaches what listens on the pod's own loopback alone, and begins again when the pod
+        has been replaced.
+
+        Args:
+            namespace: The pod's.
+            target: The pod, or who has it, such as ``deployment/hub``.
+            there: The pod's port, or the service's where the target is one.
+            listen: This machine's port; a free one by default.
+        """
+        # Without its pid namespace it needs no process between, and can be killed.
+        entering = [word for word in self.entering() if word != "--pid"]
+        forward = ["kubectl", "port-forward", f"--namespace={namespace}", target]
+        port = listen or _free_port()
+        forward.append(f"{port}:{there}")
+        keeper = _Kept([*entering, "setpriv", "--pdeathsig=KILL", *forward], self.environment())
+        try:
+            with self.forwarded("127.0.0.1", port, listen=port) as local:
+                yield local
+        finally:
+            keeper.end()
+
+    @contextlib.contextmanager
     def http(self, host: str, port: int) -> Iterator[httpx.Client]:
         """A client of an HTTP server at an address or a name inside."""
         with (
@@ -239,3 +267,39 @@ class Cluster:
             ) as client,
         ):
             yield client
+
+
+class _Kept:
+    """A command that is run again whenever it ends."""
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self._command, self._environment = command, environment
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._keep, daemon=True)
+        self._thread.start()
+
+    def _keep(self) -> None:
+        while not self._over.is_set():
+            process = subprocess.Popen(
+                self._command,
+                env=dict(self._environment),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            while process.poll() is None and not self._over.wait(0.2):
+                pass
+            process.kill()
+            process.wait()
+            self._over.wait(0.3)
+
+    def end(self) -> None:
+        """End it for good."""
+        self._over.set()
+        self._thread.join(10)
+
+
+def _free_port() -> int:
+    """A port that nobody listens on here; the cluster's loopback is another, with few listeners."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import subprocess
@@ -82,16 +83,41 @@ def _become(state: State, command: list[str]) -> None:
 
 
 @main.command()
-@click.argument("address")
+@click.argument("addresses")
 @click.option("--port", default=0, help="The port on this machine; a free one by default.")
 @click.pass_obj
-def forward(state: State, address: str, port: int) -> None:
-    """Let this machine's browser reach HOST:PORT inside, until Ctrl-C."""
-    host, _, there = address.rpartition(":")
-    if not host or not there.isdecimal():
-        raise click.BadParameter("is a name or an address inside and a port, such as 10.96.0.20:80")
-    with launch.find(state).forwarded(host, int(there), listen=port) as local:
-        click.echo(f"http://127.0.0.1:{local} leads to {address}; Ctrl-C ends it.")
+def forward(state: State, addresses: str, port: int) -> None:
+    """Let this machine's browser reach each HOST:PORT inside, until Ctrl-C.
+
+    NAMESPACE/KIND/NAME:PORT is what ``kubectl port-forward`` reaches of a pod, a deployment or a
+    service, also what listens on a pod's loopback alone; by default at the same port here, with
+    NAMESPACE/KIND/NAME:HERE:PORT at another.
+    """
+    cluster = launch.find(state)
+    with contextlib.ExitStack() as ways:
+        for address in addresses.split():
+            host, _, there = address.rpartition(":")
+            namespace, _, target = host.partition("/")
+            target, _, own = target.partition(":")
+            if not host or not (there + own).isdecimal():
+                raise click.BadParameter(
+                    "is a name or an address inside and a port, such as 10.96.0.20:80"
+                )
+            listen = port or (int(own or there) if target else 0)
+            way = (
+                cluster.port_forwarded(namespace, target, int(there), listen=listen)
+                if target
+                else cluster.forwarded(host, int(there), listen=listen)
+            )
+            try:
+                local = ways.enter_context(way)
+            except OSError as error:
+                raise ClusterError(
+                    f"Port {listen} of this machine cannot be had ({error.strerror}): choose"
+                    " another with PORT=..."
+                ) from error
+            click.echo(f"http://127.0.0.1:{local} leads to {address}.")
+        click.echo("Ctrl-C ends it.")
         try:
             subprocess.run(["sleep", "infinity"], check=False)
         except KeyboardInterrupt:
@@ -99,12 +125,17 @@ def forward(state: State, address: str, port: int) -> None:
 
 
 @main.command()
-@click.argument("name", type=click.Choice(sorted(images.ALL)))
+@click.argument("names")
 @click.pass_obj
-def image(state: State, name: str) -> None:
-    """Build an image unless it is cached, and give it to the cluster."""
-    reference = launch.find(state).load(images.ALL[name])
-    click.echo(f"Pods find it as {shlex.quote(reference)}.")
+def image(state: State, names: str) -> None:
+    """Build images unless they are cached, and give them to the cluster."""
+    cluster = launch.find(state)
+    unknown = sorted(set(names.split()) - images.ALL.keys())
+    if unknown or not names.split():
+        there_are = ", ".join(sorted(images.ALL))
+        raise click.BadParameter(f"{', '.join(unknown) or 'that'} is no image of {there_are}")
+    for name in names.split():
+        click.echo(f"Pods find it as {shlex.quote(cluster.load(images.ALL[name]))}.")
 
 
 if __name__ == "__main__":

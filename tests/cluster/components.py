@@ -52,6 +52,11 @@ def components(state: State) -> tuple[Component, ...]:
             ),
         ),
         _kwok(state),
+        Component(
+            "registry",
+            ("docker-registry", "serve", str(state.etc / "registry.json")),
+            optional=True,
+        ),
         Component("glusterd", ("glusterd", "--no-daemon"), optional=True),
         Component("responder", (sys.executable, "-m", "tests.cluster.responder"), optional=True),
     )
@@ -129,6 +134,10 @@ def _apiserver(state: State) -> Component:
         # Webhooks and aggregated APIs are reached at their pods' own addresses.
         "enable-aggregator-routing": "true",
         "endpoint-reconciler-type": "master-count",
+        "audit-policy-file": state.etc / "audit.yaml",
+        "audit-log-path": state.audit,
+        "audit-log-mode": "batch",
+        "audit-log-batch-max-wait": "1s",
     }
     return Component(
         "kube-apiserver",

@@ -16,6 +16,9 @@ CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 KUBELET_ROOT = "/var/lib/kubelet"
 CNI_PROGRAMS = "/usr/lib/cni"
 PAUSE_IMAGE = "localhost/arcetri-test/pause:1"
+REGISTRY_USER = "puller"
+_SESAME = "$2a$05$ArcetriTestRegistry..euTqvuFlAA8m8UKIzSipVwBtjcZEUSha"
+_REGISTRY_URL = f"http://{addresses.NODE}:{addresses.REGISTRY_PORT}"
 USERS = ("admin", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet")
 
 
@@ -31,6 +34,7 @@ def write(state: State, cgroup: str) -> None:
         _write(state.etc / f"{user}.kubeconfig", kubeconfig(state.pki, user))
     _write(state.etc / "kubelet.yaml", kubelet(state, cgroup))
     _write(state.etc / "kube-proxy.yaml", kube_proxy(state))
+    _write(state.etc / "audit.yaml", audit())
     (state.etc / "containerd.toml").write_text(containerd(state), encoding="utf-8")
     network = state.etc / "cni"
     network.mkdir()
@@ -39,6 +43,14 @@ def write(state: State, cgroup: str) -> None:
         f"nameserver {addresses.DNS_SERVICE}\n"
         f"search svc.{addresses.DOMAIN} {addresses.DOMAIN}\noptions ndots:5\n",
         encoding="utf-8",
+    )
+    (state.etc / "registry.json").write_text(json.dumps(registry(state), indent=1), "utf-8")
+    # Of "sesame", by bcrypt, which is all that the registry reads.
+    (state.etc / "registry.htpasswd").write_text(f"{REGISTRY_USER}:{_SESAME}\n", encoding="ascii")
+    mapped = state.etc / "registries" / addresses.REGISTRY
+    mapped.mkdir(parents=True)
+    (mapped / "hosts.toml").write_text(
+        f'server = "{_REGISTRY_URL}"\n[host."{_REGISTRY_URL}"]\n', encoding="utf-8"
     )
     # The cluster is an island: nobody is asked about other names.
     (state.etc / "upstream.conf").write_text("", encoding="utf-8")
@@ -136,6 +148,20 @@ def kube_proxy(state: State) -> dict[str, Any]:
     }
 
 
+def audit() -> dict[str, Any]:
+    """What the API server notes: who of the service accounts asked what, without the content."""
+    return {
+        "apiVersion": "audit.k8s.io/v1",
+        "kind": "Policy",
+        "omitStages": ["RequestReceived", "ResponseStarted"],
+        "rules": [
+            {"level": "None", "userGroups": ["system:serviceaccounts:kube-system"]},
+            {"level": "Metadata", "userGroups": ["system:serviceaccounts"]},
+            {"level": "None"},
+        ],
+    }
+
+
 def containerd(state: State) -> str:
     """The container runtime's configuration, version 2."""
     folder = state.folder / "containerd"
@@ -161,6 +187,22 @@ conf_dir = "{state.etc / "cni"}"
 [plugins."io.containerd.grpc.v1.cri".registry]
 config_path = "{state.etc / "registries"}"
 """
+
+
+def registry(state: State) -> dict[str, Any]:
+    """The registry's configuration: nobody may read without a password."""
+    return {
+        "version": 0.1,
+        "log": {"level": "warn", "accesslog": {"disabled": True}},
+        "storage": {
+            "filesystem": {"rootdirectory": str(state.folder / "registry")},
+            "delete": {"enabled": True},
+        },
+        "http": {"addr": f"{addresses.NODE}:{addresses.REGISTRY_PORT}"},
+        "auth": {
+            "htpasswd": {"realm": "registry", "path": str(state.etc / "registry.htpasswd")},
+        },
+    }
 
 
 def pod_network() -> dict[str, Any]:

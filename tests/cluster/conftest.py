@@ -9,9 +9,10 @@ from uuid import uuid4
 import pytest
 
 from tests.cluster import kueue as real_kueue
-from tests.cluster import launch
+from tests.cluster import launch, storage
 from tests.cluster.cache import ClusterError
 from tests.cluster.cluster import Cluster
+from tests.cluster.storage import Site
 from tests.support import tiers
 
 RUNNING = "ARCETRI_TEST_CLUSTER"
@@ -46,6 +47,13 @@ def namespace(cluster: Cluster) -> Iterator[str]:
     cluster.run(["kubectl", "create", "namespace", name])
     yield name
     cluster.run(["kubectl", "delete", "namespace", name, "--wait=false", "--now"])
+
+
+@pytest.fixture(scope="session")
+def stored(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A platform with storage and three people's sessions, for the tests of several files."""
+    with storage.site(cluster, tmp_path_factory.mktemp("stored")) as site:
+        yield site
 
 
 @pytest.fixture(scope="session")

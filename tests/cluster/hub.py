@@ -23,8 +23,10 @@ from arcetri_hub.settings import (
     SETTINGS_VARIABLE,
     IamSettings,
     KubernetesSettings,
+    ProvisionerSettings,
     ProxySettings,
     Settings,
+    UsageSettings,
 )
 from arcetri_hub.up import ports
 from tests.cluster import addresses
@@ -72,7 +74,7 @@ class Hub:
 
     def start(self, name: str) -> None:
         """Start a part, and wait until it answers."""
-        part = self._parts[name] = _inside(
+        part = self._parts[name] = inside(
             self.cluster, self._command(name), self.state / f"{name}.log", self._told(name)
         )
         deadline = time.monotonic() + PATIENCE
@@ -94,6 +96,10 @@ class Hub:
                 part.wait(20)
             part.kill()
             part.wait()
+
+    def pid(self, name: str) -> int:
+        """The process of a part."""
+        return self._parts[name].pid
 
     def _told(self, name: str) -> dict[str, str]:
         told = {
@@ -137,7 +143,7 @@ class Hub:
         return name == "proxy" or status < 500
 
 
-def _inside(
+def inside(
     cluster: Cluster, module: Sequence[str], log: Path, told: dict[str, str]
 ) -> subprocess.Popen[bytes]:
     """Run a module in the cluster's network, as a process of its own that can be killed."""
@@ -158,7 +164,7 @@ def _inside(
 def rights(namespace: str) -> list[dict[str, Any]]:
     """What the documentation gives a hub whose sessions run in ``namespace``."""
     text = RIGHTS.read_text(encoding="utf-8").replace(
-        "namespace: sessions", f"namespace: {namespace}"
+        "namespace: arcetri-sessions", f"namespace: {namespace}"
     )
     return list(yaml.safe_load_all(text))
 
@@ -184,6 +190,8 @@ def running(
     namespace: str,
     catalog: dict[str, Any],
     environment: dict[str, str] | None = None,
+    usage: UsageSettings | None = None,
+    provisioner: ProvisionerSettings | None = None,
 ) -> Iterator[Hub]:
     """Run the platform on a cluster.
 
@@ -193,6 +201,8 @@ def running(
         namespace: Where its sessions run.
         catalog: Its profiles.yaml.
         environment: Further variables of its processes.
+        usage: The ledger, where there is one.
+        provisioner: Who makes folders; without one they must be there.
     """
     state.mkdir()
     told = {"KUBECONFIG": str(_account(cluster, state, namespace)), **(environment or {})}
@@ -215,7 +225,8 @@ def running(
             development=True,
         ),
         proxy=ProxySettings(api_url=f"http://127.0.0.1:{api_port}", token_file=state / "proxy"),
-        kubernetes=KubernetesSettings(namespace=namespace, patience=5),
+        kubernetes=KubernetesSettings(namespace=namespace, patience=5, provisioner=provisioner),
+        usage=usage,
         cookie_secret_file=state / "cookie",
         crypt_key_file=state / "crypt",
     )

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.cluster import builds, cache
@@ -20,8 +20,11 @@ from tests.cluster.configuration import CONTAINERD_SOCKET, PAUSE_IMAGE
 from tests.cluster.pipsettings import secrets
 
 OWN = Path(__file__).parent / "images"
-PLATFORM = Path(__file__).parents[2] / "images"
+ROOT = Path(__file__).parents[2]
+PLATFORM = ROOT / "images"
 """The images that this repository publishes."""
+PACKAGES = ("hub", "spawner", "accounting")
+"""Folders of the wheel's packages."""
 SUITE = "trixie"
 PREFIX = "localhost/arcetri-test"
 
@@ -36,6 +39,12 @@ class Image:
     base: Image | None = None
     argument: str = ""
     """The build argument that names the base."""
+    stage: str = ""
+    """Which of the Containerfile's stages it is; the last one by default."""
+    tool: Image | None = None
+    """Writes its bill of materials, while it is built."""
+    smoke: str = ""
+    """A notebook inside that has to run before the image is any good."""
     prepare: Callable[[Path], None] | None = None
     """Puts what is not in the repository into the build's folder."""
     made_from: Callable[[], list[str | Path]] | None = None
@@ -45,10 +54,17 @@ class Image:
         """What it is made from, as one word."""
         files = sorted(path for path in self.folder.rglob("*") if path.is_file())
         parts: list[bytes | str | Path] = [self.name]
+        parts += [self.stage] if self.stage else []
         parts += [p for path in files for p in (str(path.relative_to(self.folder)), path)]
         parts += self.made_from() if self.made_from else []
-        parts += [self.base.digest()] if self.base else []
+        parts += [image.digest() for image in self.below]
+        parts += [self.smoke] if self.smoke else []
         return cache.digest(parts)
+
+    @property
+    def below(self) -> tuple[Image, ...]:
+        """The images that its Containerfile names."""
+        return tuple(image for image in (self.base, self.tool) if image)
 
     @property
     def reference(self) -> str:
@@ -96,6 +112,42 @@ def _debootstrap(folder: Path) -> None:
     )
 
 
+def _build_wheel(folder: Path) -> None:
+    """Put this checkout's distribution where the platform's Containerfiles expect it."""
+    target = str(folder / "wheel")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", target],
+        cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True,
+    )  # fmt: skip
+
+
+def _code() -> list[str | Path]:
+    """What the wheel is made from, but for the README that it repeats."""
+    files = [ROOT / "pyproject.toml"]
+    for package in PACKAGES:
+        inside = (ROOT / package).rglob("*")
+        files += sorted(p for p in inside if p.is_file() and "__pycache__" not in p.parts)
+    return [part for path in files for part in (str(path.relative_to(ROOT)), path)]
+
+
+def _platform(name: str) -> tuple[Image, Image]:
+    """One of the platform's images, after the one with what it needs of others.
+
+    The two are kept apart, so that a change of our own code installs nothing of others anew.
+    """
+    folder = PLATFORM / name
+    packages = Image(f"{name}-packages", folder, base=BASE, argument="BASE", stage="packages")
+    return packages, Image(
+        name,
+        folder,
+        base=packages,
+        argument="PACKAGES",
+        tool=SBOM,
+        prepare=_build_wheel,
+        made_from=_code,
+    )
+
+
 PAUSE = Image("pause", OWN / "pause", prepare=_compile_pause)
 COREDNS = Image(
     "coredns",
@@ -111,9 +163,33 @@ KUEUE = Image(
 )
 DEBIAN = Image("debian", OWN / "debian", prepare=_debootstrap, made_from=lambda: [SUITE])
 BASE = Image("base", PLATFORM / "base", base=DEBIAN, argument="DEBIAN")
-MINIMAL = Image("minimal", PLATFORM / "minimal", base=BASE, argument="BASE")
+SBOM = Image("sbom", PLATFORM / "sbom", base=BASE, argument="BASE")
+SMOKE = "/usr/share/arcetri/smoke.ipynb"
+MINIMAL = Image(
+    "minimal", PLATFORM / "minimal", base=BASE, argument="BASE", tool=SBOM, smoke=SMOKE
+)  # fmt: skip
+
+
+def _environment(name: str) -> Image:
+    return replace(MINIMAL, name=name, folder=PLATFORM / name, base=MINIMAL, argument="MINIMAL")
+
+
+SCIENCE = _environment("science")
+HEAVY = tuple(map(_environment, ("torch", "jax", "tensorflow")))
+"""Environments of many gigabytes, which are built only for who asks (``make images``)."""
+ENVIRONMENTS = {image.name: image for image in (MINIMAL, SCIENCE, *HEAVY)}
+HUB_PACKAGES, HUB = _platform("hub")
+PROXY_PACKAGES, PROXY = _platform("proxy")
+LEDGER_PACKAGES, LEDGER = _platform("ledger")
+AGENT_PACKAGES, AGENT = _platform("agent")
+PROVISIONER_PACKAGES, PROVISIONER = _platform("provisioner")
+INSTALLED = (HUB, PROXY, LEDGER, AGENT, PROVISIONER)
+"""The images that the chart runs."""
 BUILTIN = (PAUSE, COREDNS)
-ALL = {image.name: image for image in (*BUILTIN, KUEUE, DEBIAN, BASE, MINIMAL)}
+ALL = {
+    image.name: image
+    for image in (*BUILTIN, KUEUE, DEBIAN, BASE, SBOM, MINIMAL, SCIENCE, *INSTALLED)
+}
 
 
 def build(image: Image) -> Path:
@@ -127,8 +203,8 @@ def build(image: Image) -> Path:
         cache.used(archive)
         return archive
     archive.parent.mkdir(exist_ok=True)
-    if image.base:
-        build(image.base)
+    for below in image.below:
+        build(below)
     with cache.lock(archive.with_suffix(".lock")):
         if not archive.exists():
             begin = time.monotonic()
@@ -150,13 +226,18 @@ def _build(image: Image, archive: Path) -> None:
         options = secrets(folder)
         if image.base:
             options += ["--build-arg", f"{image.argument}={image.base.reference}"]
+        if image.tool:
+            options += ["--build-arg", f"{image.tool.name.upper()}={image.tool.reference}"]
         try:
-            if image.base:
-                _buildah(folder, "pull", "--quiet", f"docker-archive:{image.base.archive}")
+            for below in image.below:
+                _buildah(folder, "pull", "--quiet", f"docker-archive:{below.archive}")
             _buildah(
                 folder, "bud", "--isolation=chroot", "--pull-never", "--quiet", "--layers=false",
+                *([f"--target={image.stage}"] if image.stage else []),
                 f"--tag={image.reference}", *options, str(context),
             )  # fmt: skip
+            if image.smoke:
+                _try(folder, image)
             target = f"docker-archive:{fresh}:{image.reference}"
             _buildah(folder, "push", "--quiet", image.reference, target)
         except subprocess.CalledProcessError as error:
@@ -164,6 +245,15 @@ def _build(image: Image, archive: Path) -> None:
                 f"The image {image.name} could not be built; the lines above say why."
             ) from error
     fresh.replace(archive)
+
+
+def _try(folder: Path, image: Image) -> None:
+    """Run the image's own notebook inside it, as a number that it has never heard of."""
+    container = f"try-{image.name}"
+    _buildah(folder, "from", "--quiet", "--pull-never", f"--name={container}", image.reference)
+    somebody = ["--user=204242:304242", "--env=HOME=/tmp", "--workingdir=/tmp"]
+    begin = ["run", "--isolation=chroot", *somebody, container, "--"]
+    _buildah(folder, *begin, "jupyter", "execute", "--timeout=600", image.smoke)
 
 
 def _buildah(folder: Path, *arguments: str) -> None:

@@ -50,6 +50,11 @@ class State:
         return self.folder / "logs"
 
     @property
+    def audit(self) -> Path:
+        """What service accounts have asked of the API server, one JSON object a line."""
+        return self.folder / "audit.log"
+
+    @property
     def kubeconfig(self) -> Path:
         """The administrator's."""
         return self.etc / "admin.kubeconfig"

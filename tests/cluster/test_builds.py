@@ -74,6 +74,22 @@ def test_what_nobody_has_used_for_long_is_not_kept() -> None:
     assert not old.exists()
 
 
+def test_of_images_made_from_changing_code_the_last_ones_are_kept(sources: Path) -> None:
+    assert sources.exists()
+    folder = cache.root() / "images"
+    folder.mkdir()
+    hours_ago = {f"hub-{age:016x}.tar": age for age in range(6)}
+    for name, age in hours_ago.items():
+        (folder / name).touch()
+        os.utime(folder / name, (time.time() - age * 3600 - 60,) * 2)
+    (folder / "base-0000000000000005.tar").touch()
+    cache.prune()
+    kept = {path.name for path in folder.iterdir()}
+    assert kept == {f"hub-{age:016x}.tar" for age in range(cache.KEPT)} | {
+        "base-0000000000000005.tar"
+    }
+
+
 def test_without_go_it_is_said_that_go_is_missing(
     sources: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

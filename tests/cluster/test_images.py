@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
 import tarfile
 from pathlib import Path
+from typing import IO, Any
 
 import httpx
 import pytest
 
 from tests.cluster import images, pipsettings
 from tests.cluster.cluster import Cluster
+from tests.cluster.images import Image
 from tests.cluster.pods import pod, running
 from tests.support.platform import until
 
@@ -66,6 +70,60 @@ def test_nothing_of_the_machine_that_built_an_image_is_in_it(tmp_path: Path) -> 
                     same = entry.isfile() and entry.size in map(len, forbidden)
                     if same and (content := layer.extractfile(entry)):
                         assert content.read() not in forbidden, entry.name
+
+
+@pytest.mark.cluster
+@pytest.mark.usefixtures("cluster")
+@pytest.mark.parametrize("name", ["minimal", "science"])
+def test_a_bill_of_materials_names_all_that_was_locked(name: str) -> None:
+    image = images.ENVIRONMENTS[name]
+    bill = json.loads(_file(image, "usr/share/arcetri/sbom.cdx.json"))
+    assert bill["bomFormat"] == "CycloneDX"
+    assert bill["metadata"]["component"]["name"] == f"arcetri/{name}"
+    listed = {part["purl"].partition("?")[0].lower() for part in bill["components"]}
+    for below in ("minimal", name):
+        text = (images.PLATFORM / below / "requirements.txt").read_text(encoding="utf-8")
+        for package, version in re.findall(r"^([a-z0-9._-]+)==(\S+) \\", text, re.MULTILINE):
+            assert f"pkg:pypi/{re.sub('[._-]+', '-', package)}@{version}" in listed
+    assert sum(purl.startswith("pkg:deb/debian/") for purl in listed) > 50
+    assert any(purl.startswith("pkg:deb/debian/tini@") for purl in listed)
+
+
+@pytest.mark.cluster
+@pytest.mark.usefixtures("cluster")
+def test_environments_share_the_layers_of_the_one_below() -> None:
+    base, minimal, science = map(_layers, (images.BASE, images.MINIMAL, images.SCIENCE))
+    assert minimal[: len(base)] == base
+    assert science[: len(minimal)] == minimal
+    assert len(science) == len(minimal) + 1
+
+
+def _config(image: Image) -> dict[str, Any]:
+    with tarfile.open(images.build(image)) as archive:
+        (manifest,) = json.load(_member(archive, "manifest.json"))
+        found: dict[str, Any] = json.load(_member(archive, manifest["Config"]))
+        found["archive layers"] = manifest["Layers"]
+    return found
+
+
+def _layers(image: Image) -> list[str]:
+    return list(_config(image)["rootfs"]["diff_ids"])
+
+
+def _file(image: Image, path: str) -> bytes:
+    """A file as the image's last layer has it."""
+    last = _config(image)["archive layers"][-1]
+    with (
+        tarfile.open(images.build(image)) as archive,
+        tarfile.open(fileobj=_member(archive, last)) as layer,
+    ):
+        return _member(layer, path).read()
+
+
+def _member(archive: tarfile.TarFile, name: str) -> IO[bytes]:
+    file = archive.extractfile(name)
+    assert file is not None, name
+    return file
 
 
 def test_pips_settings_are_read_whatever_they_were_set_by() -> None:

@@ -12,6 +12,8 @@ A fenced ``console`` block is preceded by a comment that says what to do with it
     Ends the command in the background as Ctrl-C does, and compares what it then printed.
 ``<!-- tested: token NAME -->``
     The variable that the block exports is set to a new API token of a demonstration user.
+``<!-- tested on a cluster ... -->``
+    As the above, but by the tests that have a cluster.
 ``<!-- not tested: WHY -->``
     Is left alone.
 

@@ -68,10 +68,16 @@ def agree(platform: Platform, sessions: set[UUID], patience: float = 60) -> None
 
 
 @contextlib.contextmanager
-def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
-    """Mount a disk of its own at a new folder; needs root."""
+def small_disk(folder: Path, megabytes: int, *, inodes: int = 0) -> Iterator[Path]:
+    """Mount a disk of its own at a new folder; needs root.
+
+    Args:
+        folder: Where.
+        megabytes: How much it holds.
+        inodes: How many files and folders it holds, itself included; 0 for any number.
+    """
     folder.mkdir(mode=0o700)
-    options = f"size={megabytes}m,mode=700"
+    options = f"size={megabytes}m,mode=700,nr_inodes={inodes}"
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=True)
     try:
         yield folder

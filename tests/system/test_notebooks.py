@@ -51,6 +51,11 @@ def start(page: Page, flavor: str, group: str | None = None) -> None:
 
 def device_in_a_cell(page: Page) -> str:
     """What a cell prints of the device its session holds."""
+    return in_a_cell(page, CELL)
+
+
+def in_a_cell(page: Page, code: str) -> str:
+    """What a first cell prints, which begins with ``held``."""
     page.wait_for_url("**/user/**/lab**")
     page.get_by_role("button", name=re.compile("Python 3")).first.click()
     # Keys typed before the kernel is idle are lost.
@@ -58,7 +63,7 @@ def device_in_a_cell(page: Page) -> str:
         re.compile(r"Python 3.*\| Idle"), timeout=PATIENCE
     )
     page.locator(".jp-Cell .cm-content").first.click()
-    page.keyboard.insert_text(CELL)
+    page.keyboard.insert_text(code)
     page.keyboard.press("Shift+Enter")
     output = page.locator(".jp-OutputArea-output").first
     expect(output).to_contain_text("held", timeout=PATIENCE)

@@ -5,6 +5,7 @@ Locally they come from the hub's lease journal; on Kubernetes the kubelet and th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -41,6 +42,8 @@ class Ended:
     boot_id: str
     estimated: bool = False
     """It was found ended later; the moment is when it was found."""
+    devices: tuple[str, ...] = ()
+    """Only its allocations of these have ended; all of them where none is named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +81,10 @@ class AllocationSource(Protocol):
 
     def known_before(self) -> int:
         """The highest number ever acknowledged, as far as the source remembers; 0 for none."""
+
+    def alive(self) -> Mapping[tuple[str, str], int]:
+        """By session and device, when a holding was last known to last, by CLOCK_BOOTTIME.
+
+        Nothing of it is counted beyond that before the source says more. Empty where the source
+        tells of ends within ``books.LAG_MS``.
+        """

@@ -13,7 +13,7 @@ from typing import Final
 
 from arcetri_accounting.agent.allocations import Ended, Started
 from arcetri_accounting.agent.readings import Track
-from arcetri_accounting.agent.segments import NOTHING, Piece, advance, cut_off, trimmed
+from arcetri_accounting.agent.segments import NOTHING, Piece, account, advance, cut_off, trimmed
 from arcetri_accounting.contract.units import share_units
 from arcetri_accounting.contract.usage import Allocation
 
@@ -122,7 +122,11 @@ class Books:
 
     def end(self, event: Ended) -> bool:
         """Take a session's end; False where nothing of it is held."""
-        found = [one for one in self.holdings.values() if one.allocation.session == event.session]
+        found = [
+            one
+            for (session, device), one in self.holdings.items()
+            if session == event.session and (not event.devices or device in event.devices)
+        ]
         for holding in found:
             holding.end = event
             # It was read later than the lag: what is not yet cut is taken back.
@@ -152,9 +156,15 @@ class Books:
         for place, holding in list(self.holdings.items()):
             track = tracks.get(place[1], NOTHING)
             to, ends = self._target(holding, track, now)
-            if to > holding.piece.through:
+            piece = holding.piece
+            if to < piece.cut and not ends:
+                # Nearly always. What ``advance`` makes of it is the same.
+                if to > piece.through:
+                    account(piece, to, track.busy, track.looks)
+                continue
+            if to > piece.through:
                 for finished, after in advance(
-                    holding.piece,
+                    piece,
                     to,
                     track,
                     holding.share_u,

@@ -43,6 +43,12 @@ class Figures:
     spool_errors: int = 0
     source_errors: int = 0
     nvml_errors: int = 0
+    kubelet_errors: int = 0
+    """Times the kubelet did not say who holds what."""
+    watch_errors: int = 0
+    """Times the API server's pods could not be followed."""
+    kubelet_up: int = 0
+    pods_up: int = 0
     depth: int = 0
     """Records that wait in the spool."""
     unwritten: int = 0

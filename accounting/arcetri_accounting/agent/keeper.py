@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Mapping
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import pydantic_core
 import structlog
@@ -17,9 +17,6 @@ from arcetri_accounting.spool import Outbox, SpoolCorrupt, SpoolError, SpoolFull
 
 log = structlog.get_logger(__name__)
 
-STATE = "state"
-ROOM: Final = 1024
-"""The state is filled up with blanks to a multiple of this, and so seldom changes its length."""
 T = TypeVar("T")
 Born = Callable[[], dict[str, str | int]]
 
@@ -43,12 +40,15 @@ class Keeper:
         self._full_since: int | None = None
         self._broken = False
         self._oldest: int | None = None
+        """When the oldest record begins that waits; None where none does."""
+        self._first: tuple[str, int] | None = None
+        """Names that record."""
         self.outbox = spool(self._born)
         self._look_back()
 
     def state(self) -> dict[str, object] | None:
         """What was kept last; None in an epoch that has just begun."""
-        text = self.outbox.get(STATE)
+        text = self.outbox.kept()
         if text is None:
             return None
         kept: dict[str, object] = json.loads(text)
@@ -124,6 +124,24 @@ class Keeper:
         boot: str,
         now: int,
     ) -> None:
+        # Some 10 KB at every cycle, for which the standard library takes three times as long.
+        text = pydantic_core.to_json(state)
+        if not self._lines and fixed is self._fixed and self._full_since is None:
+            # Most often nothing was cut, and everything goes on.
+            self.outbox.keep(text)
+        else:
+            self._commit(text.decode(), fixed, dump, boot, now)
+        self._figures.unwritten = 0
+        self._look_back()
+
+    def _commit(
+        self,
+        state: str,
+        fixed: Mapping[str, T],
+        dump: Callable[[T], str],
+        boot: str,
+        now: int,
+    ) -> None:
         full = self._full_since
         with self.outbox.transaction() as transaction:
             for key, body in self._attachments.items():
@@ -139,23 +157,22 @@ class Keeper:
                     transaction.set(name, dump(fixed[name]))
                 for name in self._fixed.keys() - fixed.keys():
                     transaction.unset(name)
-            # Some 10 KB at every cycle, for which the standard library takes three times as long.
-            text = pydantic_core.to_json(state).decode()
-            # SQLite writes over a value of the same length where it stands: half the pages.
-            transaction.set(STATE, text.ljust(-(-len(text) // ROOM) * ROOM))
+            transaction.keep(state)
         if full is not None:
             self._figures.gaps["disk_full"] += 1
             self._full_since = None
         self._lines, self._attachments, self._fixed = [], {}, fixed
-        self._figures.unwritten = 0
-        self._figures.depth = self.outbox.depth()
-        self._look_back()
 
     def _look_back(self) -> None:
         """Keep in mind where the backlog begins, should its file not be readable later."""
         with contextlib.suppress(SpoolError):
-            items = self.outbox.batch(1, 1)
-            self._oldest = int(json.loads(items[0].body)["t0"]) if items else None
+            outbox = self.outbox
+            waiting = self._figures.depth = outbox.depth()
+            first = (outbox.epoch.id, outbox.last_seq() - waiting) if waiting else None
+            if first != self._first:
+                items = outbox.batch(1, 1)
+                self._oldest = int(json.loads(items[0].body)["t0"]) if items else None
+                self._first = first
 
     def begin_anew(self, why: str) -> None:
         """Set what is there aside and go on in a new epoch; what is in memory goes into it.

@@ -31,16 +31,15 @@ def described(look: Look) -> Iterator[str]:
     if not look.available:
         yield "NVML does not answer: allocations count, their use is unobserved."
         return
-    readings = {reading.uuid: reading for reading in look.readings}
-    for sighting in sorted(look.sightings, key=lambda one: (one.device.parent, one.device.uuid)):
-        device = sighting.device
-        parts = [device.uuid, device.model, "lost" if sighting.down else "up"]
+    for reading in sorted(look.readings, key=lambda one: (one.device.parent, one.device.uuid)):
+        device = reading.device
+        parts = [device.uuid, device.model, "lost" if reading.down else "up"]
         if device.weight == 0:
             parts.append("in MIG mode")
-        elif device.uuid in readings and not sighting.down:
-            parts += _seen(readings[device.uuid])
+        elif not reading.down:
+            parts += _seen(reading)
         yield "  ".join(parts)
-    if not look.sightings:
+    if not look.readings:
         yield "NVML answers, and there is no GPU."
     if look.silent:
         yield f"{look.silent} GPUs or instances have not answered in time."

@@ -19,12 +19,13 @@ from arcetri_accounting.agent.allocations import (
 )
 from arcetri_accounting.agent.books import Birth, Books, Cut, Holding, name_of
 from arcetri_accounting.agent.clock import Clock, Instant
+from arcetri_accounting.agent.describing import described
 from arcetri_accounting.agent.figures import Figures
 from arcetri_accounting.agent.keeper import Keeper
-from arcetri_accounting.agent.ledger import Tail
+from arcetri_accounting.agent.ledger import Holders, Tail
 from arcetri_accounting.agent.presence import Known, Presences
 from arcetri_accounting.agent.processes import Processes
-from arcetri_accounting.agent.readings import Track
+from arcetri_accounting.agent.readings import Reading, Track
 from arcetri_accounting.agent.sampler import Sampler
 
 log = structlog.get_logger(__name__)
@@ -33,6 +34,10 @@ KEPT_MS: Final = 900_000
 """How long readings wait to be accounted for where the source of allocations cannot be read."""
 STEP_MS: Final = 1000
 """A wall clock that is so far off was set; a machine that is so far behind has slept."""
+LOOKS: Final = 4
+SPANS: Final = 100
+"""Looks at a device and spans of its use that are kept, accounted for or not: to keep a few more
+costs less than to go through all of them at every cycle."""
 HEARTBEATS: Final = 1000
 """More batches than are sent between two cycles: after a restart none has an old number."""
 
@@ -45,10 +50,8 @@ class Held:
     """When that was, as the books and the presences count it."""
     devices: frozenset[str]
     """Of real GPUs, those that sessions hold."""
-    allocations: dict[str, str]
-    """By key, the JSON of each that is held in this boot."""
-    people: dict[str, str]
-    """By account, the names of who holds them."""
+    holders: Holders
+    """Whom those belong to that are held in this boot."""
     fixed: dict[str, Holding | Known]
     """By name, what is kept once."""
 
@@ -87,8 +90,8 @@ class Agent:
         self.books.offset = self._last.offset
         self._restore()
 
-    def cycle(self) -> Tail:
-        """Do everything once; returns what runs. What may go wrong is noted, never raised."""
+    def cycle(self) -> None:
+        """Do everything once. What may go wrong is noted, never raised."""
         now = self._clock.now()
         # First of all: what ended is to be known before anything is cut.
         self._events(now)
@@ -103,9 +106,8 @@ class Agent:
             self._first = False
         self._forget()
         self._keep(now)
-        return self.tail()
 
-    def finish(self) -> Tail:
+    def finish(self) -> None:
         """Account up to now and cut everything; the agent is going to end."""
         self.cycle()
         self._cuts(self.books.cut_all())
@@ -113,20 +115,17 @@ class Agent:
         self._keep(self._clock.now())
         self._processes.close()
         self._sampler.close()
-        return self.tail()
 
     def tail(self) -> Tail:
         """What runs in this boot, as far as it is accounted for."""
         held = self._hold()
         boot = self.books.boot_id
-        usages = tuple(
-            [
-                one.piece.usage(one.key, one.share_u)
-                for one in self.books.holdings.values()
-                if one.boot_id == boot
-            ]
-        )
-        return Tail(boot, usages, held.allocations, held.people)
+        usages = [
+            one.piece.usage(one.key, one.share_u)
+            for one in self.books.holdings.values()
+            if one.boot_id == boot
+        ]
+        return Tail(boot, usages, held.holders)
 
     def _hold(self) -> Held:
         """What is held; made anew only where something began, ended or became another."""
@@ -152,8 +151,10 @@ class Agent:
                 and not one.allocation.simulated
                 and one.allocation.flavor_type == "gpu"
             ),
-            {key: text for key, text, _account, _username in here},
-            {account: username for _key, _text, account, username in here},
+            Holders(
+                {key: text for key, text, _account, _username in here},
+                {account: username for _key, _text, account, username in here},
+            ),
             fixed,
         )
 
@@ -178,19 +179,15 @@ class Agent:
     def _look(self, now: Instant) -> None:
         look = self._sampler.look(now, self._hold().devices)
         killpoints.reach("cycle.sampled")
+        tracks, goes_on = self._tracks, self.presences.goes_on
         for reading in look.readings:
-            track = self._tracks.get(reading.uuid)
+            uuid = reading.device.uuid
+            track = tracks.get(uuid)
             if track is None:
-                track = self._tracks[reading.uuid] = Track()
+                track = tracks[uuid] = Track()
             track.add(reading)
-        for sighting in look.sightings:
-            if self.presences.goes_on(sighting):
-                continue
-            uuid = sighting.device.uuid
-            before = self.presences.generation(uuid)
-            self._presences(self.presences.see(sighting, self.books.offset))
-            if (generation := self.presences.generation(uuid)) != before:
-                self._cuts(self.books.regenerate(uuid, generation))
+            if not goes_on(reading):
+                self._noticed(reading)
         if look.present is not None:
             self._presences(self.presences.gone(look.present))
             for uuid in self._tracks.keys() - look.present:
@@ -200,6 +197,14 @@ class Agent:
         figures.devices_up, figures.devices_down = states.count("up"), states.count("down")
         figures.devices_silent = look.silent
         figures.nvml = int(look.available)
+
+    def _noticed(self, reading: Reading) -> None:
+        """A device is new, is back, is lost, is another, or its span is to be cut."""
+        uuid = reading.device.uuid
+        before = self.presences.generation(uuid)
+        self._presences(self.presences.see(reading, self.books.offset))
+        if (generation := self.presences.generation(uuid)) != before:
+            self._cuts(self.books.regenerate(uuid, generation))
 
     def _events(self, now: Instant) -> None:
         try:
@@ -222,7 +227,7 @@ class Agent:
             return
         self._position = event.seq
         if isinstance(event, Started):
-            self.books.start(event, self.presences.generation)
+            self.books.start(described(event, self.presences), self.presences.generation)
             self._earliest = min(event.wall, self._earliest or event.wall)
         elif not self.books.end(event):
             log.info("a session's end of which nothing is counted here", session=event.session)
@@ -237,6 +242,10 @@ class Agent:
         for one in holdings:
             if (one.pid, one.pid_start_ticks) in alive:
                 one.alive_at = now.boot
+        for place, at in self._source.alive().items():
+            held = self.books.holdings.get(place)
+            if held is not None and at > held.alive_at:
+                held.alive_at = at
 
     def _cuts(self, cuts: Iterable[Cut]) -> None:
         for cut in cuts:
@@ -260,12 +269,19 @@ class Agent:
         return found
 
     def _forget(self) -> None:
+        tracks = [
+            (uuid, track)
+            for uuid, track in self._tracks.items()
+            if len(track.looks) > LOOKS or len(track.busy) > SPANS
+        ]
+        if not tracks:
+            return
         through: dict[str, int] = {}
         for (_session, device), one in self.books.holdings.items():
             reached = one.piece.through
             if reached <= through.get(device, reached):
                 through[device] = reached
-        for uuid, track in self._tracks.items():
+        for uuid, track in tracks:
             unread = through.get(uuid, track.horizon - self.books.patience)
             oldest = track.horizon - KEPT_MS
             track.forget(unread if unread > oldest else oldest)

@@ -21,7 +21,9 @@ _COUNTERS = {
     "record_acknowledge": ("acknowledged", "Records that the ledger has acknowledged."),
     "record_quarantine": ("quarantined", "Records that the ledger has set aside."),
     "spool_fail": ("spool_errors", "Times the spool could not be written."),
-    "source_fail": ("source_errors", "Times the lease journal could not be read or acknowledged."),
+    "source_fail": ("source_errors", "Times the source could not be read, or its record written."),
+    "kubelet_fail": ("kubelet_errors", "Times the kubelet did not say who holds what."),
+    "pods_fail": ("watch_errors", "Times the API server's pods could not be followed."),
     "nvml_fail": ("nvml_errors", "Errors of NVML that mean no lack of a feature."),
 }
 _GAUGES = {
@@ -29,6 +31,8 @@ _GAUGES = {
     "spool_depth": ("depth", 1, "Records that wait in the spool."),
     "unwritten_depth": ("unwritten", 1, "Records in memory: the spool cannot be written."),
     "open_allocations": ("holdings", 1, "Allocations that run."),
+    "kubelet_up": ("kubelet_up", 1, "1 where the kubelet says who holds what."),
+    "pods_up": ("pods_up", 1, "1 where the API server's pods are followed."),
     "nvml_up": ("nvml", 1, "1 where NVML answers."),
     "last_delivery_timestamp_seconds": (
         "last_delivery",
@@ -74,13 +78,13 @@ class FiguresCollector(Collector):
         yield deliveries
 
 
-def serve(figures: Figures, port: int) -> int:
-    """Serve the figures at 127.0.0.1; returns the port.
+def serve(figures: Figures, port: int, host: str = "127.0.0.1") -> int:
+    """Serve the figures at an address of this machine; returns the port.
 
     Raises:
         OSError: The port is taken.
     """
     registry = CollectorRegistry()
     registry.register(FiguresCollector(figures))
-    server, _thread = start_http_server(port, addr="127.0.0.1", registry=registry)
+    server, _thread = start_http_server(port, addr=host, registry=registry)
     return int(server.server_port)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 from typing import Final
 
-from arcetri_accounting.agent.readings import Device
+from arcetri_accounting.agent.readings import Device, Reading
 from arcetri_accounting.contract.units import QUARTER_MS
 
 
@@ -40,17 +40,6 @@ class Known:
 
 
 @dataclass(slots=True)
-class Sighting:
-    """What one look says about a device."""
-
-    device: Device
-    at: int
-    down: bool = False
-    remade: bool = False
-    """It is known to be another one than before."""
-
-
-@dataclass(slots=True)
 class Presences:
     """Every device of the node."""
 
@@ -71,51 +60,51 @@ class Presences:
                 known.generation += 1
             known.state, known.fresh = "gone", True
 
-    def goes_on(self, sighting: Sighting) -> bool:
+    def goes_on(self, reading: Reading) -> bool:
         """Take a look at a device that is there as before; False where there is more to it.
 
         Nearly every look is one of these. What ``see`` makes of it is the same.
         """
-        known = self.known.get(sighting.device.uuid)
+        known = self.known.get(reading.device.uuid)
         if (
             known is None
-            or known.device is not sighting.device
+            or known.device is not reading.device
             or known.state != "up"
-            or sighting.down
-            or sighting.remade
-            or not known.through <= sighting.at < known.cut
-            or sighting.at - known.through > self.patience
+            or reading.down
+            or reading.remade
+            or not known.through <= reading.at < known.cut
+            or reading.at - known.through > self.patience
         ):
             return False
-        known.through = sighting.at
+        known.through = reading.at
         return True
 
-    def see(self, sighting: Sighting, offset: int) -> Iterator[dict[str, object]]:
+    def see(self, reading: Reading, offset: int) -> Iterator[dict[str, object]]:
         """Take a look at a device; yields what is finished by it."""
-        uuid = sighting.device.uuid
+        uuid = reading.device.uuid
         known = self.known.get(uuid)
         if known is None:
-            known = self.known[uuid] = Known(sighting.device)
-        state = "down" if sighting.down else "up"
+            known = self.known[uuid] = Known(reading.device)
+        state = "down" if reading.down else "up"
         returned = state == "up" and known.state != "up" and not known.fresh
-        changed = sighting.device != known.device and not sighting.down
-        if sighting.remade or returned or state != known.state or changed:
+        changed = reading.device != known.device and not reading.down
+        if reading.remade or returned or state != known.state or changed:
             yield from _close(known)
-            if sighting.remade or returned:
+            if reading.remade or returned:
                 known.generation += not known.fresh
-            _open(known, state, sighting.at, offset)
-        elif sighting.at - known.through > self.patience:
+            _open(known, state, reading.at, offset)
+        elif reading.at - known.through > self.patience:
             yield from _close(known)
-            _open(known, state, sighting.at, offset)
+            _open(known, state, reading.at, offset)
         else:
-            while (cut := known.cut) <= sighting.at:
+            while (cut := known.cut) <= reading.at:
                 known.through = cut
                 yield from _close(known)
                 _open(known, state, cut, known.offset)
-            known.through = max(known.through, sighting.at)
+            known.through = max(known.through, reading.at)
         if state == "up":
             known.fresh = False
-            known.device = sighting.device
+            known.device = reading.device
 
     def gone(self, present: Set[str]) -> Iterator[dict[str, object]]:
         """These are all there are: what else was known is there no more."""

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 FULL = 10_000
 """Utilisation is counted in hundredths of a percent: this is all of a device."""
 
 Busy = tuple[int, int, int]
 """From, to, and the mean utilisation in hundredths of a percent."""
-Seen = tuple[int, int, bool]
-"""From, to, and whether a compute process was there."""
 EnergyMethod = Literal["measured", "split"]
 
 
@@ -38,7 +36,7 @@ class Device:
 class Reading:
     """One look at a device; what could not be read is empty or None."""
 
-    uuid: str
+    device: Device
     at: int
     busy: Sequence[Busy] = ()
     seen_from: int | None = None
@@ -47,10 +45,12 @@ class Reading:
     memory: int | None = None
     """Bytes held by processes."""
     energy: tuple[int, int, int] | None = None
-    """From, to, millijoules."""
+    """From, to, millijoules; it ends by ``at``."""
     energy_method: EnergyMethod = "measured"
     down: bool = False
     """It is known to be lost: nothing can be read, and there is nothing to wait for."""
+    remade: bool = False
+    """It is known to be another one than before."""
 
 
 @dataclass(slots=True)
@@ -60,42 +60,43 @@ class Track:
     horizon: int = -1
     """Up to when it has been looked at."""
     busy: list[Busy] = field(default_factory=list)
-    seen: list[Seen] = field(default_factory=list)
-    energy: list[tuple[int, int, int]] = field(default_factory=list)
-    memory: list[tuple[int, int]] = field(default_factory=list)
-    method: EnergyMethod = "measured"
+    looks: list[Reading] = field(default_factory=list)
+    """Of presence, memory and energy."""
+    seen_until: int = -1
+    """Up to where presence is known."""
 
     def add(self, reading: Reading) -> None:
         """Take a reading; what lies before the last one of its sort is cut off."""
-        if reading.at > self.horizon:
-            self.horizon = reading.at
-        for begin, end, value in reading.busy:
-            begin = max(begin, self.busy[-1][1]) if self.busy else begin
+        at = reading.at
+        if at > self.horizon:
+            self.horizon = at
+        if reading.busy:
+            self._measured(reading.busy)
+            reading.busy = ()
+        since, energy = reading.seen_from, reading.energy
+        if since is not None:
+            if since < self.seen_until:
+                reading.seen_from = since = self.seen_until
+            if since < at:
+                self.seen_until = at
+            else:
+                reading.seen_from = since = None
+        if energy is not None and energy[0] >= energy[1]:
+            reading.energy = energy = None
+        if since is not None or energy is not None or reading.memory is not None:
+            self.looks.append(reading)
+
+    def _measured(self, spans: Sequence[Busy]) -> None:
+        busy = self.busy
+        for begin, end, value in spans:
+            begin = max(begin, busy[-1][1]) if busy else begin
             if end > begin:
-                self.busy.append((begin, end, min(max(value, 0), FULL)))
-        if reading.seen_from is not None:
-            begin = max(reading.seen_from, self.seen[-1][1]) if self.seen else reading.seen_from
-            if reading.at > begin:
-                self.seen.append((begin, reading.at, reading.occupied))
-        if reading.energy is not None and reading.energy[1] > reading.energy[0]:
-            self.energy.append(reading.energy)
-            self.method = reading.energy_method
-        if reading.memory is not None:
-            self.memory.append((reading.at, reading.memory))
+                busy.append((begin, end, min(max(value, 0), FULL)))
 
     def forget(self, before: int) -> None:
         """Drop what ends by then, but the last look, which says what was there."""
-        if self.busy:
-            _drop(self.busy, before, keep=0)
-        if self.seen:
-            _drop(self.seen, before, keep=1)
-        if self.energy:
-            _drop(self.energy, before, keep=0)
-        while self.memory and self.memory[0][0] <= before:
-            del self.memory[0]
-
-
-def _drop(spans: list[Any], before: int, keep: int) -> None:
-    """Drop spans from the beginning that end by then, but so many at the end."""
-    while len(spans) > keep and spans[0][1] <= before:
-        del spans[0]
+        looks, busy = self.looks, self.busy
+        while len(looks) > 1 and looks[0].at <= before:
+            del looks[0]
+        while busy and busy[0][1] <= before:
+            del busy[0]

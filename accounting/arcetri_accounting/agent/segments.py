@@ -7,11 +7,11 @@ taken as the difference of two running totals.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from arcetri_accounting.agent.readings import FULL, EnergyMethod, Seen, Track
+from arcetri_accounting.agent.readings import FULL, Busy, EnergyMethod, Reading, Track
 
 CUT_MS: Final = 300_000
 """Pieces are cut where the wall clock passes a multiple of this; each quarter hour is one."""
@@ -98,14 +98,14 @@ def advance(
         ends: The allocation ends at ``to``: what is seen later says nothing about it either.
         hold: How long the last look of an allocation that ends holds, in milliseconds.
     """
-    seen = list(_held(track.seen, to, began, hold)) if ends else track.seen
+    looks = _within(track.looks, to, began, hold) if ends else track.looks
     pieces: list[tuple[Piece, Piece]] = []
     while piece.cut <= to:
-        _account(piece, piece.cut, track, seen)
+        account(piece, piece.cut, track.busy, looks)
         finished, piece = piece, cut_off(piece, share_u)
         pieces.append((finished, piece))
     if to > piece.through:
-        _account(piece, to, track, seen)
+        account(piece, to, track.busy, looks)
     return pieces
 
 
@@ -132,12 +132,13 @@ def trimmed(piece: Piece, to: int) -> Piece:
     )
 
 
-def _account(piece: Piece, to: int, track: Track, seen: list[Seen]) -> None:
+def account(piece: Piece, to: int, busy: Sequence[Busy], looks: Sequence[Reading]) -> None:
+    """Account up to ``to``, which is after ``piece.through`` and not after ``piece.cut``."""
     # What was read is in the order of time. Comparing takes a third of the time of min and max,
     # and this is done for each device in each cycle.
     begin = piece.through
     covered: list[tuple[int, int]] = []
-    for a, b, value in track.busy:
+    for a, b, value in busy:
         if b <= begin:
             continue
         if a >= to:
@@ -148,50 +149,54 @@ def _account(piece: Piece, to: int, track: Track, seen: list[Seen]) -> None:
         piece.busy += (b - a) * value
         covered.append((a, b))
     looked = 0
-    for a, b, occupied in seen:
-        if b <= begin:
-            continue
-        if a >= to:
-            break
-        a = a if a > begin else begin
-        b = b if b < to else to
-        if occupied:
-            piece.occupied_ms += b - a
-        looked += b - a
-        if track.busy:
-            covered.append((a, b))
-    # Looks do not overlap each other; what was measured may overlap them.
-    piece.unobserved_ms += to - begin - (_union(covered) if track.busy else looked)
-    for a, b, energy in track.energy:
-        if b <= begin:
-            continue
-        if a >= to:
-            break
-        x = a if a > begin else begin
-        y = b if b < to else to
-        part = energy * (y - a) // (b - a) - energy * (x - a) // (b - a)
-        piece.energy_mj = (piece.energy_mj or 0) + part
-        piece.energy_method = track.method
-    for at, held in track.memory:
+    for look in looks:
+        at = look.at
         if at <= begin:
             continue
-        if at > to:
-            break
-        if piece.mem_peak is None or held > piece.mem_peak:
+        since = look.seen_from
+        if since is not None and since < to:
+            a = since if since > begin else begin
+            b = at if at < to else to
+            if look.occupied:
+                piece.occupied_ms += b - a
+            looked += b - a
+            if busy:
+                covered.append((a, b))
+        if look.energy is not None:
+            a, b, energy = look.energy
+            if b > begin and a < to:
+                x = a if a > begin else begin
+                y = b if b < to else to
+                part = energy * (y - a) // (b - a) - energy * (x - a) // (b - a)
+                piece.energy_mj = (piece.energy_mj or 0) + part
+                piece.energy_method = look.energy_method
+        held = look.memory
+        if held is not None and at <= to and (piece.mem_peak is None or held > piece.mem_peak):
             piece.mem_peak = held
+    # Looks do not overlap each other; what was measured may overlap them.
+    piece.unobserved_ms += to - begin - (_union(covered) if busy else looked)
     piece.through = to
 
 
-def _held(seen: list[Seen], to: int, began: int, hold: int) -> Iterator[Seen]:
-    """Presence for the end of an allocation: the last look within it holds up to its end."""
-    before: Seen | None = None
-    for span in seen:
-        if span[1] > to:
-            break
-        yield span
-        before = span
-    if before is not None and began < before[1] < to:
-        yield before[1], min(to, before[1] + hold), before[2]
+def _within(looks: Sequence[Reading], to: int, began: int, hold: int) -> list[Reading]:
+    """Looks for the end of an allocation: the last one of presence within it holds up to its end.
+
+    What is seen later says nothing of who was there; energy is shared out by time all the same.
+    """
+    found: list[Reading] = []
+    last: Reading | None = None
+    for look in looks:
+        if look.seen_from is None:
+            found.append(look)
+        elif look.at > to:
+            found.append(replace(look, seen_from=None))
+        else:
+            found.append(look)
+            last = look
+    if last is not None and began < last.at < to:
+        until = min(to, last.at + hold)
+        found.append(Reading(last.device, until, (), last.at, last.occupied))
+    return found
 
 
 def _union(spans: list[tuple[int, int]]) -> int:

@@ -9,6 +9,7 @@ import random
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from queue import SimpleQueue
 
 import structlog
 
@@ -66,7 +67,8 @@ class Shipper:
         self._backoff = backoff
         self._jitter = jitter
         self._post: Post | None = None
-        self._wake = threading.Event()
+        self._bell: SimpleQueue[None] = SimpleQueue()
+        """Rings where there is something to do."""
         self._stop = threading.Event()
         self._failures = 0
         self._limit = LIMIT
@@ -80,18 +82,20 @@ class Shipper:
     def offer(self, post: Post) -> None:
         """There is something new to tell."""
         self._post = post
-        self._wake.set()
+        self._bell.put(None)
 
     def finish(self, timeout: float) -> None:
         """Try once more, whatever failed before, and stop; returns after ``timeout`` at most."""
         self._stop.set()
-        self._wake.set()
+        self._bell.put(None)
         self._thread.join(timeout)
 
     def _run(self) -> None:
         while True:
-            self._wake.wait()
-            self._wake.clear()
+            self._bell.get()
+            while not self._bell.empty():
+                # Whatever rang: it is all done at once.
+                self._bell.get()
             last = self._stop.is_set()
             post = self._post
             if post is not None:
@@ -106,7 +110,7 @@ class Shipper:
             if self._failures:
                 pause = min(self._backoff * 2.0 ** min(self._failures - 1, 10), BACKOFF_MAX)
                 self._stop.wait(pause * (0.5 + self._jitter() / 2))
-                self._wake.set()
+                self._bell.put(None)
 
     def _deliver(self, post: Post) -> None:
         for _ in range(IN_A_ROW):
@@ -119,7 +123,7 @@ class Shipper:
                 return
             if not more or self._stop.is_set():
                 return
-        self._wake.set()
+        self._bell.put(None)
 
     def _send(self, post: Post) -> bool:
         """Send one batch; True when another one should follow at once."""

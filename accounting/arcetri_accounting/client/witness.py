@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 import structlog
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from arcetri_accounting.contract.usage import Acknowledgement
 from arcetri_accounting.spool import Item, Outbox, SpoolCorrupt, SpoolError, SpoolLost
@@ -41,6 +41,9 @@ _MAX_PAGES: Final[int | None] = None
 """Of 4 KiB, that the spool may have; no limit but the disk."""
 _JOURNAL: Final = "journal"
 _CATALOG: Final = "catalog"
+_SESSIONS: Final = "sessions"
+_REMEMBERED: Final = 500
+"""Ends that are remembered: their pods may still be there, and be seen again."""
 
 
 class Witness:
@@ -70,6 +73,7 @@ class Witness:
         self._outbox = Outbox(spool, _born, max_pages=_MAX_PAGES)
         self._waiting: deque[tuple[str, str, str]] = deque()
         """What the spool has not taken yet: the event's JSON, and what to note with it."""
+        self._sessions = _Sessions.model_validate_json(self._noted(_SESSIONS) or "{}")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._news = asyncio.Event()
 
@@ -82,6 +86,32 @@ class Witness:
             if not self._is_new(record):
                 return
             self._waiting.append((body, _JOURNAL, mark))
+            self._keep()
+
+    def saw(self, record: LeaseStarted | LeaseEnded, node: str) -> None:
+        """Take what was seen of a session on some node of a cluster, where no journal keeps it.
+
+        Each session's start is told once, and so is its end, also across a restart; an end whose
+        start was never told is passed over. Never raises.
+
+        Args:
+            record: The start or the end; its number does not matter.
+            node: Where it was; empty for an end of which it is not known: it is the start's.
+        """
+        with self._lock:
+            sessions = self._sessions
+            if record.type == "start":
+                if record.session in sessions.open or record.session in sessions.over:
+                    return
+                sessions = sessions.started(record.session, node)
+            elif record.session not in sessions.open:
+                return
+            else:
+                node = node or sessions.open[record.session]
+                sessions = sessions.ended(record.session)
+            self._sessions = sessions
+            body = record.model_dump(mode="json", exclude={"seq"}) | {"node": node}
+            self._waiting.append((json.dumps(body), _SESSIONS, sessions.model_dump_json()))
             self._keep()
 
     def tell_catalog(self, snapshot: CatalogSnapshot) -> None:
@@ -206,6 +236,24 @@ class Witness:
             await asyncio.to_thread(outbox.acknowledge, said.acknowledged)
         except (SpoolError, ValueError) as error:
             raise _Undelivered(str(error)) from error
+
+
+class _Sessions(BaseModel):
+    """Sessions of a cluster, as far as they were told."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    open: dict[str, str] = {}
+    """Those that were told to have begun, with their nodes."""
+    over: tuple[str, ...] = ()
+    """The last ones that were told to have ended."""
+
+    def started(self, session: str, node: str) -> _Sessions:
+        return _Sessions(open={**self.open, session: node}, over=self.over)
+
+    def ended(self, session: str) -> _Sessions:
+        left = {one: node for one, node in self.open.items() if one != session}
+        return _Sessions(open=left, over=(*self.over, session)[-_REMEMBERED:])
 
 
 class _Undelivered(Exception):

@@ -46,6 +46,11 @@ PASSWD: Final = f"{DOMAIN}/passwd"
 """Annotation: what the session reads as /etc/passwd."""
 GROUPS: Final = f"{DOMAIN}/groups"
 """Annotation: what the session reads as /etc/group."""
+JUPYTER: Final = f"{DOMAIN}/jupyter"
+"""Annotation: what every Jupyter program of the session reads as its configuration."""
 
 NOTEBOOK_CONTAINER: Final = "notebook"
 """The container that holds the session's devices and whose life is charged."""
+
+OUTSIDE: Final = "outside"
+"""The group of what a node's devices did for pods that are no session's: no path begins so."""

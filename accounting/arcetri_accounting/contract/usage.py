@@ -166,7 +166,8 @@ class Batch(_Record):
     """Grows with every batch of the node, also across restarts."""
     sent_at: Milliseconds
     interval_ms: Annotated[int, Field(ge=1, le=86_400_000)] = 10_000
-    """How often the agent samples: silence of several is a lag."""
+    """How often the agent samples. It need not tell what runs each time: silence of several is a
+    lag."""
     pending: Amount = 0
     """Records of this epoch that the agent still keeps after this batch."""
     kept_from: Amount = 0

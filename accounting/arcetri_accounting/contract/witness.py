@@ -6,7 +6,7 @@ the two disagree.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -14,6 +14,10 @@ from arcetri_accounting.contract.journal import LeaseEnded, LeaseStarted
 from arcetri_accounting.contract.numbers import Amount, Count, Number
 from arcetri_accounting.contract.share import Share
 from arcetri_accounting.contract.usage import FlavorType
+
+WALL_CLOCK: Final = "wall"
+"""As ``boot_id``, of a witness that has no other clock of the node's: ``boottime_ms`` is then the
+wall clock's, in milliseconds since 1970."""
 
 
 class _Record(BaseModel):
@@ -64,7 +68,11 @@ class CatalogSnapshot(_Record):
 
 
 class WitnessedStart(LeaseStarted):
-    """A session's start, on a node."""
+    """A session's start, on a node.
+
+    One that names no devices and has a flavour with one was seen by a witness that does not know
+    which: on a cluster only the node does.
+    """
 
     node: str
 

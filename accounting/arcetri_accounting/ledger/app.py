@@ -68,6 +68,7 @@ def _build(
         del app
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(database.close)
+            stack.callback(service.writers.close)
             if tasks:
                 await stack.enter_async_context(background.running(database, settings, metrics))
             yield
@@ -85,7 +86,7 @@ def _build(
     app.add_middleware(
         Strangers,
         limits=strangers,
-        is_writer=service.credentials.knows,
+        is_writer=service.writers.knows,
         page=reports.error_pages(settings.prefix, hub_prefix),
     )
     app.add_middleware(SecurityHeaders)

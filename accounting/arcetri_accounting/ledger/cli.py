@@ -19,6 +19,7 @@ from typing import Any, Final
 import click
 from pydantic import ValidationError
 
+from arcetri_accounting.client.apiserver import MOUNTED
 from arcetri_accounting.contract.units import hours, to_ms
 from arcetri_accounting.ledger import times
 from arcetri_accounting.ledger.console import DAY, style_option, with_options
@@ -26,6 +27,7 @@ from arcetri_accounting.ledger.database import Database
 from arcetri_accounting.ledger.errors import LedgerError, Refused
 from arcetri_accounting.ledger.rollups import is_zone, site_zone
 from arcetri_accounting.ledger.settings import (
+    AUDIENCE,
     DEFAULT_PORT,
     DEFAULT_PREFIX,
     LedgerSettings,
@@ -177,6 +179,38 @@ def _with_retention(command: Callable[..., Any]) -> Callable[..., Any]:
     " writes.",
 )
 @click.option(
+    "--agent-account",
+    "agent_accounts",
+    multiple=True,
+    envvar="ARCETRI_LEDGER_AGENT_ACCOUNTS",
+    metavar="NAMESPACE:NAME",
+    help="On a cluster: a service account whose pods write usage, each of its own node alone; may"
+    " be said more than once. The ledger's own account has to be allowed to review tokens.",
+)
+@click.option(
+    "--witness-account",
+    "witness_accounts",
+    multiple=True,
+    envvar="ARCETRI_LEDGER_WITNESS_ACCOUNTS",
+    metavar="NAMESPACE:NAME=WRITER",
+    help="On a cluster: a service account whose pods tell of starts and ends, and as which writer.",
+)
+@click.option(
+    "--audience",
+    default=AUDIENCE,
+    show_default=True,
+    envvar="ARCETRI_LEDGER_AUDIENCE",
+    help="Whom the tokens of those accounts must have been made for.",
+)
+@click.option(
+    "--service-account",
+    type=click.Path(path_type=Path),
+    default=MOUNTED,
+    show_default=True,
+    envvar="ARCETRI_LEDGER_SERVICE_ACCOUNT",
+    help="Folder with the ledger's own token and the API server's authority.",
+)
+@click.option(
     "--prefix",
     envvar="JUPYTERHUB_SERVICE_PREFIX",
     default=DEFAULT_PREFIX,
@@ -205,7 +239,9 @@ def _with_retention(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Silence of an agent after which its ended sessions are closed without it.",
 )
 @_with_retention
-def serve(database_url: str, prefix: str, **options: Any) -> None:
+def serve(
+    database_url: str, prefix: str, witness_accounts: tuple[str, ...], **options: Any
+) -> None:
     """Take in what agents and the spawner send, and show reports."""
     import uvicorn
 
@@ -214,7 +250,15 @@ def serve(database_url: str, prefix: str, **options: Any) -> None:
 
     try:
         settings = LedgerSettings.model_validate(
-            {"database": database_url, "prefix": prefix.rstrip("/"), **options}
+            {
+                "database": database_url,
+                "prefix": prefix.rstrip("/"),
+                "witness_accounts": {
+                    account: writer
+                    for account, _, writer in (one.partition("=") for one in witness_accounts)
+                },
+                **options,
+            }
         )
     except ValidationError as error:
         first = error.errors()[0]

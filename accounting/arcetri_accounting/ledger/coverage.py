@@ -28,7 +28,9 @@ class Seen:
     ended_b: int
     end_is_estimate: bool
     devices: tuple[str, ...]
-    """Of the grant; one empty name for a session without accelerator."""
+    """Of the grant; one empty name for a session without accelerator, or whose device the witness
+    does not know."""
+    devices_known: bool = True
 
     def on_boot_clock(self, boot: str, b: int, at: int) -> int:
         """A moment on the clock of the session's start."""
@@ -101,7 +103,7 @@ def compare(
     """
     agent = {device: ranges for device, raw in covered.items() if (ranges := union(raw))}
     discrepancies: dict[str, tuple[str, str]] = {}
-    paired = _paired(seen.devices, agent, discrepancies)
+    paired = _paired(seen, agent, discrepancies)
     first = min((ranges[0][0] for ranges in agent.values()), default=seen.started_b)
     last = max((ranges[-1][1] for ranges in agent.values()), default=seen.end)
     # An end that was found later only says that the session had ended by then.
@@ -127,14 +129,15 @@ def compare(
 
 
 def _paired(
-    devices: tuple[str, ...],
+    seen: Seen,
     agent: Mapping[str, Ranges],
     discrepancies: dict[str, tuple[str, str]],
 ) -> dict[str, str]:
     """Which of the agent's devices stands for which of the grant's: time is not counted twice."""
+    devices = seen.devices
     others = sorted(agent.keys() - set(devices))
     unseen = [device for device in devices if device not in agent]
-    if others:
+    if others and seen.devices_known:
         discrepancies["device"] = (
             f"used {', '.join(one or 'no device' for one in sorted(agent))}",
             f"was given {', '.join(one or 'no device' for one in devices)}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import stat
 import threading
 from pathlib import Path
@@ -102,7 +103,7 @@ class Credentials:
     def _read(self, path: Path) -> None:
         try:
             seen = _state(path)
-            if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            if _is_open(path.stat()):
                 raise Refused(
                     f"The credentials file {path} is open to other accounts.",
                     code="credentials_open",
@@ -125,6 +126,16 @@ class Credentials:
             ) from None
         self._known = {one.sha256: one for one in known}
         self._seen = seen
+
+
+def _is_open(found: os.stat_result) -> bool:
+    """Whether other accounts can read or write a file.
+
+    A cluster mounts a Secret as root's, to be read by the group of the one pod: that is closed.
+    """
+    ours = found.st_uid == 0 and found.st_gid == os.getegid() != 0
+    closed = stat.S_IRWXO | stat.S_IWGRP | stat.S_IXGRP | (0 if ours else stat.S_IRGRP)
+    return bool(found.st_mode & closed)
 
 
 def _state(path: Path) -> tuple[int, ...]:

@@ -8,6 +8,7 @@
     │   ├── Forbidden       a known token that may not do this
     │   ├── TooLarge        more than is taken in one go
     │   └── TooMany         too many requests of one writer or reader
+    ├── ReviewUnavailable   whose token it is cannot be found out now
     └── DatabaseError       the database cannot be read or written
         ├── Busy            another process holds it for longer than we wait
         └── StorageFull     its disk is full
@@ -78,6 +79,13 @@ class TooMany(Refused):
     status = 429
     wait: int = 5
     """Seconds after which to ask again."""
+
+
+class ReviewUnavailable(LedgerError):
+    """Whose token it is cannot be found out now; nothing of what was asked was done."""
+
+    default_code = "token_review_unavailable"
+    status = 503
 
 
 class DatabaseError(LedgerError):

@@ -199,7 +199,8 @@ def settle(session: Session, names: Iterable[str], now: int) -> list[Piece]:
 
 
 def _seen(row: WitnessRow) -> Seen:
-    devices = tuple(one["uuid"] for one in (row.start or {})["devices"])
+    start: dict[str, Any] = row.start or {}
+    devices = tuple(one["uuid"] for one in start["devices"])
     return Seen(
         started_at=row.started_at or 0,
         started_boot=row.started_boot or "",
@@ -209,6 +210,7 @@ def _seen(row: WitnessRow) -> Seen:
         ended_b=row.ended_b or 0,
         end_is_estimate=row.end_is_estimate,
         devices=devices or ("",),
+        devices_known=bool(devices) or start["flavor_type"] == "cpu",
     )
 
 

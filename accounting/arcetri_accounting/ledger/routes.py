@@ -23,7 +23,6 @@ from arcetri_accounting.ledger import delivery, ingest, witness
 from arcetri_accounting.ledger.credentials import (
     AgentCredential,
     Credential,
-    Credentials,
     MetricsCredential,
     WitnessCredential,
 )
@@ -31,6 +30,7 @@ from arcetri_accounting.ledger.database import Database
 from arcetri_accounting.ledger.errors import Forbidden, LedgerError, Refused, TooLarge, Unauthorized
 from arcetri_accounting.ledger.limits import Limits
 from arcetri_accounting.ledger.metrics import Metrics
+from arcetri_accounting.ledger.podwriters import Writers
 from arcetri_accounting.ledger.settings import LedgerSettings
 from arcetri_accounting.ledger.strangers import recognize
 from arcetri_accounting.ledger.times import now_ms
@@ -111,7 +111,7 @@ class Service:
         self.database = database
         self.settings = settings
         self.metrics = metrics
-        self.credentials = Credentials(settings.credentials)
+        self.writers = Writers(settings)
         self._limits = Limits(settings.rate, settings.burst)
         self._threads: CapacityLimiter | None = None
 
@@ -126,7 +126,7 @@ class Service:
         path = request.url.path.rpartition("/")[2]
         outcome = "failed"
         try:
-            credential = self.credentials.find(bearer(request))
+            credential = await self.writers.find(bearer(request))
             if not isinstance(credential, role):
                 raise Forbidden(
                     f"This token is a {credential.role}'s, and may not do this.",
@@ -256,7 +256,7 @@ def router(service: Service) -> APIRouter:
     )
     def metrics(request: Request) -> Response:
         if not from_this_machine(request) and not isinstance(
-            service.credentials.find(bearer(request)), MetricsCredential
+            service.writers.file.find(bearer(request)), MetricsCredential
         ):
             raise Forbidden(
                 "This token does not read metrics.",

@@ -7,10 +7,17 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from arcetri_accounting.client.apiserver import MOUNTED
 from arcetri_accounting.contract.usage import MAX_BATCH_BYTES
 
+AUDIENCE = "arcetri-ledger"
+"""Whom projected tokens must have been made for."""
 DEFAULT_PREFIX = "/services/usage"
 DEFAULT_PORT = 8731
+
+
+ServiceAccount = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*:[a-z0-9][a-z0-9.-]*$")]
+"""``NAMESPACE:NAME`` in a cluster."""
 
 
 class Retention(BaseModel):
@@ -36,6 +43,15 @@ class LedgerSettings(BaseModel):
     database: str
     credentials: Path | None = None
     """The file with the writers' credentials; without it nobody writes."""
+    agent_accounts: tuple[ServiceAccount, ...] = ()
+    """Service accounts whose pods write usage, each of the node that it runs on."""
+    witness_accounts: dict[ServiceAccount, Annotated[str, Field(min_length=1, max_length=255)]] = (
+        Field(default_factory=dict)
+    )
+    """Service accounts whose pods tell of starts and ends, and as which writer."""
+    audience: Annotated[str, Field(min_length=1, max_length=255)] = AUDIENCE
+    service_account: Path = MOUNTED
+    """The folder with the ledger's own token, by which it asks the API server about others'."""
     prefix: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._~@%-]+)*$")] = DEFAULT_PREFIX
     """Where all paths begin; as JUPYTERHUB_SERVICE_PREFIX, without the last slash."""
     host: str = "127.0.0.1"

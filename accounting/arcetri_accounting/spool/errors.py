@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from pathlib import Path
 
@@ -53,3 +54,13 @@ def translated(path: Path, error: sqlite3.Error) -> SpoolError:
     if code & 0xFF in _FULL or code == sqlite3.SQLITE_IOERR_WRITE:
         return SpoolFull(path, f"there is no room for the spool ({error}).")
     return SpoolError(path, f"the spool cannot be used ({error}).")
+
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def unwritten(path: Path, error: OSError) -> SpoolError:
+    """The error of ours that one of writing beside the database means."""
+    if error.errno in _NO_ROOM:
+        return SpoolFull(path, f"there is no room for the spool ({error.strerror}).")
+    return SpoolError(path, f"the spool's state cannot be used ({error.strerror}).")

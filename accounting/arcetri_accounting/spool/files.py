@@ -6,8 +6,10 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
-SUFFIXES = ("", "-wal", "-shm")
-"""SQLite's files of one database."""
+STATE = "-state"
+"""Of the file that has the newest state."""
+SUFFIXES = ("", "-wal", "-shm", STATE)
+"""Of the files of one spool: SQLite's, and that one."""
 
 
 def sync_folder(folder: Path) -> None:
@@ -20,7 +22,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a database's files, as ``NAME.corrupt-TIME``, and return the first one's new place."""
+    """Rename a spool's files, as ``NAME.corrupt-TIME``, and return the first one's new place."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     target = path.with_name(f"{path.name}.corrupt-{stamp}")
     for suffix in reversed(SUFFIXES):

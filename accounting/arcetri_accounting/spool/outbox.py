@@ -3,6 +3,7 @@
 Plain ``sqlite3``, with no mapper over it: an agent has 50 MB, and three tables need none.
 
 A transaction is on the disk (WAL, ``synchronous=FULL``) when its block ends, whole or not at all.
+So is the writer's state, with a transaction or, where nothing else changes, without one.
 Numbers begin with 1 in each epoch, grow by one and are never given twice, whatever was deleted.
 All methods may be called from any thread.
 """
@@ -28,7 +29,9 @@ from arcetri_accounting.spool.errors import (
     SpoolError,
     SpoolLost,
     translated,
+    unwritten,
 )
+from arcetri_accounting.spool.newest import LARGEST, Newest
 
 _VERSION = 1
 _SCHEMA = f"""
@@ -44,6 +47,9 @@ CREATE TABLE attachment (key TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID
 PRAGMA user_version = {_VERSION};
 COMMIT;
 """
+_STATE = "state"
+_MARK = "state-mark"
+"""Another one with each state that a transaction keeps, so that no two are the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +87,8 @@ class Transaction:
         self._database = database
         self.appended = False
         """There are more records than before."""
+        self.kept = False
+        """There is another state."""
 
     def append(self, body: str, *, stream: str = "", attachment: str | None = None) -> int:
         """Add a record, a JSON object that is not empty and has no ``seq``; return its number."""
@@ -105,6 +113,12 @@ class Transaction:
             " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
             (name, value),
         )
+
+    def keep(self, state: str) -> None:
+        """Replace the writer's state; see ``Outbox.keep``."""
+        self.kept = True
+        self.set(_STATE, state)
+        self.set(_MARK, uuid4().hex)
 
     def unset(self, name: str) -> None:
         """Forget a name."""
@@ -133,6 +147,7 @@ class Outbox:
         self._lock = threading.RLock()
         self._max_pages = max_pages
         self._counted: tuple[int, int] | None = None
+        self._newest = Newest(path.with_name(path.name + files.STATE))
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._guard = os.open(
@@ -157,6 +172,11 @@ class Outbox:
         self._inode = path.stat().st_ino
         noted = json.loads(self.get("epoch") or "{}")
         self.epoch = Epoch(noted["id"], noted["born"], fresh, aside)
+        try:
+            self._newest.begin(self._named())
+        except OSError as error:
+            self.close()
+            raise unwritten(path, error) from error
 
     def _open(self, born: Callable[[], dict[str, str | int]]) -> tuple[sqlite3.Connection, bool]:
         database = None
@@ -217,6 +237,7 @@ class Outbox:
             transaction = Transaction(self._database)
             try:
                 yield transaction
+                named = self._named() if transaction.kept else None
                 killpoints.reach("spool.written")
                 self._database.execute("COMMIT")
             except BaseException:
@@ -227,7 +248,37 @@ class Outbox:
             finally:
                 if transaction.appended:
                     self._counted = None
+            if named is not None:
+                self._newest.follow(named)
         killpoints.reach("spool.committed")
+
+    def keep(self, state: bytes) -> None:
+        """Replace the writer's state, a text in UTF-8, where nothing else changes with it.
+
+        It costs less than half of a transaction; it is on the disk when this returns.
+
+        Raises:
+            SpoolFull: There is no room; the state is as it was.
+            SpoolLost: The file is no longer there.
+            SpoolError: It cannot be written for another reason.
+        """
+        if len(state) > LARGEST:
+            with self.transaction() as transaction:
+                transaction.keep(state.decode())
+            return
+        with self._lock:
+            self._check_inode()
+            try:
+                self._newest.write(state)
+            except OSError as error:
+                raise unwritten(self.path, error) from error
+        killpoints.reach("spool.kept")
+
+    def kept(self) -> str | None:
+        """The writer's state; None where it never kept one in this epoch."""
+        with self._lock:
+            newest = self._newest.state
+            return self.get(_STATE) if newest is None else newest.decode()
 
     def get(self, name: str) -> str | None:
         """The value noted under a name."""
@@ -314,12 +365,17 @@ class Outbox:
         with self._lock:
             with contextlib.suppress(sqlite3.Error):
                 self._database.close()
+            self._newest.close()
             os.close(self._guard)
 
     def set_aside(self) -> Path:
         """Close a damaged spool and move it out of the way; open another one in its place."""
         self.close()
         return files.set_aside(self.path)
+
+    def _named(self) -> str:
+        """Names the state of the database; its text too, since an earlier release has no mark."""
+        return f"{self.epoch.id} {self.get(_MARK)} {self.get(_STATE)}"
 
     def _check_inode(self) -> None:
         try:

@@ -8,6 +8,7 @@ import click
 
 _COMMANDS = {
     "up": "arcetri_hub.cli.up:up",
+    "prepull": "arcetri_hub.cli.prepull:prepull",
     "profiles": "arcetri_hub.cli.profiles:profiles",
     "queues": "arcetri_hub.cli.queues:queues",
 }

@@ -74,6 +74,8 @@ def _last_login(name: str, settings: Settings) -> KnownPerson | None:
 
     from arcetri_hub.auth.record import LoginRecord
 
+    if settings.crypt_key_file is None:
+        return None
     try:
         key = bytes.fromhex(settings.crypt_key_file.read_text(encoding="utf-8").strip())
         engine = create_engine(settings.database_url)

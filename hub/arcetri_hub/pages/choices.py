@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 from arcetri_hub.pages import amounts
-from arcetri_spawner.catalog.models import Catalog, FlavorType
+from arcetri_spawner.catalog.models import Catalog, FlavorType, News
 from arcetri_spawner.groups import EVERYONE, GroupPath
 from arcetri_spawner.policy.model import (
     GroupOffer,
@@ -52,6 +54,8 @@ Lamp = Literal["mine", "others", "used"]
 """A device: free for this person, free but beyond their limit or their group's quota, in use."""
 
 _MOST_LAMPS = 16
+NEWS_LASTS = timedelta(days=30)
+"""How long news of an environment is news."""
 _BOUNDS = frozenset({"session_limit", "request_limit", "flavor_limit", "busy_quota"})
 """Codes of reasons that bound the person, not the flavour."""
 
@@ -104,6 +108,10 @@ class Tile:
     fits: str
     """For readers: which flavours it goes with; empty when with all that are shown."""
     checked: bool
+    contents: str = ""
+    """What is in an environment, with versions."""
+    news: str = ""
+    """What is new in it since when, in words; empty when nothing is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +130,11 @@ class SpawnPage:
 
 
 def spawn_page(
-    catalog: Catalog, identity: Identity, offers: Offers, wishes: Iterable[Choice]
+    catalog: Catalog,
+    identity: Identity,
+    offers: Offers,
+    wishes: Iterable[Choice],
+    now: datetime,
 ) -> SpawnPage:
     """Lay out the spawn page.
 
@@ -132,8 +144,10 @@ def spawn_page(
         offers: What policy offers this person.
         wishes: Choices in falling order of weight, such as what was posted, what the link says,
             what was chosen last; per field the first that is on offer is preselected.
+        now: Decides what is news.
     """
     wishes = tuple(wishes)
+    today = now.astimezone(ZoneInfo(catalog.site.timezone)).date()
     chosen = _flavor(offers, wishes)
     wished = _group(chosen, wishes)
     titles = {offer.flavor: offer.title for offer in offers.offers}
@@ -145,10 +159,10 @@ def spawn_page(
     )
     return SpawnPage(
         sections=sections,
-        environments=_environments(catalog, offers, chosen, wishes, titles),
+        environments=_environments(catalog, offers, chosen, wishes, titles, today),
         sizes=_sizes(catalog, offers, chosen, wishes, titles),
         groups=_groups(offers, wished, titles),
-        mounts=_mounts(catalog, identity, wished),
+        mounts=mounts_of(catalog, identity, wished),
         refusals=offers.refusals,
         simulated=any(offer.simulated for offer in offers.offers),
         can_start=not offers.refusals and any(card.available for card in cards.values()),
@@ -307,13 +321,30 @@ def _environments(
     chosen: Offer | None,
     wishes: tuple[Choice, ...],
     titles: Mapping[str, str],
+    today: date,
 ) -> tuple[Tile, ...]:
     picked = _pick(chosen.environments if chosen else (), (w.environment for w in wishes))
     return tuple(
-        Tile(name, environment.title, environment.description, fits, name == picked)
+        Tile(
+            name,
+            environment.title,
+            environment.description,
+            fits,
+            name == picked,
+            contents=", ".join(environment.contents),
+            news=news_text(environment.news, today),
+        )
         for name, environment in catalog.environments.items()
         if (fits := _fits(name, offers, "environments", titles)) is not None
     )
+
+
+def news_text(news: News | None, today: date) -> str:
+    """What is new since when: ``New since 27 November 2026: PyTorch 2.15.``."""
+    if news is None or not news.since <= today < news.since + NEWS_LASTS:
+        return ""
+    since = f"New since {news.since.day} {news.since:%B %Y}"
+    return f"{since}: {news.message}" if news.message else f"{since}."
 
 
 def _sizes(
@@ -343,7 +374,8 @@ def _group(chosen: Offer | None, wishes: tuple[Choice, ...]) -> str:
     return next((wish.group for wish in wishes if wish.group in grantors), "")
 
 
-def _mounts(catalog: Catalog, identity: Identity, charged: str) -> tuple[MountedVolume, ...]:
+def mounts_of(catalog: Catalog, identity: Identity, charged: str) -> tuple[MountedVolume, ...]:
+    """Return the volumes that a person's session charged to a group would see."""
     groups = [group for group in identity.groups if group in catalog.groups]
     return volumes_of(catalog, sorted(groups), GroupPath(charged), identity.name)
 

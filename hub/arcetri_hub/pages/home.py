@@ -11,11 +11,14 @@ from tornado.web import authenticated
 
 from arcetri_hub.pages import amounts
 from arcetri_hub.pages.base import LooksAgain, PlatformHandler
+from arcetri_hub.pages.choices import mounts_of
+from arcetri_hub.pages.folders import folder_rows
 from arcetri_hub.pages.refusals import Refused
 from arcetri_hub.pages.servers import is_active, is_ready
 from arcetri_hub.pages.sessions import session_cards
 from arcetri_hub.pages.wording import newest_end
 from arcetri_spawner.errors import ArcetriError
+from arcetri_spawner.groups import EVERYONE
 
 if TYPE_CHECKING:
     from jupyterhub.user import User
@@ -44,6 +47,9 @@ class HomePage(LooksAgain, PlatformHandler, HomeHandler):
             ends = await platform.store.recent_ends(identity.account_id)
         except ArcetriError as error:
             raise Refused(error) from error
+        # Where nothing tells of room, nothing is full.
+        mounts = mounts_of(catalog, identity, EVERYONE)
+        folders = folder_rows(await platform.backend.folders(user.name, mounts))
         cards = session_cards(rows, user.name, catalog, now)
         self.finish(
             await self.render_template(
@@ -51,6 +57,7 @@ class HomePage(LooksAgain, PlatformHandler, HomeHandler):
                 user=user,
                 identity=identity,
                 sessions=cards,
+                full=[row for row in folders if row.full],
                 stopped=self._stopped(user, {card.server_name for card in cards}),
                 notices=platform.notices(user.name),
                 last_ended=newest_end(ends, catalog.site.timezone, now),

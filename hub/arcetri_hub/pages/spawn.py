@@ -16,6 +16,7 @@ from arcetri_hub.pages import amounts
 from arcetri_hub.pages.base import PlatformHandler
 from arcetri_hub.pages.body import LimitedBody, options_from_form, refuse_choice_in_address
 from arcetri_hub.pages.choices import Choice, spawn_page, unmet
+from arcetri_hub.pages.folders import folder_rows
 from arcetri_hub.pages.refusals import Refusal, refusal_of
 from arcetri_hub.pages.servers import forget_failed, free_name, is_active, is_ready
 from arcetri_hub.pages.wording import newest_end
@@ -126,9 +127,9 @@ class SpawnPage(LimitedBody, PlatformHandler, SpawnHandler):
         chosen = await platform.store.last_choice(identity.account_id)
         ends = await platform.store.recent_ends(identity.account_id)
         catalog = platform.catalogs.current.catalog
-        page = spawn_page(catalog, identity, offers, [*wishes, _posted(chosen or {})])
-        folders = await platform.backend.folders(user.name, page.mounts)
         now = amounts.utc_now()
+        page = spawn_page(catalog, identity, offers, [*wishes, _posted(chosen or {})], now)
+        folders = await platform.backend.folders(user.name, page.mounts)
         query = {"_xsrf": self.xsrf_token.decode("ascii")}
         if target := self.get_query_argument("next", ""):
             query["next"] = target
@@ -139,7 +140,7 @@ class SpawnPage(LimitedBody, PlatformHandler, SpawnHandler):
                 server_name=server_name,
                 page=page,
                 unmet=() if refusal else unmet(page, self._linked()),
-                folders=folders,
+                folders=folder_rows(folders),
                 refusal=refusal,
                 last_ended=newest_end(ends, catalog.site.timezone, now),
                 known_since=""

@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 import click
 from tornado.httpserver import HTTPServer
 from tornado.web import Application
 
+from arcetri_hub.proxy.arrival import announce
 from arcetri_hub.proxy.targets import Routes, Targets
 from arcetri_hub.proxy.traffic import MESSAGE_LIMIT, Traffic
 
@@ -27,6 +30,12 @@ from arcetri_hub.proxy.traffic import MESSAGE_LIMIT, Traffic
 @click.option("--default-target", default=None, help="Who serves what has no route.")
 @click.option("--error-target", default=None, help="Who makes pages for errors.")
 @click.option("--pid-file", type=click.Path(path_type=Path), help="Where to write the pid.")
+@click.option("--tell", metavar="URL", help="Where the hub is told that this proxy is new.")
+@click.option(
+    "--tell-token-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The secret with which it is told.",
+)
 @click.option("--log-level", default="info", hidden=True, help="Accepted, for compatibility.")
 def main(
     ip: str,
@@ -36,6 +45,8 @@ def main(
     default_target: str | None,
     error_target: str | None,
     pid_file: Path | None,
+    tell: str | None,
+    tell_token_file: Path | None,
     log_level: str,  # noqa: ARG001 - JupyterHub's ConfigurableHTTPProxy may pass it
 ) -> None:
     """Pass requests on to the hub and to the sessions it has routes for."""
@@ -52,12 +63,22 @@ def main(
             "auth_token": token,
         }
     )
+    if (tell is None) != (tell_token_file is None):
+        raise click.UsageError("--tell and --tell-token-file go together.")
     if pid_file is not None:
         pid_file.write_text(str(os.getpid()), encoding="utf-8")
-    asyncio.run(_serve(proxy, (ip, port), (api_ip, api_port)))
+    arrival = None
+    if tell and tell_token_file:
+        arrival = announce(tell, tell_token_file.read_text(encoding="utf-8").strip())
+    asyncio.run(_serve(proxy, (ip, port), (api_ip, api_port), arrival))
 
 
-async def _serve(proxy: Routes, front: tuple[str, int], api: tuple[str, int]) -> None:
+async def _serve(
+    proxy: Routes,
+    front: tuple[str, int],
+    api: tuple[str, int],
+    arrival: Coroutine[Any, Any, None] | None,
+) -> None:
     traffic = Application(
         [(r"/.*", Traffic, {"targets": Targets(proxy)})],
         websocket_max_message_size=MESSAGE_LIMIT,
@@ -71,10 +92,14 @@ async def _serve(proxy: Routes, front: tuple[str, int], api: tuple[str, int]) ->
     ]
     servers[0].listen(front[1], front[0])
     servers[1].listen(api[1], api[0])
+    # Only now, since the hub answers with the routes.
+    telling = asyncio.create_task(arrival) if arrival else None
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     await stopped.wait()
+    if telling:
+        telling.cancel()
     for server in servers:
         server.stop()
 

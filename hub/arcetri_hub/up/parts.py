@@ -52,10 +52,13 @@ def proxy(plan: Plan) -> ChildSpec:
     """The proxy."""
     settings = plan.settings
     hub = f"http://127.0.0.1:{settings.hub_port}"
-    token = settings.proxy.token_file.read_text(encoding="utf-8").strip()
+    there = settings.proxy
+    if there is None:
+        raise ValueError("the plan has no proxy")
+    token = there.token_file.read_text(encoding="utf-8").strip()
 
     async def ready() -> bool:
-        url = f"{settings.proxy.api_url}/api/routes"
+        url = f"{there.api_url}/api/routes"
         return await status(url, {"Authorization": f"token {token}"}) == 200
 
     async def returned() -> None:
@@ -81,7 +84,7 @@ def proxy(plan: Plan) -> ChildSpec:
             "--api-ip",
             "127.0.0.1",
             "--api-port",
-            str(urlsplit(settings.proxy.api_url).port),
+            str(urlsplit(there.api_url).port),
             # What has no route is the hub's, also just after the proxy was started again.
             "--default-target",
             hub,

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 from uuid import UUID
 
+from arcetri_spawner.folders.making import Space
 from arcetri_spawner.policy.model import Grant, Inventory, MountedVolume, Reason
 
 
@@ -151,6 +152,8 @@ class Folder:
     the volume cannot be shown, because it lies inside another one's place."""
     protected: bool
     """Whether something stops a session from writing in a volume that is to be read only."""
+    room: Space | None = None
+    """How much room there is; None where nothing tells."""
 
 
 class Backend(Protocol):

@@ -20,6 +20,7 @@ from pydantic import (
 from arcetri_accounting.contract import Share
 from arcetri_spawner.catalog import patterns
 from arcetri_spawner.catalog.identifiers import (
+    parse_day,
     parse_group,
     parse_id_range,
     parse_time_zone,
@@ -114,6 +115,11 @@ Until = Annotated[
         "A date, or a time with its offset from UTC.",
         _string(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ][0-9:.]+(Z|z|[+-][0-9]{2}:?[0-9]{2}))?$"),
     ),
+]
+Day = Annotated[
+    date,
+    PlainValidator(parse_day),
+    _schema("A date.", _string(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")),
 ]
 MountPath = Annotated[
     str,

@@ -98,6 +98,25 @@ def parse_until(value: object) -> date | datetime:
     raise FieldError(f"must be a date, not {kind_of(value)}", allowed)
 
 
+def parse_day(value: object) -> date:
+    """Read a date.
+
+    Raises:
+        FieldError: It is none.
+    """
+    allowed = "a date such as 2026-12-01"
+    if isinstance(value, str):
+        try:
+            value = date.fromisoformat(value)
+        except ValueError:
+            raise FieldError("is not a date", allowed) from None
+    if isinstance(value, datetime):
+        raise FieldError("is a time, not a date", allowed, f"{value.date()}")
+    if isinstance(value, date):
+        return value
+    raise FieldError(f"must be a date, not {kind_of(value)}", allowed)
+
+
 def parse_group(value: object) -> GroupPath:
     """Normalise a group path; see `arcetri_spawner.groups`.
 

@@ -391,6 +391,8 @@ def _simulated(catalog: Catalog, document: Document) -> Iterator[Finding]:
 def _shared_homes(catalog: Catalog, document: Document) -> Iterator[Finding]:
     """Yield volumes that look like each user's own and are one folder for all."""
     for name, volume in catalog.volumes.items():
+        if volume.scratch is not None:
+            continue
         if "{username}" in volume.mount and "{username}" not in volume.path and volume.mode == "rw":
             yield document.find(
                 "warning",

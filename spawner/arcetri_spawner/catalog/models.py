@@ -16,6 +16,7 @@ from arcetri_spawner.catalog.fields import (
     Bytes,
     ClaimName,
     Cores,
+    Day,
     DeviceShare,
     Duration,
     GroupField,
@@ -155,6 +156,15 @@ class Size(_Model):
     """Flavours it goes with; absent means all."""
 
 
+class News(_Model):
+    """What is new in an environment."""
+
+    since: Day
+    """From this day on, in the site's time zone, pages show it; for 30 days."""
+    message: Text = ""
+    """What users are told."""
+
+
 class Environment(_Model):
     """The software of a session."""
 
@@ -162,12 +172,30 @@ class Environment(_Model):
     """What the choice says."""
     description: Text = ""
     """One or two sentences for the choice."""
+    contents: Annotated[tuple[Title, ...], Field(max_length=10)] = ()
+    """What is in it, with versions, such as PyTorch 2.15; for the choice."""
+    news: News | None = None
+    """What has changed lately."""
     image: ImageName | None = None
     """Container image that serves it on Kubernetes."""
     local: Interpreter | None = None
     """Interpreter that serves it without Kubernetes: ``default``, or an absolute path."""
     flavors: tuple[Name, ...] | None = None
     """Flavours it goes with; absent means all."""
+
+
+class Scratch(_Model):
+    """Space of one session's own, empty at its start and gone at its end."""
+
+    size: Bytes
+    """How much it holds. On Kubernetes a session that fills more is ended, or cannot write more,
+    by its storage class; locally nothing bounds it."""
+    storage_class: ClaimName | None = None
+    """The storage class that a volume is made from for each session, such as one of local NVMe
+    disks; absent means a folder on the node's own disk."""
+    fsgroup: bool = False
+    """True has the node give the volume to the session's group, for a storage class whose volumes
+    begin as root's. Only where the claims of other volumes keep their owners all the same."""
 
 
 class Volume(_Model):
@@ -177,8 +205,10 @@ class Volume(_Model):
     """What pages call it; without one, its name."""
     mount: MountPath
     """Absolute path in the session; may use {username}."""
-    claim: ClaimName
-    """The storage it lies on; locally a folder of the state folder."""
+    claim: ClaimName | None = None
+    """The storage it lies on; locally a folder of the state folder. Either this or ``scratch``."""
+    scratch: Scratch | None = None
+    """In place of a claim: space of each session's own, gone at its end."""
     path: RelativePath = ""
     """Sub-folder of the claim; may use {username}."""
     mode: Literal["rw", "ro"] = "rw"

@@ -10,7 +10,7 @@ from typing import Any
 
 from arcetri_spawner.catalog.document import Document
 from arcetri_spawner.catalog.findings import Finding, Path
-from arcetri_spawner.catalog.models import Catalog, Flavor, GroupFlavor
+from arcetri_spawner.catalog.models import Catalog, Flavor, GroupFlavor, Volume
 from arcetri_spawner.catalog.patterns import NAME, PATTERNS
 from arcetri_spawner.catalog.problems import nearest
 from arcetri_spawner.groups import normalize_group
@@ -33,6 +33,8 @@ def check_references(catalog: Catalog, document: Document) -> Iterator[Finding]:
     yield from _empty_sections(document)
     yield from _impossible_times(catalog, document)
     yield from _impossible_ids(catalog, document)
+    for name, volume in catalog.volumes.items():
+        yield from _impossible_volume(name, volume, document)
     for name, flavor in catalog.flavors.items():
         yield from _impossible_flavor(name, flavor, document)
     for group, entry in catalog.groups.items():
@@ -180,6 +182,39 @@ def _impossible_ids(catalog: Catalog, document: Document) -> Iterator[Finding]:
             ("ids", "groups"),
             "overlaps ids.users",
             "two ranges without a number in common",
+        )
+
+
+def _impossible_volume(name: str, volume: Volume, document: Document) -> Iterator[Finding]:
+    path = ("volumes", name)
+    if volume.scratch is None:
+        if volume.claim is None:
+            yield document.find(
+                "error",
+                path,
+                "has neither claim nor scratch, so it lies nowhere",
+                "a claim for what is kept, or scratch for space that goes with its session",
+                at_key=True,
+            )
+        return
+    reason = "says what is kept, and of scratch nothing is"
+    for field, given in (
+        ("claim", volume.claim is not None),
+        ("path", bool(volume.path)),
+        ("quota", volume.quota is not None),
+    ):
+        if given:
+            yield document.find("error", (*path, field), reason, f"no {field}, or no scratch")
+    if volume.mode == "ro":
+        yield document.find(
+            "error", (*path, "mode"), "is ro, so the scratch would stay empty", "rw", "rw"
+        )
+    if volume.scratch.fsgroup and volume.scratch.storage_class is None:
+        yield document.find(
+            "error",
+            (*path, "scratch", "fsgroup"),
+            "is for volumes of a storage class, and none is named",
+            "no fsgroup: a folder on the node's disk is the session's to write anyway",
         )
 
 

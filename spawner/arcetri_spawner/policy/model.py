@@ -168,6 +168,16 @@ class Offers:
 
 
 @dataclass(frozen=True, slots=True)
+class ScratchSpace:
+    """Space of one session's own, gone at its end."""
+
+    size: int
+    """Bytes."""
+    storage_class: str | None = None
+    fsgroup: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class MountedVolume:
     """A volume with its templates filled in for one person."""
 
@@ -175,9 +185,12 @@ class MountedVolume:
     title: str
     mount: str
     claim: str
+    """Empty for scratch."""
     path: str
     read_only: bool
     quota: int | None = None
+    scratch: ScratchSpace | None = None
+    """Set where it is the session's own and goes with it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from arcetri_spawner.catalog.models import Catalog
+from arcetri_spawner.catalog.models import Catalog, Volume
 from arcetri_spawner.groups import GroupPath
-from arcetri_spawner.policy.model import MountedVolume
+from arcetri_spawner.policy.model import MountedVolume, ScratchSpace
 
 
 def volumes_of(
@@ -40,13 +40,19 @@ def volumes_of(
                 name=name,
                 title=volume.title or name,
                 mount=mount,
-                claim=volume.claim,
+                claim=volume.claim or "",
                 path=_fill(volume.path, username),
                 read_only=volume.mode == "ro",
                 quota=volume.quota,
+                scratch=_scratch(volume),
             ),
         )
     return tuple(mounted.values())
+
+
+def _scratch(volume: Volume) -> ScratchSpace | None:
+    asked = volume.scratch
+    return ScratchSpace(asked.size, asked.storage_class, asked.fsgroup) if asked else None
 
 
 def _fill(template: str, username: str) -> str:

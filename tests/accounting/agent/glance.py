@@ -62,9 +62,8 @@ def main(interval_ms: int) -> None:
             "errors": figures.nvml_errors,
             "present": None if look.present is None else sorted(look.present),
             # One that came late is told of beside the one of now, which is the last.
-            "sightings": {one.device.uuid: asdict(one) for one in look.sightings},
-            "remade": sorted({one.device.uuid for one in look.sightings if one.remade}),
-            "readings": {one.uuid: asdict(one) for one in look.readings},
+            "readings": {one.device.uuid: asdict(one) for one in look.readings},
+            "remade": sorted({one.device.uuid for one in look.readings if one.remade}),
             "told": [asdict(one) for one in look.readings],
         }
         sys.stdout.write(json.dumps(answer) + "\n")

@@ -5,15 +5,18 @@ from __future__ import annotations
 import gc
 import json
 import os
+import sqlite3
 from collections.abc import Iterator
 from itertools import groupby, pairwise
 from pathlib import Path
 
 import pytest
 
+from arcetri_accounting.agent.books import LAG_MS
 from arcetri_accounting.agent.readings import Device
 from arcetri_accounting.contract.units import QUARTER_MS
 from arcetri_accounting.contract.usage import Gap
+from arcetri_accounting.spool.newest import PLACE
 from tests.accounting.agent.world import INTERVAL, World, total
 
 HOUR = 3_600_000
@@ -269,7 +272,8 @@ def test_a_full_disk_loses_nothing_and_is_said(world: World) -> None:
     world.start_agent()
     for _ in range(2000):
         world.clock.tick(INTERVAL)
-        world.tail = world.agent.cycle()
+        world.agent.cycle()
+        world.tail = world.agent.tail()
         if world.figures.unwritten > 5:
             break
     assert world.figures.spool_errors > 0
@@ -294,7 +298,8 @@ def test_a_full_disk_and_a_death_lose_no_allocation(world: World) -> None:
     world.start_agent()
     for _ in range(2000):
         world.clock.tick(INTERVAL)
-        world.tail = world.agent.cycle()
+        world.agent.cycle()
+        world.tail = world.agent.tail()
         if world.figures.unwritten > 5:
             break
     other = world.begin("GPU-0")
@@ -428,13 +433,58 @@ def test_a_restart_within_the_drivers_buffer_costs_only_presence(world: World) -
     assert total(world.segments(session), "util_ms") == world.duration(session)
 
 
+def test_a_spool_of_an_earlier_release_is_gone_on_with(world: World) -> None:
+    """It kept the state in the database alone, filled up with blanks."""
+    world.sampler.add("GPU-0")
+    session = world.begin("GPU-0")
+    world.cycle(5)
+    state = world.keeper.outbox.kept()
+    assert state is not None
+    world.kill_agent()
+    with sqlite3.connect(world.path) as database:
+        database.execute("DELETE FROM meta WHERE name = 'state-mark'")
+        database.execute("UPDATE meta SET value = ? WHERE name = 'state'", (state.ljust(1024),))
+    database.close()
+    world.path.with_name("spool.db-state").unlink()
+    world.start_agent()
+    world.cycle(5)
+    world.finish(session)
+    world.cycle(2)
+
+    whole(world, session)
+    assert world.gaps() == []
+    assert total(world.segments(session), "util_ms") == world.duration(session)
+
+
+def test_a_state_that_was_cut_off_costs_one_sample(world: World) -> None:
+    gpu = world.sampler.add("GPU-0", busy=None)
+    session = world.begin("GPU-0")
+    world.cycle(10)
+    world.kill_agent()
+    file = world.path.with_name("spool.db-state")
+    data = bytearray(file.read_bytes())
+    newest = max(0, PLACE, key=lambda at: int.from_bytes(data[at + 8 : at + 16], "little"))
+    data[newest + 100] ^= 0xFF
+    file.write_bytes(data)
+    world.start_agent()
+    gpu.looked = world.clock.boot
+    world.cycle(10)
+    world.finish(session)
+    world.cycle(2)
+
+    whole(world, session)
+    # What is kept is behind by the time that an end may be read later.
+    assert total(world.segments(session), "unobserved_ms") == INTERVAL + LAG_MS
+
+
 def test_the_end_of_the_agent_leaves_everything_cut(world: World) -> None:
     world.sampler.add("GPU-0")
     world.cycle()
     session = world.begin("GPU-0")
     world.cycle(3)
     world.clock.tick(4_000)
-    tail = world.agent.finish()
+    world.agent.finish()
+    tail = world.agent.tail()
     world.collect()
     assert [usage["dur_ms"] for usage in tail.usages] == [0]
     assert total(world.segments(session)) == 3 * INTERVAL + 2_000

@@ -50,7 +50,7 @@ def glancer(machine: AnyMachine, gpus: dict[str, Plain]) -> Iterator[Glancer]:
     """One that has already seen everything."""
     made = Glancer(machine.environment(), INTERVAL_MS)
     # A driver without persistence powers its GPUs up first.
-    made.until(lambda found: gpus.keys() <= found["sightings"].keys(), 60)
+    made.until(lambda found: gpus.keys() <= found["readings"].keys(), 60)
     yield made
     made.close()
 
@@ -58,8 +58,8 @@ def glancer(machine: AnyMachine, gpus: dict[str, Plain]) -> Iterator[Glancer]:
 def test_every_gpu_is_found(glancer: Glancer, gpus: dict[str, Plain]) -> None:
     found = glancer.look()
 
-    assert set(found["present"]) == set(found["sightings"])
-    devices = {uuid: one["device"] for uuid, one in found["sightings"].items()}
+    assert set(found["present"]) == set(found["readings"])
+    devices = {uuid: one["device"] for uuid, one in found["readings"].items()}
     physical = {uuid: one for uuid, one in devices.items() if not one["parent"]}
     assert {uuid: one["model"] for uuid, one in physical.items()} == {
         uuid: gpu.name for uuid, gpu in gpus.items()
@@ -67,7 +67,7 @@ def test_every_gpu_is_found(glancer: Glancer, gpus: dict[str, Plain]) -> None:
     assert {uuid: one["weight"] for uuid, one in physical.items()} == {
         uuid: 0 if gpu.mig else 10_080 for uuid, gpu in gpus.items()
     }
-    assert not any(one["down"] or one["remade"] for one in found["sightings"].values())
+    assert not any(one["down"] or one["remade"] for one in found["readings"].values())
     assert (found["available"], found["errors"], found["silent"]) == (True, 0, 0)
 
 
@@ -116,7 +116,7 @@ def test_a_look_costs_few_calls(glancer: Glancer, gpus: dict[str, Plain]) -> Non
         found = glancer.look()
     calls = Counter(found["calls"]) - before
 
-    instances = len(found["sightings"]) - len(gpus)
+    instances = len(found["readings"]) - len(gpus)
     assert 0 < sum(calls.values()) <= looks * (5 * len(gpus) + 3 * instances)
     assert "nvmlDeviceGetPcieThroughput" not in found["calls"]
 
@@ -126,7 +126,7 @@ def test_a_look_is_over_in_time(glancer: Glancer, gpus: dict[str, Plain]) -> Non
         found = glancer.look()
         assert found["took"] < PATIENCE
         assert (found["silent"], found["errors"]) == (0, 0)
-        assert gpus.keys() <= found["sightings"].keys()
+        assert gpus.keys() <= found["readings"].keys()
 
 
 def test_a_process_is_seen_while_it_computes(

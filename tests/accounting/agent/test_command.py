@@ -65,6 +65,32 @@ def test_what_is_missing_is_named() -> None:
     assert "Missing option" in said
 
 
+SOMEWHERE = ("--spool", "s.db", "--ledger", "http://127.0.0.1:1", "--token-file", "t")
+
+
+@pytest.mark.parametrize("told", [(), ("--journal", "j", "--sessions-namespace", "sessions")])
+def test_who_holds_what_is_said_by_one_of_two_sources(told: tuple[str, ...]) -> None:
+    code, said = invoke(*told, *SOMEWHERE)
+    assert code == 2
+    assert "--journal FILE on one machine" in said
+
+
+@pytest.mark.component
+def test_pods_outside_of_a_cluster_are_refused_in_words(tmp_path: Path) -> None:
+    told = ["run", "--sessions-namespace", "sessions", *SOMEWHERE]
+    result = subprocess.run(
+        [sys.executable, "-m", "arcetri_accounting.agent", *told],
+        env={k: v for k, v in os.environ.items() if k != "KUBERNETES_SERVICE_HOST"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert "KUBERNETES_SERVICE_HOST is not set" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 @pytest.mark.component
 def test_it_runs_from_a_config_file(tmp_path: Path, hub: Hub) -> None:
     ledger = TinyLedger()

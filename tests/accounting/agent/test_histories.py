@@ -112,7 +112,8 @@ class History:
             world.sampler.driver = not world.sampler.driver
         elif name == "unshipped":
             world.clock.tick(INTERVAL)
-            world.tail = world.agent.cycle()
+            world.agent.cycle()
+            world.tail = world.agent.tail()
 
     def check(self) -> None:
         world = self.world

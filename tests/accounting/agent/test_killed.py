@@ -76,11 +76,12 @@ def test_killed_at_any_point_it_goes_on_exactly(
         with agent(tmp_path, url, environment, interval=INTERVAL) as dying:
             deadline = time.monotonic() + 30
             while dying.process.poll() is None:
-                # Something for every write path: a record of the journal, and one to deliver.
+                # Something for every write path: a record of the journal, and one to deliver; and
+                # then cycles in which nothing happens.
                 if second:
                     hub.end(second)
                 second = hub.start("SIM-1", simulated=True)
-                time.sleep(INTERVAL)
+                time.sleep(3 * INTERVAL)
                 assert time.monotonic() < deadline, f"{point} is not reached\n{dying.said()}"
             assert dying.process.returncode == -signal.SIGKILL
         hub.end(second)

@@ -82,7 +82,7 @@ def test_readings_do_not_wait_for_ever(world: World) -> None:
     world.source.away = True
     world.cycle(3 * KEPT_MS // INTERVAL)
     kept = world.agent._tracks["GPU-0"]
-    assert kept.horizon - kept.seen[0][0] <= KEPT_MS + 2 * INTERVAL
+    assert kept.horizon - kept.looks[0].at <= KEPT_MS + 2 * INTERVAL
     world.source.away = False
     world.finish(session)
     world.cycle(2)

@@ -36,7 +36,7 @@ def glancer(machine: FakeMachine) -> Iterator[Glancer]:
 
 
 def generations(found: dict[str, Any]) -> dict[str, bool]:
-    return {uuid: uuid in found["remade"] for uuid in found["sightings"]}
+    return {uuid: uuid in found["remade"] for uuid in found["readings"]}
 
 
 MIG = """
@@ -54,9 +54,8 @@ def test_a_whole_gpu(machine: FakeMachine, glancer: Glancer) -> None:
     time.sleep(0.5)
     second = glancer.look()
 
-    sighting = second["sightings"]["GPU-0"]
-    assert (sighting["device"]["model"], sighting["device"]["weight"]) == ("Tesla T4", 10_080)
     reading = second["readings"]["GPU-0"]
+    assert (reading["device"]["model"], reading["device"]["weight"]) == ("Tesla T4", 10_080)
     assert (reading["occupied"], reading["memory"], reading["energy"]) == (True, 1500, None)
     assert reading["seen_from"] == first["readings"]["GPU-0"]["at"]
     assert {value for _, _, value in reading["busy"]} == {4000}
@@ -115,10 +114,11 @@ def test_instances_have_weights_and_share_energy_but_no_use(
     time.sleep(0.2)
     found = glancer.look()
 
-    weights = {uuid: one["device"]["weight"] for uuid, one in found["sightings"].items()}
+    weights = {uuid: one["device"]["weight"] for uuid, one in found["readings"].items()}
     assert weights == {"GPU-0": 0, "MIG-0": 1440, "MIG-1": 4320}
     small, large = found["readings"]["MIG-0"], found["readings"]["MIG-1"]
-    assert "GPU-0" not in found["readings"]
+    whole = found["readings"]["GPU-0"]
+    assert (whole["seen_from"], whole["memory"], whole["energy"]) == (None, None, None)
     assert (small["busy"], large["busy"]) == ([], [])
     assert (small["occupied"], large["occupied"], large["memory"]) == (False, True, 4000)
     assert small["energy_method"] == "split"
@@ -132,7 +132,7 @@ def test_an_a30_is_shared_in_quarters(machine: FakeMachine, glancer: Glancer) ->
     machine.has("gpu GPU-0 mig NVIDIA A30\nmig MIG-0 1g.6gb\nmig MIG-1 2g.12gb")
     found = glancer.until(lambda found: "MIG-1" in found["readings"])
 
-    weights = {uuid: one["device"]["weight"] for uuid, one in found["sightings"].items()}
+    weights = {uuid: one["device"]["weight"] for uuid, one in found["readings"].items()}
     assert weights == {"GPU-0": 0, "MIG-0": 2520, "MIG-1": 5040}
 
 
@@ -184,7 +184,7 @@ def test_a_gpu_that_falls_off_is_down_and_then_is_back(
     machine.has(script + "fault * 15 GPU-1")
     time.sleep(0.1)
     found = glancer.look()
-    assert {uuid: one["down"] for uuid, one in found["sightings"].items()} == {
+    assert {uuid: one["down"] for uuid, one in found["readings"].items()} == {
         "GPU-0": False,
         "GPU-1": True,
     }
@@ -194,7 +194,7 @@ def test_a_gpu_that_falls_off_is_down_and_then_is_back(
 
     found = glancer.look()
 
-    assert not found["sightings"]["GPU-1"]["down"]
+    assert not found["readings"]["GPU-1"]["down"]
     assert "GPU-1" in found["readings"]
 
 
@@ -207,7 +207,7 @@ def test_a_driver_loaded_anew_is_initialised_and_its_devices_are_others(
     machine.has("driver 2\n" + script)
     time.sleep(0.1)
 
-    found = glancer.until(lambda found: bool(found["sightings"]))
+    found = glancer.until(lambda found: bool(found["readings"]))
 
     assert generations(found) == {"GPU-0": True}
     assert generations(glancer.look()) == {"GPU-0": False}
@@ -216,7 +216,7 @@ def test_a_driver_loaded_anew_is_initialised_and_its_devices_are_others(
 def test_without_a_driver_nothing_is_there(machine: FakeMachine, glancer: Glancer) -> None:
     machine.has("fault nvmlInitWithFlags 9")
     found = glancer.look()
-    assert (found["available"], found["present"], found["sightings"]) == (False, [], {})
+    assert (found["available"], found["present"], found["readings"]) == (False, [], {})
     machine.has("gpu GPU-0 nomig Tesla T4")
 
     assert glancer.until(lambda found: bool(found["readings"]))["available"]
@@ -287,7 +287,7 @@ def test_an_instance_that_hangs_holds_up_none_of_its_siblings(
         found = glancer.look()
         for reading in found["told"]:
             if reading["energy"]:
-                energy[reading["uuid"]].append(reading["energy"])
+                energy[reading["device"]["uuid"]].append(reading["energy"])
         return found
 
     machine.has(slices())
@@ -310,7 +310,7 @@ def test_an_instance_that_hangs_holds_up_none_of_its_siblings(
 
     assert len(looks) >= 5
     for one in looks:
-        assert set(one["readings"]) == NAMES - {"MIG-1-2"}
+        assert set(one["readings"]) == {"GPU-0", "GPU-1"} | NAMES - {"MIG-1-2"}
         assert (one["silent"], one["errors"]) == (1, 0)
         assert one["present"] == sorted({"GPU-0", "GPU-1"} | NAMES)
     # Only the one that waits for the first time costs patience, at most twice.
@@ -338,9 +338,9 @@ def test_an_instance_made_anew_that_hangs_is_another_once_it_answers(
     first = glancer.look()
     machine.has(slices(**{"12": " life=2"}))
 
-    assert "MIG-1-2" not in first["sightings"]
+    assert "MIG-1-2" not in first["readings"]
     assert generations(first)["MIG-1-3"]
-    found = glancer.until(lambda found: "MIG-1-2" in found["sightings"])
+    found = glancer.until(lambda found: "MIG-1-2" in found["readings"])
     assert generations(found)["MIG-1-2"]
     assert not generations(found)["MIG-1-3"]
     assert not generations(glancer.look())["MIG-1-2"]
@@ -394,7 +394,7 @@ def test_a_driver_that_hangs_at_the_start_holds_up_nothing(
 
     for _ in range(3):
         found = glancer.look()
-        assert (found["available"], found["sightings"]) == (False, {})
+        assert (found["available"], found["readings"]) == (False, {})
     # A thread that hangs in the driver does not keep the process from ending either.
     glancer.close()
 
@@ -405,7 +405,7 @@ def test_few_calls_a_look(machine: FakeMachine, glancer: Glancer) -> None:
         lines += [f"gpu GPU-{gpu} mig NVIDIA A100", "energy 1 100000"]
         lines += [f"mig MIG-{gpu}-{i} 1g.5gb\nprocess {100 + i} 5" for i in range(7)]
     machine.has("\n".join(lines))
-    glancer.until(lambda found: len(found["readings"]) == 56)
+    glancer.until(lambda found: len(found["readings"]) == 64)
     before = machine.calls()
     for _ in range(10):
         glancer.look()

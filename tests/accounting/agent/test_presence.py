@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from arcetri_accounting.agent.presence import Presences, Sighting
-from arcetri_accounting.agent.readings import Device
+from arcetri_accounting.agent.presence import Presences
+from arcetri_accounting.agent.readings import Device, Reading
 from arcetri_accounting.contract.units import QUARTER_MS
 from arcetri_accounting.contract.usage import Presence
 
@@ -30,7 +30,7 @@ class Seen:
             self.records.append(adapter.validate_python({"seq": 1, **record}))
 
     def see(self, device: Device, at: int, **flags: bool) -> None:
-        self.take(self.presences.see(Sighting(device, at, **flags), OFFSET))
+        self.take(self.presences.see(Reading(device, at, **flags), OFFSET))
 
     def spans(self) -> list[tuple[str, int, str, int, int]]:
         return [(r.device, r.generation, r.state, r.b0, r.dur_ms) for r in self.records]

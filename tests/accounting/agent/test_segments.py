@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arcetri_accounting.agent.readings import FULL, Reading, Track
+from arcetri_accounting.agent.readings import FULL, Device, Reading, Track
 from arcetri_accounting.agent.segments import (
     CUT_MS,
     NOTHING,
@@ -22,6 +22,7 @@ from arcetri_accounting.contract.units import QUARTER_MS
 from arcetri_accounting.contract.usage import Usage
 
 KEY = "0" * 32
+GPU = Device("GPU")
 shares = st.sampled_from([10_080, 5_040, 1_440, 1_260, 630, 210, 1])
 
 
@@ -87,7 +88,7 @@ def tracks(draw: st.DrawFn) -> Track:
         ]
         track.add(
             Reading(
-                "GPU",
+                GPU,
                 at,
                 busy,
                 draw(st.one_of(st.none(), st.just(begin), st.integers(begin, at))),
@@ -134,9 +135,11 @@ def test_sums_are_those_of_each_millisecond(
         util += max(b - a, 0)
         busy += max(b - a, 0) * value
         covered.add((a, b))
-    for a, b, there in track.seen:
-        a, b = max(a, 0), min(b, end)
-        occupied += max(b - a, 0) * there
+    for look in track.looks:
+        if look.seen_from is None:
+            continue
+        a, b = max(look.seen_from, 0), min(look.at, end)
+        occupied += max(b - a, 0) * look.occupied
         covered.add((a, b))
     edges = sorted({0, end, *(min(max(x, 0), end) for span in covered for x in span)})
     seen = sum(y - x for x, y in pairwise(edges) if any(a <= x and y <= b for a, b in covered))
@@ -183,7 +186,7 @@ def test_without_readings_everything_is_unobserved() -> None:
 
 
 def look(at: int, since: int, *, occupied: bool) -> Reading:
-    return Reading("GPU", at, (), since, occupied)
+    return Reading(GPU, at, (), since, occupied)
 
 
 @pytest.mark.parametrize(
@@ -213,7 +216,7 @@ def test_presence_at_the_end_of_an_allocation(
 
 def test_use_is_counted_for_the_one_who_held_the_device() -> None:
     track = Track()
-    track.add(Reading("GPU", 10_000, [(0, 4_000, FULL), (4_000, 10_000, 0)]))
+    track.add(Reading(GPU, 10_000, [(0, 4_000, FULL), (4_000, 10_000, 0)]))
     first, second = Piece.begin(0, 0), Piece.begin(4_000, 0)
     for piece, to in ((first, 4_000), (second, 10_000)):
         assert list(advance(piece, to, track, 1_440, began=piece.b0)) == []
@@ -224,7 +227,7 @@ def test_use_is_counted_for_the_one_who_held_the_device() -> None:
 
 def test_energy_is_shared_out_by_time_and_adds_up() -> None:
     track = Track()
-    track.add(Reading("GPU", 3, energy=(0, 3, 100), energy_method="split"))
+    track.add(Reading(GPU, 3, energy=(0, 3, 100), energy_method="split"))
     parts = []
     for begin, end in ((0, 1), (1, 2), (2, 3)):
         piece = Piece.begin(begin, 0)

@@ -13,7 +13,6 @@ from arcetri_accounting.agent.figures import Figures
 from arcetri_accounting.agent.keeper import Keeper
 from arcetri_accounting.agent.ledger import Envelope, Tail, encode
 from arcetri_accounting.agent.loop import Agent
-from arcetri_accounting.agent.presence import Sighting
 from arcetri_accounting.agent.readings import FULL, Device, Reading
 from arcetri_accounting.agent.sampler import Look
 from arcetri_accounting.contract.usage import (
@@ -82,24 +81,25 @@ class HandSampler:
     def look(self, now: Instant, wanted: frozenset[str]) -> Look:  # noqa: ARG002
         if not self.driver:
             return Look(present=frozenset())
-        sightings, readings, silent = [], [], 0
-        for uuid, gpu in self.gpus.items():
+        readings, silent = [], 0
+        for gpu in self.gpus.values():
             if gpu.hangs:
                 silent += 1
                 continue
             remade, gpu.remade = gpu.remade, False
-            sightings.append(Sighting(gpu.device, now.boot, down=gpu.down, remade=remade))
             before, gpu.looked = gpu.looked, now.boot
             if gpu.down:
-                readings.append(Reading(uuid, now.boot, down=True))
+                readings.append(Reading(gpu.device, now.boot, down=True, remade=remade))
                 continue
             since = now.boot if before is None else max(before, now.boot - INTERVAL * 3 // 2)
             busy = []
             if gpu.busy is not None:
                 # As a driver's buffer does, it reaches back twenty seconds.
                 busy = [(max(before or 0, now.boot - 20_000), now.boot, gpu.busy)]
-            readings.append(Reading(uuid, now.boot, busy, since, gpu.occupied, 1000))
-        return Look(tuple(sightings), tuple(readings), frozenset(self.gpus), silent, available=True)
+            readings.append(
+                Reading(gpu.device, now.boot, busy, since, gpu.occupied, 1000, remade=remade)
+            )
+        return Look(readings, frozenset(self.gpus), silent, available=True)
 
     def close(self) -> None:
         pass
@@ -120,6 +120,9 @@ class ListSource:
 
     def known_before(self) -> int:
         return self.acknowledged
+
+    def alive(self) -> dict[tuple[str, str], int]:
+        return {}
 
 
 class World:
@@ -162,7 +165,8 @@ class World:
     def cycle(self, count: int = 1, every: int = INTERVAL) -> None:
         for _ in range(count):
             self.clock.tick(every)
-            self.tail = self.agent.cycle()
+            self.agent.cycle()
+            self.tail = self.agent.tail()
             self.collect()
 
     def collect(self, *, acknowledge: bool = True) -> None:
@@ -234,14 +238,16 @@ class World:
         return sorted(found, key=lambda record: record.b0)
 
     def running(self, session: str) -> list[Usage]:
-        names = {key: json.loads(text)["session"] for key, text in self.tail.allocations.items()}
+        names = {
+            key: json.loads(text)["session"] for key, text in self.tail.holders.allocations.items()
+        }
         usages = [Usage.model_validate(usage) for usage in self.tail.usages]
         return [usage for usage in usages if names[usage.allocation] == session]
 
     def generations(self, session: str) -> set[int]:
         """Of the devices that a running session holds."""
         return {
-            json.loads(self.tail.allocations[usage.allocation])["generation"]
+            json.loads(self.tail.holders.allocations[usage.allocation])["generation"]
             for usage in self.running(session)
         }
 

@@ -268,3 +268,50 @@ async def test_a_full_disk_keeps_the_order(
         await _until(lambda: witness.depth == 0)
     witness.close()
     assert [session for _, session in ledger.told] == sessions
+
+
+def _saw(witness: Witness, *records: LeaseStarted | LeaseEnded, node: str = "gpu2") -> None:
+    for record in records:
+        witness.saw(record, node)
+
+
+async def test_what_is_seen_on_a_cluster_is_told_once_in_any_order(
+    tmp_path: Path, ledger: Ledger
+) -> None:
+    witness = _witness(tmp_path, ledger)
+    # A later start is seen before an earlier one, and each again and again.
+    _saw(witness, _start(9, "b"), _start(3, "a"), _start(9, "b"), _start(3, "a"))
+    _saw(witness, _end(12, "b"), _end(13, "b"))
+    async with _delivering(witness):
+        await _until(lambda: len(ledger.told) == 3 and witness.depth == 0)
+    witness.close()
+    assert ledger.told == [("start", "b"), ("start", "a"), ("end", "b")]
+    nodes = {
+        event.node for batch in ledger.batches for event in batch.events if event.type != "catalog"
+    }
+    assert nodes == {"gpu2"}
+
+
+async def test_a_hub_that_starts_again_tells_of_a_cluster_what_it_has_not_told(
+    tmp_path: Path, ledger: Ledger
+) -> None:
+    first = _witness(tmp_path, ledger)
+    _saw(first, _start(1, "over"), _start(2, "runs"), _end(3, "over"), _start(4, "vanished"))
+    first.close()
+    second = _witness(tmp_path, ledger)
+    # What ended may still be there to be seen; what never began has no end.
+    _saw(second, _start(1, "over"), _end(3, "over"), _start(2, "runs"), _end(5, "never"))
+    second.saw(_end(6, "vanished"), "")
+    async with _delivering(second):
+        await _until(lambda: second.depth == 0)
+    second.close()
+    assert ledger.told == [
+        ("start", "over"),
+        ("start", "runs"),
+        ("end", "over"),
+        ("start", "vanished"),
+        ("end", "vanished"),
+    ]
+    (last,) = [event for event in ledger.batches[-1].events if event.seq == 5]
+    assert last.type == "end"
+    assert last.node == "gpu2"

@@ -305,6 +305,38 @@ def test_another_grant_is_shown_part_by_part(ledger: Ledger) -> None:
     }
 
 
+def test_a_witness_of_a_cluster_knows_neither_the_device_nor_the_boots_clock(
+    ledger: Ledger,
+) -> None:
+    """The agent's count stands, whole seconds at its edges and all; only a hole is closed."""
+    cluster = {"devices": [], "boot_id": "wall"}
+    begin, end = T0 + 1_300, T0 + 2 * FIVE + 900
+    ledger.take(
+        batch([segment(1, A, begin, FIVE), segment(2, A, T0 + FIVE + 40_000, FIVE - 39_100)], A)
+    )
+    ledger.see(
+        seen(
+            started(1, at=T0 + 1_000, **cluster, boottime_ms=T0 + 1_000),
+            ended(2, at=end - 900, boot_id="wall", boottime_ms=end - 900),
+        )
+    )
+    ledger.reconcile(end + HOUR)
+    assert ledger.all(DiscrepancyRow) == []
+    assert _closed(ledger) == [(FIVE + 1_300, 38_700)]
+    assert verify(ledger.database).findings == []
+
+
+def test_a_session_of_a_cluster_that_no_agent_saw_is_charged_without_its_device(
+    ledger: Ledger,
+) -> None:
+    start = started(1, devices=(), share="1/7", flavor="a100-1g", boot_id="wall", boottime_ms=T0)
+    ledger.see(seen(start, ended(2, at=T0 + HOUR, boot_id="wall", boottime_ms=T0 + HOUR)))
+    ledger.reconcile(T0 + 2 * HOUR)
+    assert _closed(ledger) == [(0, HOUR)]
+    (sums, *_) = ledger.quarters().values()
+    assert sums[1] == 1_440 * sums[0]
+
+
 def test_several_devices_are_compared_one_by_one() -> None:
     held = Seen(T0, BOOT, 0, T0 + 100, BOOT, 100, False, ("GPU-1", "GPU-2"))
     verdict = compare(held, {"GPU-1": [(0, 40), (30, 100)], "GPU-2": [(10, 20)]}, watched=False)

@@ -291,6 +291,7 @@ class Model(RuleBasedStateMachine):
         self.outbox = Outbox(self.path, born)
         self.kept: dict[int, str] = {}
         self.last = 0
+        self.state: str | None = None
 
     @rule(bodies=st.lists(st.text(max_size=20), max_size=5))
     def append(self, bodies: list[str]) -> None:
@@ -309,6 +310,18 @@ class Model(RuleBasedStateMachine):
         for seq in gone:
             del self.kept[seq]
 
+    @rule(state=st.text(max_size=20))
+    def keep(self, state: str) -> None:
+        self.outbox.keep(state.encode())
+        self.state = state
+
+    @rule(state=st.text(max_size=20), body=st.text(max_size=20))
+    def keep_with_a_record(self, state: str, body: str) -> None:
+        self.append([body])
+        with self.outbox.transaction() as transaction:
+            transaction.keep(state)
+        self.state = state
+
     @rule()
     def reopen(self) -> None:
         self.outbox.close()
@@ -319,6 +332,7 @@ class Model(RuleBasedStateMachine):
         assert {item.seq: item.body for item in self.outbox.batch(1000, BIG)} == self.kept
         assert self.outbox.depth() == len(self.kept)
         assert self.outbox.last_seq() == self.last
+        assert self.outbox.kept() == self.state
 
     def teardown(self) -> None:
         self.outbox.close()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -268,6 +270,30 @@ def test_home_and_the_admins_page_move_while_they_are_open(
 
 def _looked_at(page: Page) -> str:
     return str(page.evaluate("document.documentElement.dataset.lookedAt || ''"))
+
+
+def test_axe_finds_nothing_where_an_environment_has_news(
+    shared_platform: Platform, open_page: Open, pictures: Path
+) -> None:
+    profiles = shared_platform.state / "profiles.yaml"
+    before = profiles.read_text(encoding="utf-8")
+    said = f"{{since: {datetime.now(UTC).date() - timedelta(days=1)}, message: PyTorch 2.15.}}"
+    line = "    title: Machine learning\n"
+    assert line in before
+    more = f"    contents: [PyTorch 2.15, CUDA 13.2]\n    news: {said}\n"
+    profiles.write_text(before.replace(line, line + more), encoding="utf-8")
+    page = open_page("bruno")
+    try:
+        until(lambda: "New since" in _text(page, "/hub/spawn"), "the page has the news")
+        tile = page.get_by_role("radio", name="Machine learning")
+        expect(tile).to_have_accessible_name(re.compile("PyTorch 2.15, CUDA 13.2.*New since"))
+        for width, scheme in LOOKS:
+            page = open_page("bruno", width=width, color_scheme=scheme)
+            page.goto("/hub/spawn?flavor=t4&environment=ml")
+            check(page, pictures / f"news-{width}-{scheme}.png", width)
+    finally:
+        profiles.write_text(before, encoding="utf-8")
+        until(lambda: "New since" not in _text(page, "/hub/spawn"), "it is as before")
 
 
 def _text(page: Page, path: str) -> str:

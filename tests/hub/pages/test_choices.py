@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from arcetri_hub.pages.choices import Card, Choice, SpawnPage, spawn_page, unmet
+from arcetri_hub.pages.choices import Card, Choice, SpawnPage, Tile, spawn_page, unmet
 from arcetri_spawner.catalog.models import Catalog
 from arcetri_spawner.policy import offers
 from tests.support.builders import (
@@ -31,7 +32,7 @@ def page(
     of = of or catalog()
     person = identity(*groups)
     offered = offers(of, person, inventory(have), sessions, NOW)
-    return spawn_page(of, person, offered, wishes or [])
+    return spawn_page(of, person, offered, wishes or [], NOW)
 
 
 def cards(shown: SpawnPage) -> dict[str, Card]:
@@ -234,6 +235,45 @@ def test_simulated_devices_are_marked() -> None:
     have = inventory()
     for name, entry in list(have.flavors.items()):
         have.flavors[name] = type(entry)(entry.total, entry.free, simulated=name == "t4")
-    shown = spawn_page(of, person, offers(of, person, have, [], NOW), [])
+    shown = spawn_page(of, person, offers(of, person, have, [], NOW), [], NOW)
     assert shown.simulated
     assert [c.flavor for c in cards(shown).values() if c.simulated] == ["t4"]
+
+
+def told(**entry: Any) -> Tile:
+    of = catalog(environments={"python": {"title": "Python", "image": "r.example/x:1", **entry}})
+    (tile,) = page(CMS, of=of).environments
+    return tile
+
+
+def test_an_environment_says_what_is_in_it() -> None:
+    assert (
+        told(contents=("Python 3.13", "JupyterLab 4.6")).contents == "Python 3.13, JupyterLab 4.6"
+    )
+    assert told().contents == ""
+
+
+def test_news_are_news_for_thirty_days() -> None:
+    day = NOW.date()
+    news = {"message": "PyTorch 2.15."}
+    expected = f"New since {day.day} {day:%B %Y}: PyTorch 2.15."
+    assert told(news={"since": day, **news}).news == expected
+    assert told(news={"since": day}).news == f"New since {day.day} {day:%B %Y}."
+    assert told(news={"since": day - timedelta(days=29), **news}).news
+    assert told(news={"since": day - timedelta(days=30), **news}).news == ""
+    assert told(news={"since": day + timedelta(days=1), **news}).news == ""
+    assert told().news == ""
+
+
+def test_a_day_begins_where_the_site_is() -> None:
+    night = datetime(2026, 11, 26, 23, 30, tzinfo=UTC)
+    news = {"news": {"since": date(2026, 11, 27)}}
+    environments = {"python": {"title": "Python", "image": "r.example/x:1", **news}}
+    shown = []
+    for zone in ("Europe/Rome", "UTC"):
+        of = catalog(site={"timezone": zone}, environments=environments)
+        person = identity(CMS)
+        offered = offers(of, person, inventory(None), (), NOW)
+        (tile,) = spawn_page(of, person, offered, [], night).environments
+        shown.append(bool(tile.news))
+    assert shown == [True, False]

@@ -59,6 +59,44 @@ ERRORS = [
     ("/home/{username}", "/home/{user}", "; did you mean {username}"),
     ("/arcetri/virgo:", "arcetri/cms:", "groups.arcetri/cms: is the group /arcetri/cms, which"),
     ("/arcetri/virgo:", "a//b:", 'groups.a//b: "a//b" is not a group path'),
+    ("claim: shared, path: groups/cms}", "x: 1}", "volumes.cms.x: there is no such key; allowed: "),
+    ("claim: shared, path: groups/cms}", "path: x}", "volumes.cms: has neither claim nor scratch"),
+    (
+        "claim: shared, path: groups/cms}",
+        "claim: shared, scratch: {size: 1Gi}}",
+        "volumes.cms.claim: says what is kept, and of scratch nothing is; allowed: no claim",
+    ),
+    (
+        "claim: shared, path: groups/cms}",
+        "path: x, scratch: {size: 1Gi}}",
+        "volumes.cms.path: says what is kept, and of scratch nothing is; allowed: no path",
+    ),
+    (
+        "claim: shared, path: groups/cms}",
+        "quota: 1Gi, scratch: {size: 1Gi}}",
+        "volumes.cms.quota: says what is kept, and of scratch nothing is",
+    ),
+    (
+        "claim: shared, path: groups/cms}",
+        "mode: ro, scratch: {size: 1Gi}}",
+        "volumes.cms.mode: is ro, so the scratch would stay empty; allowed: rw; did you mean rw",
+    ),
+    (
+        "claim: shared, path: groups/cms}",
+        "scratch: {size: 1Gi, fsgroup: true}}",
+        "volumes.cms.scratch.fsgroup: is for volumes of a storage class, and none is named",
+    ),
+    ("claim: shared, path: groups/cms}", "scratch: {}}", "volumes.cms.scratch.size: is missing"),
+    (
+        "claim: shared, path: groups/cms}",
+        "scratch: {size: 1 GB}}",
+        'volumes.cms.scratch.size: "1 GB" is not a size',
+    ),
+    (
+        "claim: shared, path: groups/cms}",
+        "scratch: {size: 1Gi, storage_clas: x}}",
+        "; did you mean storage_class",
+    ),
     ("groups: 300000", "groups: 299999", "ids.groups: overlaps ids.users"),
     ("grace: 5m", "grace: 13h", "defaults.grace: is not shorter than the lifetime"),
     ("stop: 10s", "stop: 12h", "defaults.stop: is not shorter than the lifetime"),
@@ -147,6 +185,17 @@ def test_a_duration_without_a_unit_has_none_suggested() -> None:
     _, _, said = line.partition("defaults.idle: ")
     assert said.startswith("has no unit; allowed: a duration from 1s to 366d, such as 30s, 10m")
     assert "did you mean" not in said
+
+
+def test_scratch_is_a_volume_without_a_claim() -> None:
+    scratch = "scratch: {size: 200Gi, storage_class: local-nvme}}"
+    result = checked(edited(("claim: shared, path: groups/cms}", scratch)))
+    assert result.findings == ()
+    assert result.catalog is not None
+    volume = result.catalog.catalog.volumes["cms"]
+    assert volume.claim is None
+    assert volume.scratch is not None
+    assert (volume.scratch.size, volume.scratch.storage_class) == (200 * 2**30, "local-nvme")
 
 
 def test_maintenance_that_lasts_is_no_warning() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from copy import deepcopy
+from dataclasses import replace
 from datetime import timedelta
 from fractions import Fraction
 from typing import Any
@@ -14,6 +16,7 @@ from arcetri_spawner.backends.kubernetes.manifest import BadManifest, JsonObject
 from arcetri_spawner.backends.kubernetes.marks import read_marks
 from arcetri_spawner.backends.kubernetes.plan import Person, Rules
 from arcetri_spawner.backends.kubernetes.pod import ShapedPod, shape_pod
+from arcetri_spawner.policy.model import MountedVolume, ScratchSpace
 from tests.spawner.kubernetes.plans import (
     DATA,
     HOME,
@@ -216,6 +219,60 @@ def test_a_claim_is_one_volume_and_each_folder_a_mount() -> None:
     assert notebook(shaped)["workingDir"] == "/home/alice"
 
 
+def test_scratch_is_the_pods_own() -> None:
+    node = MountedVolume(
+        "scratch", "", "/scratch", "", "", read_only=False, scratch=ScratchSpace(64 << 20)
+    )
+    fast = ScratchSpace(1 << 40, "local-nvme")
+    nvme = MountedVolume("nvme", "", "/nvme", "", "", read_only=False, scratch=fast)
+    shaped = shape_pod(manifest(), plan(grant={"volumes": (HOME, node, nvme)}))
+    volumes = {one["name"]: one for one in shaped.manifest["spec"]["volumes"]}
+    mounts = {one["mountPath"]: one["name"] for one in notebook(shaped)["volumeMounts"]}
+    assert volumes[mounts["/scratch"]]["emptyDir"] == {"sizeLimit": "64Mi"}
+    template = volumes[mounts["/nvme"]]["ephemeral"]["volumeClaimTemplate"]
+    assert template["spec"] == {
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": "local-nvme",
+        "resources": {"requests": {"storage": "1Ti"}},
+    }
+    labels = template["metadata"]["labels"].items()
+    assert labels <= shaped.manifest["metadata"]["labels"].items()
+    assert (podmarks.SESSION, str(SESSION)) in labels
+    assert "fsGroup" not in shaped.manifest["spec"]["securityContext"]
+    assert violations(shaped.manifest) == []
+    given = replace(nvme, scratch=replace(fast, fsgroup=True))
+    context = shape_pod(manifest(), plan(grant={"volumes": (HOME, given)})).manifest["spec"]
+    assert context["securityContext"]["fsGroup"] == 200001
+    assert context["securityContext"]["fsGroupChangePolicy"] == "OnRootMismatch"
+
+
+def test_a_session_can_write_somewhere_whatever_becomes_of_its_home() -> None:
+    shaped = shape_pod(manifest(), plan())
+    (runtime,) = [
+        one for one in shaped.manifest["spec"]["volumes"] if one["name"] == "arcetri-runtime"
+    ]
+    assert runtime["emptyDir"] == {"sizeLimit": "64Mi"}
+    assert {"name": "arcetri-runtime", "mountPath": "/run/arcetri"} in notebook(shaped)[
+        "volumeMounts"
+    ]
+    assert env(shaped)["JUPYTER_RUNTIME_DIR"] == "/run/arcetri/jupyter"
+
+
+def test_what_is_made_in_a_group_folder_is_its_members_to_change() -> None:
+    shaped = shape_pod(manifest(), plan())
+    text = shaped.manifest["metadata"]["annotations"][podmarks.JUPYTER]
+    before = os.umask(0o022)
+    try:
+        exec(compile(text, "jupyter_config.py", "exec"), {})  # noqa: S102 - as Jupyter would
+        assert os.umask(before) == 0o007
+    finally:
+        os.umask(before)
+    assert {
+        "name": "arcetri-identity", "mountPath": "/etc/jupyter/jupyter_config.py",
+        "subPath": "jupyter_config.py", "readOnly": True,
+    } in notebook(shaped)["volumeMounts"]  # fmt: skip
+
+
 def test_shared_memory_is_a_part_of_the_memory() -> None:
     spec = shape_pod(manifest(), plan()).manifest["spec"]
     (volume,) = [volume for volume in spec["volumes"] if volume["name"] == "arcetri-shm"]
@@ -381,6 +438,7 @@ def test_the_person_has_a_name_in_the_session() -> None:
     assert [item["fieldRef"]["fieldPath"] for item in volume["downwardAPI"]["items"]] == [
         "metadata.annotations['arcetri.dev/passwd']",
         "metadata.annotations['arcetri.dev/groups']",
+        "metadata.annotations['arcetri.dev/jupyter']",
     ]
     assert {
         "name": "arcetri-identity", "mountPath": "/etc/passwd", "subPath": "passwd",

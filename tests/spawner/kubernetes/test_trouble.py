@@ -277,6 +277,9 @@ def test_evictions_are_told_apart() -> None:
     assert "wrote more" in sentence(
         'Usage of EmptyDir volume "arcetri-home" exceeds the limit "1Gi".'
     )
+    assert "than its scratch space holds" in sentence(
+        'Usage of EmptyDir volume "arcetri-scratch-fast" exceeds the limit "50Gi".'
+    )
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,10 @@ import pytest
 
 from arcetri_spawner.backends.base import Session
 from arcetri_spawner.backends.local import mounts, usernames
-from arcetri_spawner.backends.local.accounts import Account, group_of_volume, private_volumes
-from arcetri_spawner.backends.local.volumes import VolumeUnsafeError
+from arcetri_spawner.backends.local.accounts import Account
 from arcetri_spawner.errors import Conflict
+from arcetri_spawner.folders.making import VolumeUnsafeError
+from arcetri_spawner.folders.ownership import group_of_volume, private_volumes
 from arcetri_spawner.groups import GroupPath
 from arcetri_spawner.identity import Numbers
 from arcetri_spawner.policy.model import MountedVolume

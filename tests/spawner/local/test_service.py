@@ -12,12 +12,12 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from arcetri_spawner.backends.base import Session, Unknown
+from arcetri_spawner.backends.base import Session, Ticket, Unknown
 from arcetri_spawner.backends.local import end_instance, procs
 from arcetri_spawner.backends.local.procs import Fate
 from arcetri_spawner.errors import ArcetriError, BackendError, Denied
 from arcetri_spawner.live import ServiceObserver
-from arcetri_spawner.policy.model import Identity
+from arcetri_spawner.policy.model import Grant, Identity
 from arcetri_spawner.service import SessionService
 from tests.spawner.local.world import CMS, World, catalog_text, launch, recovered
 
@@ -333,3 +333,22 @@ async def hub(folder: Path, instance: str) -> AsyncIterator[tuple[World, Session
     finally:
         await service.close(end_sessions=False)
         await world.close()
+
+
+async def test_who_watches_from_the_beginning_is_told_every_step(
+    world: World, service: SessionService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit = world.queue.submit
+
+    async def slowly(grant: Grant) -> Ticket:
+        await asyncio.sleep(0.3)
+        return await submit(grant)
+
+    monkeypatch.setattr(world.queue, "submit", slowly)
+    starting = asyncio.create_task(service.start("alice", "", T4, launch()))
+    await asyncio.sleep(0)
+    said = [event.message async for event in service.progress("alice", "")]
+    await starting
+    assert said[0] == "Asking the identity provider what you may use."
+    assert "Making your folders ready." in said
+    assert said[-1] == "Your notebook server is ready."

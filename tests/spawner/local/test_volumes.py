@@ -7,18 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from arcetri_spawner.backends.local.volumes import (
-    Owner,
-    VolumeUnsafeError,
-    home_of,
-    link,
-    make_folder,
-    make_folders,
-    segments,
-)
-from arcetri_spawner.policy.model import MountedVolume
+from arcetri_spawner.backends.local.volumes import home_of, link, make_folders
+from arcetri_spawner.folders.making import Owner, VolumeUnsafeError, make_folder, segments
+from arcetri_spawner.policy.model import MountedVolume, ScratchSpace
 from tests.spawner.local.world import CMS, HOME, World, facts
 
+SCRATCH = MountedVolume(
+    "scratch", "", "/scratch", "", "", read_only=False, scratch=ScratchSpace(1 << 30)
+)
 DATA = MountedVolume("data", "Data", "/data/cms", "shared", "groups/cms", read_only=True)
 
 
@@ -166,6 +162,24 @@ async def test_a_session_begins_at_home_and_leaves_its_files(world: World) -> No
     assert (home / "result").read_text() == "42"
     folder = world.config.sessions_dir / str(session.id)
     assert {path.name for path in folder.iterdir()} == {"log"}
+
+
+async def test_scratch_is_the_sessions_own_and_goes_with_it(world: World) -> None:
+    volumes = (HOME, SCRATCH)
+    one = await world.start(await world.grant(volumes=volumes, flavor="cpu"))
+    other = await world.start(await world.grant(volumes=volumes, server_name="b", flavor="cpu"))
+    places = [Path(facts(each)["env"]["ARCETRI_FOLDER_SCRATCH"]) for each in (one, other)]
+    assert places[0] != places[1]
+    for place in places:
+        (place / "data").write_text("42")
+    # What is the same for all sessions of a person cannot lead to what is one session's own.
+    assert not (world.config.views_dir / "alice/scratch").exists()
+    (told,) = await world.backend.folders("alice", [SCRATCH])
+    assert told.path == ""
+
+    await world.backend.stop(one, timedelta(seconds=5))
+
+    assert [place.exists() for place in places] == [False, True]
 
 
 async def test_a_planted_link_refuses_the_start_and_leaves_nothing(

@@ -19,7 +19,6 @@ import pynvml
 import structlog
 
 from arcetri_accounting.agent.clock import Clock, Instant
-from arcetri_accounting.agent.presence import Sighting
 from arcetri_accounting.agent.readings import Busy, Device, EnergyMethod, Reading
 from arcetri_accounting.agent.sampler import instances, library, samples
 from arcetri_accounting.agent.sampler.library import NvmlError
@@ -182,20 +181,22 @@ class Board:
             remade or self._reloaded,
             zip(self._parts, shares, strict=False),
             self._processes,
-            [Sighting(gpu.device, before.boot, remade=self._reloaded)],
             [],
         )
         if self._late:
             self._tell_late(turn)
-        if not self._mig:
+        if self._mig:
+            reading = Reading(gpu.device, before.boot)
+        else:
             reading = self._read_part(gpu, self._processes, energy, "measured")
-            turn.readings.append(reading)
+        reading.remade = self._reloaded
+        turn.readings.append(reading)
         return turn
 
     def _go_on(self, turn: Turn) -> Glance | None:
         """Read the instances that are left; None where another thread went on with them."""
         hand, processes = turn.hand, turn.processes
-        tell, see = turn.readings.append, turn.sightings.append
+        tell = turn.readings.append
         for part, share in turn.left:
             if part.hung or part.owed is not None:
                 share, part.owed = joined(part.owed, share), None
@@ -215,9 +216,8 @@ class Board:
                 self._come_late(turn, Late(part, reading, share))
                 return None
             if reading is not None:
+                reading.remade, part.remade = turn.remade or part.remade, False
                 tell(reading)
-                see(Sighting(part.device, reading.at, remade=turn.remade or part.remade))
-                part.remade = False
             elif failed is not None and failed.value not in library.STALE:
                 return self._failed(failed)
             else:
@@ -231,13 +231,13 @@ class Board:
             self._searched = -SEARCH_MS
             self._parts = [part for part in self._parts if part.device.uuid not in turn.stale]
             self._know({uuid: one for uuid, one in self._known.items() if uuid not in turn.stale})
-        took = turn.readings[-1].at - turn.began.boot if turn.readings else 0
+        took = turn.readings[-1].at - turn.began.boot
         if took >= SLEPT_MS and slept(turn.began, self.clock.now()):
             # Nobody knows which of them were read before it slept.
             for reading in turn.readings:
                 reading.seen_from = None
         self._reloaded = False
-        return Glance(tuple(turn.sightings), tuple(turn.readings), self._present, self._errors)
+        return Glance(turn.readings, self._present, self._errors)
 
     def _come_late(self, turn: Turn, late: Late) -> None:
         """The driver has answered after all, but another thread has the board."""
@@ -257,9 +257,8 @@ class Board:
                 part.owed = joined(late.share, part.owed)
             # It may have been made anew meanwhile: then what was read is of another.
             elif any(part is one for one in self._parts):
+                late.reading.remade, part.remade = part.remade, False
                 turn.readings.append(late.reading)
-                turn.sightings.append(Sighting(part.device, late.reading.at, remade=part.remade))
-                part.remade = False
 
     def _wake(self, gpu: Part) -> Instant:
         """Forget the last look where the machine slept since it began; returns what time it is."""
@@ -291,7 +290,7 @@ class Board:
         if count >= 0:
             since = at if part.looked is None else max(part.looked, at - self.hold_ms)
             part.looked = at
-        return Reading(part.device.uuid, at, busy, since, count > 0, held, energy, method)
+        return Reading(part.device, at, busy, since, count > 0, held, energy, method)
 
     def _since(self, before: Instant | None, now: Instant) -> int:
         """Since when a rate that is read now holds."""
@@ -397,16 +396,13 @@ class Board:
         lost = code in library.GONE or (self._gpu is None and bool(self._known))
         self._forget()
         if code in library.UNLOADED:
-            return Glance((), (), self._present, self._errors, unloaded=True)
+            return Glance((), self._present, self._errors, unloaded=True)
         if not lost:
             # Nothing is said of it now; at the next look it is found again.
-            return Glance((), (), self._present, self._errors)
+            return Glance((), self._present, self._errors)
         devices = self._known.values()
         return Glance(
-            tuple(Sighting(device, now, down=True) for device in devices),
-            tuple(Reading(device.uuid, now, down=True) for device in devices),
-            self._present,
-            self._errors,
+            [Reading(device, now, down=True) for device in devices], self._present, self._errors
         )
 
     def _close(self) -> None:

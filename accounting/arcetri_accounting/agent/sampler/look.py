@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from arcetri_accounting.agent.clock import Instant
-from arcetri_accounting.agent.presence import Sighting
 from arcetri_accounting.agent.readings import Reading
 
 
@@ -14,8 +14,8 @@ from arcetri_accounting.agent.readings import Reading
 class Look:
     """What came back in time."""
 
-    sightings: tuple[Sighting, ...] = ()
-    readings: tuple[Reading, ...] = ()
+    readings: Sequence[Reading] = ()
+    """One of each device that is known; a second one where one came late."""
     present: frozenset[str] | None = None
     """Every device there is; None where that is not known now."""
     silent: int = 0

@@ -11,7 +11,6 @@ import structlog
 
 from arcetri_accounting.agent.clock import Clock, Instant
 from arcetri_accounting.agent.figures import Figures
-from arcetri_accounting.agent.presence import Sighting
 from arcetri_accounting.agent.readings import Reading
 from arcetri_accounting.agent.sampler import library
 from arcetri_accounting.agent.sampler.board import Board
@@ -136,7 +135,6 @@ class NvmlSampler:
             return Count(0, absent=absent, ready=False)
 
     def _collect(self) -> Look:
-        sightings: list[Sighting] = []
         readings: list[Reading] = []
         silent = 0
         for board, task in self._boards:
@@ -150,11 +148,10 @@ class NvmlSampler:
                 self._present = frozenset().union(*self._listed.values())
             self._figures.nvml_errors += glance.errors
             self._reload = self._reload or glance.unloaded
-            sightings += glance.sightings
             readings += glance.readings
         present: frozenset[str] | None = None
         if self._count.absent:
             present = frozenset()
         elif self._count.ready and len(self._listed) == len(self._boards):
             present = self._present
-        return Look(tuple(sightings), tuple(readings), present, silent, available=self._count.ready)
+        return Look(readings, present, silent, available=self._count.ready)

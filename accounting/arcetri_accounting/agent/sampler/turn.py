@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from arcetri_accounting.agent.clock import Instant
-from arcetri_accounting.agent.presence import Sighting
 from arcetri_accounting.agent.readings import Device, Reading
 from arcetri_accounting.agent.sampler import library
 from arcetri_accounting.agent.sampler.library import Handle
@@ -65,8 +64,7 @@ class Late:
 class Glance:
     """What one look at a board gives."""
 
-    sightings: tuple[Sighting, ...]
-    readings: tuple[Reading, ...]
+    readings: Sequence[Reading]
     present: frozenset[str]
     errors: int = 0
     unloaded: bool = False
@@ -84,7 +82,6 @@ class Turn:
     """The instances not yet read, each with its share of the energy."""
     processes: library.Processes
     """This thread's own: one that hangs keeps writing where it was told to."""
-    sightings: list[Sighting]
     readings: list[Reading]
     stale: set[str] = field(default_factory=set)
     """Instances that are there no more."""
@@ -105,7 +102,6 @@ class Turn:
             self.remade,
             self.left,
             library.Processes(),
-            self.sightings,
             self.readings,
             self.stale,
         )

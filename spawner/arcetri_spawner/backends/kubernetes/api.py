@@ -22,6 +22,7 @@ REQUEST_SECONDS: Final = 15.0
 WATCH_SECONDS: Final = 60
 """After which a watch is begun anew: one whose other end is gone without a word ends by then."""
 _PATCH: Final = {"Content-Type": "application/merge-patch+json"}
+_APPLY: Final = {"Content-Type": "application/apply-patch+yaml"}
 
 
 class ApiAway(Exception):
@@ -76,6 +77,14 @@ class Api:
     async def merge(self, path: str, body: Object) -> Object:
         """Change an object by a JSON merge patch; raises as ``create``."""
         return await self._ask("PATCH", path, body=body, headers=_PATCH)
+
+    async def apply(self, path: str, body: Object, *, manager: str) -> Object:
+        """Make an object as ``body`` says, or make one; of its fields ``manager`` owns just those.
+
+        Raises as ``create``.
+        """
+        query = {"fieldManager": manager, "force": "true", "fieldValidation": "Strict"}
+        return await self._ask("PATCH", path, query=query, body=body, headers=_APPLY)
 
     async def delete(self, path: str, *, uid: str = "", grace: int | None = None) -> bool:
         """Delete an object; False where it is not there any more.

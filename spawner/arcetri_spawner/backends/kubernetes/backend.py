@@ -27,9 +27,11 @@ from arcetri_spawner.backends.base import (
     Ticket,
     Unknown,
 )
+from arcetri_spawner.backends.kubernetes import witnessed
 from arcetri_spawner.backends.kubernetes.api import Api, ApiAway, ApiRefused, Object
 from arcetri_spawner.backends.kubernetes.cluster import Cluster
 from arcetri_spawner.backends.kubernetes.config import KubernetesConfig
+from arcetri_spawner.backends.kubernetes.folders import Folders, Provisioner
 from arcetri_spawner.backends.kubernetes.inventory import Stock
 from arcetri_spawner.backends.kubernetes.live import Live, session_of, url_of
 from arcetri_spawner.backends.kubernetes.offering import Offering
@@ -42,6 +44,8 @@ from arcetri_spawner.chores import Chores
 from arcetri_spawner.errors import BackendError
 from arcetri_spawner.identity import NumberSource
 from arcetri_spawner.policy.model import Grant, Inventory, MountedVolume
+from arcetri_spawner.provisioner.faults import FolderTrouble
+from arcetri_spawner.usage import ToldOf, tell_nobody_of
 
 if TYPE_CHECKING:
     from arcetri_spawner.catalog import CatalogHolder
@@ -70,6 +74,8 @@ class KubernetesBackend:
         catalogs: The catalog of the moment.
         connect: Makes the connection to the API server; called once, inside the loop.
         numbers: Who knows the numeric ids that IAM claims; without one all are allocated.
+        told: Told of each start and end as it is seen, the second witness of both.
+        provisioner: Who makes homes and group folders; without one they must be there.
     """
 
     def __init__(
@@ -79,12 +85,16 @@ class KubernetesBackend:
         catalogs: CatalogHolder,
         connect: Callable[[], Awaitable[Api]],
         numbers: NumberSource | None = None,
+        told: ToldOf = tell_nobody_of,
+        provisioner: Provisioner | None = None,
     ) -> None:
         self._config = config
+        self._told = told
         self._store = store
         self._catalogs = catalogs
         self._connect = connect
         self._numbers = numbers
+        self._folders = Folders(provisioner)
         self._stock = Stock(
             Offering.of(catalogs.current.catalog),
             instance=config.instance_id,
@@ -142,7 +152,11 @@ class KubernetesBackend:
         volumes: Sequence[MountedVolume],
     ) -> tuple[Folder, ...]:
         """Where a session finds each of these volumes: at the catalog's own places."""
-        return tuple(Folder(volume, volume.mount, protected=True) for volume in volumes)
+        rooms = await self._folders.rooms(volumes)
+        return tuple(
+            Folder(volume, volume.mount, protected=True, room=rooms.get(volume.name))
+            for volume in volumes
+        )
 
     # Sessions
 
@@ -151,6 +165,7 @@ class KubernetesBackend:
 
         Raises:
             StoreError: The person's numeric ids cannot be had.
+            FolderTrouble: Its folders cannot be made ready; there is no pod.
             ClusterTrouble: It cannot be started; nothing of it remains.
         """
         progress = Progress()
@@ -158,7 +173,8 @@ class KubernetesBackend:
         live: Live | None = None
         try:
             progress.tell(5, "Preparing your session.")
-            shaped = await self._starter_now.shape(grant, launch, self._nodes_for(grant))
+            nodes = self._nodes_for(grant)
+            shaped = await self._starter_now.shape(grant, launch, nodes, progress)
             killpoints.reach("pod.prepared")
             # Shielded: a start that is cancelled here must know whether there is a pod.
             creating = asyncio.ensure_future(self._starter_now.create(shaped, progress))
@@ -176,7 +192,9 @@ class KubernetesBackend:
             undone = asyncio.ensure_future(self._undo(grant.request_id, live))
             await asyncio.shield(undone)
             if isinstance(error, BackendError):
-                details = error.details if isinstance(error, ClusterTrouble) else ""
+                details = ""
+                if isinstance(error, ClusterTrouble | FolderTrouble):
+                    details = error.details
                 progress.tell(100, str(error), details, last=True)
             raise
         finally:
@@ -214,18 +232,38 @@ class KubernetesBackend:
             if pod is None and seen is not None:
                 break
             seen = pod or seen
+            await self._witness(live, pod)
             if pod is not None and ended is None and (ended := exit_of(pod)) is not None:
                 # Its notebook is over: what else is in the pod goes with it.
                 self._chores.start(self._delete(live.id, live.uid, 0))
             await moved.wait()
-        found = ended or exit_of(seen) or Exited(1, "killed")
+        found = ended or exit_of(self._cluster_now.last(seen)) or Exited(1, "killed")
         exited = replace(found, reason=live.reason or found.reason)
+        await self._witness(live, seen)
+        await self._tell_end(live.id, seen, exited.reason)
         self._live.pop(live.id, None)
         self._ended[live.id] = exited
         while len(self._ended) > REMEMBERED:
             del self._ended[next(iter(self._ended))]
         live.exited.set_result(exited)
         log.info("pod gone", session=str(live.id), code=exited.code, reason=exited.reason)
+
+    async def _witness(self, live: Live, pod: Object | None) -> None:
+        """Tell of a session's start, once its notebook runs."""
+        if pod is None or live.told:
+            return
+        start = witnessed.start_of(pod)
+        if start is not None:
+            live.told = True
+            await asyncio.to_thread(self._told, start, witnessed.node_of(pod))
+            killpoints.reach("pod.start_told")
+
+    async def _tell_end(self, session_id: UUID, pod: Object | None, reason: str) -> None:
+        """Tell of a session's end; where its pod says no more when, it is found now."""
+        now = datetime.now(UTC)
+        end = witnessed.end_of(pod or {}, str(session_id), reason, now)
+        await asyncio.to_thread(self._told, end, witnessed.node_of(pod or {}))
+        killpoints.reach("pod.end_told")
 
     async def poll(self, session: Session) -> Running | Exited | Unknown:
         """Whether the session still runs; until its pod is gone, it does."""
@@ -292,6 +330,7 @@ class KubernetesBackend:
             return Unknown("the API server gives no answer")
         pod = self._cluster.pod(session_id)
         if pod is None:
+            await self._tell_end(session_id, None, "lost")
             return Exited(1, "interrupted")
         if live is None:
             live = self._watch(session_id, pod)
@@ -330,7 +369,13 @@ class KubernetesBackend:
                 changed=self._news.changed,
             )
             self._starter = Starter(
-                self._config, self._store, self._catalogs, self._api, self._cluster, self._numbers
+                self._config,
+                self._store,
+                self._catalogs,
+                self._api,
+                self._cluster,
+                self._numbers,
+                self._folders,
             )
             self._watches = [asyncio.create_task(work) for work in self._cluster.watches()]
         try:
@@ -358,6 +403,7 @@ class KubernetesBackend:
             if session not in known and (pod := self._cluster_now.pod(session)) is not None:
                 log.warning("a pod belongs to no request: removed", session=str(session))
                 await self._delete(session, pod["metadata"]["uid"], 0)
+                await self._tell_end(session, pod, "lost")
 
     async def close(self) -> None:
         """Stop watching; sessions run on."""
@@ -367,5 +413,6 @@ class KubernetesBackend:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._live.clear()
+        await self._folders.close()
         if self._api is not None:
             await self._api.close()

@@ -20,6 +20,8 @@ PODS: Final = "/api/v1/pods"
 NODES: Final = "/api/v1/nodes"
 KEPT_EVENTS: Final = 100
 """What is told of one pod beyond this is repetition."""
+KEPT_LAST: Final = 1000
+"""Pods that are gone of which it is still known how they were last."""
 KEPT_TALES: Final = 5000
 """Pods of which something is kept; what is told of one may come before the pod itself does."""
 
@@ -52,6 +54,8 @@ class Cluster:
         self._events = Mirror(api, f"/api/v1/namespaces/{namespace}/events", self._event)
         self._namespace = namespace
         self._by_session: dict[UUID, Object] = {}
+        self._last: dict[str, Object] = {}
+        """By the uid of a pod that is gone."""
         self._session_of: dict[str, UUID] = {}
         """By the uid of its pod."""
         self._told: dict[str, dict[str, Object]] = {}
@@ -75,6 +79,13 @@ class Cluster:
     def pod(self, session: UUID) -> Object | None:
         """The pod of a session of ours; None when there is none, as far as is known."""
         return self._by_session.get(session)
+
+    def last(self, pod: Object) -> Object:
+        """How a pod is now, or was last when it is gone: its end is often told only then."""
+        uid = pod["metadata"]["uid"]
+        session = self._session_of.get(uid)
+        there = self._by_session.get(session) if session else None
+        return there or self._last.get(uid, pod)
 
     def sessions(self) -> list[UUID]:
         """Every session of ours that has a pod."""
@@ -106,6 +117,9 @@ class Cluster:
                 self._told.pop(uid, None)
                 if known is not None and known["metadata"]["uid"] == uid:
                     del self._by_session[marks.session]
+                self._last[uid] = pod
+                while len(self._last) > KEPT_LAST:
+                    del self._last[next(iter(self._last))]
             self._tell(marks.session)
         if counts:
             self._changed()

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from arcetri_spawner.backends.kubernetes.names import SCRATCH
 from arcetri_spawner.backends.kubernetes.podevents import PodEvent
 from arcetri_spawner.backends.kubernetes.quantities import bytes_text, whole
 from arcetri_spawner.backends.kubernetes.words import OPERATOR, Trouble
@@ -137,7 +138,10 @@ def _out_of_memory(pod: Mapping[str, Any], name: str) -> Trouble:
 def _evicted(message: str, node: str) -> Trouble:
     lowered = message.lower()
     full = _VOLUME_FULL.search(message)
-    if full or "ephemeral local storage" in lowered or "ephemeral-storage usage" in lowered:
+    if full and full[1].startswith(SCRATCH):
+        why = "wrote more than its scratch space holds"
+        help_ = "Keep less there at a time, or large files in your home or in a group's folder."
+    elif full or "ephemeral local storage" in lowered or "ephemeral-storage usage" in lowered:
         why = "wrote more than it may outside its volumes"
         help_ = "Keep large files in your home or in a group's folder."
     elif "memory" in lowered:

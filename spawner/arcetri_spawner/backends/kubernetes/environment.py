@@ -15,6 +15,7 @@ from arcetri_spawner.backends.kubernetes.manifest import (
 )
 from arcetri_spawner.backends.kubernetes.names import dns_label
 from arcetri_spawner.backends.kubernetes.plan import PodPlan
+from arcetri_spawner.backends.kubernetes.storage import RUNTIME
 
 _VISIBLE: Final = "NVIDIA_VISIBLE_DEVICES"
 _NOT_A_SESSIONS = re.compile(
@@ -53,6 +54,8 @@ def _platforms(draft: Draft, plan: PodPlan) -> dict[str, str]:
         "HOME": plan.home,
         "USER": grant.username,
         "LOGNAME": grant.username,
+        # Not below the home, which may be full, and on a file system without working locks.
+        "JUPYTER_RUNTIME_DIR": f"{RUNTIME}/jupyter",
         # As JupyterHub would, so that notebooks' displays of their use agree with the limits.
         "CPU_LIMIT": str(grant.cpu),
         "CPU_GUARANTEE": str(grant.cpu),

@@ -29,6 +29,8 @@ class Live:
     """Why it ends, where somebody asked for it."""
     session: Session | None = None
     """Once it answers."""
+    told: bool = False
+    """The ledger was told of its start."""
     watcher: asyncio.Task[None] | None = None
 
 

@@ -16,6 +16,13 @@ from arcetri_spawner.backends.kubernetes.plan import PodPlan
 TOPOLOGY = "kueue.x-k8s.io/podset-required-topology"
 """Without it Kueue counts the session's devices twice: for its ticket, and for its pod."""
 
+JUPYTER = (
+    "# What is made in a group's folder is its members' to change; a home is closed to them.\n"
+    "import os\n\nos.umask(0o007)\n"
+)
+"""Jupyter's configuration: a container is started with a umask that lets groups only read, and no
+field of a pod says another."""
+
 _OURS = f"{podmarks.DOMAIN}/"
 _KUEUES = "kueue.x-k8s.io/"
 
@@ -67,6 +74,7 @@ def annotations_of(plan: PodPlan) -> dict[str, str]:
             grant.username, plan.person.uid, plan.person.gid, home=plan.home
         ),
         podmarks.GROUPS: group_text(grant.username, plan.person.gid, plan.person.gids),
+        podmarks.JUPYTER: JUPYTER,
         TOPOLOGY: "kubernetes.io/hostname",
     }
 

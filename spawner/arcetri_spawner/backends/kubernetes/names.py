@@ -25,6 +25,9 @@ from uuid import UUID
 LONGEST: Final = 63
 """How long a label value, and a DNS-1123 label, may be."""
 
+SCRATCH: Final = "arcetri-scratch-"
+"""How the names of a pod's scratch volumes begin."""
+
 _POD = "session-"
 _DIGEST = 32
 _JOINT = "--"

@@ -42,7 +42,7 @@ class Rules:
             instance=instance,
             accelerators=frozenset(flavor.resource for flavor in flavors if flavor.resource),
             taints=frozenset(key for flavor in flavors for key in flavor.tolerations),
-            claims=frozenset(volume.claim for volume in catalog.volumes.values()),
+            claims=frozenset(one.claim for one in catalog.volumes.values() if one.claim),
             strict_groups=strict_groups,
         )
 

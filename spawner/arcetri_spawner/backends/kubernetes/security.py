@@ -4,8 +4,9 @@
   to more privileges, under the runtime's seccomp profile.
 - Groups are the store's alone: each opens folders on the shared file system, so no configuration
   can add one, and where the nodes are able to (``Rules.strict_groups``) no image can either.
-- There is no ``fsGroup`` where the catalog's volumes are mounted: the kubelet would change the
-  owner of every file of the shared claim, everybody's, at a session's start.
+- There is no ``fsGroup`` where the catalog's claims are mounted: the kubelet would change the
+  owner of every file of the shared claim, everybody's, at a session's start. The catalog can ask
+  for one where a session's own scratch needs it and the claims' drivers leave owners alone.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def _pod(draft: Draft, plan: PodPlan) -> None:
         context["supplementalGroups"] = groups
     if plan.rules.strict_groups:
         context["supplementalGroupsPolicy"] = "Strict"
-    if plan.grant.volumes:
+    if any(volume.scratch is None for volume in plan.grant.volumes):
         for key in ("fsGroup", "fsGroupChangePolicy"):
             draft.remove(
                 context,
@@ -89,6 +90,8 @@ def _pod(draft: Draft, plan: PodPlan) -> None:
                 path,
                 "The kubelet would change the owner of every file of the shared volumes.",
             )
+    if any(volume.scratch and volume.scratch.fsgroup for volume in plan.grant.volumes):
+        context |= {"fsGroup": plan.person.gid, "fsGroupChangePolicy": "OnRootMismatch"}
     context.setdefault("seccompProfile", {"type": "RuntimeDefault"})
 
 

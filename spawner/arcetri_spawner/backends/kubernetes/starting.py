@@ -17,6 +17,7 @@ from arcetri_spawner.backends.base import Launch, Session
 from arcetri_spawner.backends.kubernetes.api import Api, ApiAway, ApiRefused, Object
 from arcetri_spawner.backends.kubernetes.cluster import Cluster
 from arcetri_spawner.backends.kubernetes.config import KubernetesConfig
+from arcetri_spawner.backends.kubernetes.folders import Folders, wanted_of
 from arcetri_spawner.backends.kubernetes.live import Live, port_of, session_of, url_of
 from arcetri_spawner.backends.kubernetes.manifest import BadManifest, Overruled
 from arcetri_spawner.backends.kubernetes.names import pod_name
@@ -27,13 +28,17 @@ from arcetri_spawner.backends.kubernetes.steps import steps_of
 from arcetri_spawner.backends.kubernetes.trouble import pod_trouble
 from arcetri_spawner.backends.kubernetes.words import ClusterTrouble, Trouble
 from arcetri_spawner.backends.progress import Progress
+from arcetri_spawner.folders import ownership
 from arcetri_spawner.groups import EVERYONE
 from arcetri_spawner.identity import Numbers, NumberSource
 from arcetri_spawner.policy.model import Grant
+from arcetri_spawner.provisioner.faults import FolderTrouble
 
 if TYPE_CHECKING:
     from arcetri_spawner.catalog import CatalogHolder
+    from arcetri_spawner.catalog.models import Catalog
     from arcetri_spawner.store import Store
+    from arcetri_spawner.store.records import PosixIds
 
 log = structlog.get_logger(__name__)
 
@@ -56,6 +61,7 @@ class Starter:
         api: Api,
         cluster: Cluster,
         numbers: NumberSource | None,
+        folders: Folders,
     ) -> None:
         self._config = config
         self._store = store
@@ -63,24 +69,33 @@ class Starter:
         self._api = api
         self._cluster = cluster
         self._numbers = numbers
+        self._folders = folders
         self._told: set[Overruled] = set()
         self._pods = f"/api/v1/namespaces/{config.namespace}/pods"
         self._secrets = f"/api/v1/namespaces/{config.namespace}/secrets"
 
-    async def shape(self, grant: Grant, launch: Launch, nodes: Sequence[str]) -> ShapedPod:
-        """Decide everything; nothing exists yet.
+    async def shape(
+        self, grant: Grant, launch: Launch, nodes: Sequence[str], progress: Progress
+    ) -> ShapedPod:
+        """Decide everything, and have the folders made; there is no pod yet.
 
         Raises:
             StoreError: The numeric ids could not be read or written.
+            FolderTrouble: The folders cannot be made ready.
             ClusterTrouble: The site's settings make no pod.
         """
         if launch.pod is None:
             raise TypeError("a start on Kubernetes needs KubeSpawner's pod")
         catalog = self._catalogs.current.catalog
+        private = ownership.private_volumes(catalog)
+        needed = ownership.groups_needed(catalog, grant, private)
+        ids = await self._numbers_of(grant, needed)
+        await self._make_folders(grant, catalog, ids, private, progress)
+        own = {str(group): ids.gids[group] for group in sorted(needed.own - {EVERYONE})}
         plan = PodPlan(
             grant=grant,
             flavor=catalog.flavors[grant.flavor],
-            person=await self._person(grant),
+            person=Person(ids.uid, ids.gid, own),
             rules=Rules.of(
                 catalog, namespace=self._config.namespace, instance=self._config.instance_id
             ),
@@ -100,20 +115,45 @@ class Starter:
         self._say(shaped.overruled)
         return shaped
 
-    async def _person(self, grant: Grant) -> Person:
+    async def _make_folders(
+        self,
+        grant: Grant,
+        catalog: Catalog,
+        ids: PosixIds,
+        private: frozenset[str],
+        progress: Progress,
+    ) -> None:
+        if not self._folders.made_for_us:
+            return
+        progress.tell(6, "Making your folders ready.")
+        request = wanted_of(
+            grant, catalog, person=(ids.uid, ids.gid), gids=ids.gids, private=private
+        )
+        deadline = time.monotonic() + self._config.patience
+        while True:
+            try:
+                sentences = await self._folders.make(request, grant.volumes)
+                break
+            except FolderTrouble as error:
+                if not error.passing or time.monotonic() > deadline:
+                    raise
+                progress.tell(6, f"{error.message} Trying again.", error.details)
+                await asyncio.sleep(RETRY)
+        for sentence in sentences:
+            progress.tell(8, sentence)
+
+    async def _numbers_of(self, grant: Grant, needed: ownership.Groups) -> PosixIds:
         claimed = await self._numbers.numbers(grant.username) if self._numbers else Numbers()
         ids = self._catalogs.current.catalog.ids
-        mine = frozenset(grant.groups) - {EVERYONE}
-        found = await self._store.posix_ids(
+        return await self._store.posix_ids(
             grant.account_id,
             grant.username,
-            mine,
+            (needed.own | needed.folders) - {EVERYONE},
             users=ids.users,
             groups_range=ids.groups,
             uid=claimed.uid,
             gids=claimed.gids,
         )
-        return Person(found.uid, found.gid, {str(group): found.gids[group] for group in mine})
 
     def _say(self, overruled: Sequence[Overruled]) -> None:
         """Log what the site asked for and did not get, once for each until the hub ends."""

@@ -20,13 +20,19 @@ from arcetri_spawner.backends.kubernetes.manifest import (
     children,
     keep,
 )
-from arcetri_spawner.backends.kubernetes.names import dns_label
+from arcetri_spawner.backends.kubernetes.marks import labels_of
+from arcetri_spawner.backends.kubernetes.names import SCRATCH, dns_label
 from arcetri_spawner.backends.kubernetes.plan import PodPlan
+from arcetri_spawner.policy.model import ScratchSpace
 
 _OURS: Final = "arcetri-"
 _SHM: Final = f"{_OURS}shm"
 _IDENTITY: Final = f"{_OURS}identity"
 _HOME: Final = f"{_OURS}home"
+_RUNTIME: Final = f"{_OURS}runtime"
+RUNTIME: Final = "/run/arcetri"
+"""Where a session can write whatever becomes of its home, and where nothing is kept."""
+_RUNTIME_SIZE: Final = 64 * 1024 * 1024
 _KINDS: Final = frozenset(
     {
         "configMap",
@@ -42,7 +48,12 @@ _KINDS: Final = frozenset(
 )
 _CREDENTIALS: Final = ("serviceAccountToken", "secret", "podCertificate")
 _ONLY_ITS_OWN = "A session holds no secret but its own token."
-_IDENTITY_FILES: Final = {"passwd": podmarks.PASSWD, "group": podmarks.GROUPS}
+_FILES: Final = {
+    "passwd": ("/etc/passwd", podmarks.PASSWD),
+    "group": ("/etc/group", podmarks.GROUPS),
+    "jupyter_config.py": ("/etc/jupyter/jupyter_config.py", podmarks.JUPYTER),
+}
+"""Files that the kubelet writes from annotations: by their names, where they are seen."""
 
 
 def demand_storage(draft: Draft, plan: PodPlan) -> None:
@@ -73,8 +84,12 @@ def _granted(plan: PodPlan) -> tuple[list[JsonObject], list[JsonObject]]:
     volumes: dict[str, JsonObject] = {}
     mounts: list[JsonObject] = []
     for granted in sorted(plan.grant.volumes, key=lambda volume: volume.mount):
-        name = dns_label(granted.claim, f"{_OURS}claim-")
-        volumes[name] = {"name": name, "persistentVolumeClaim": {"claimName": granted.claim}}
+        if granted.scratch is not None:
+            name = dns_label(granted.name, SCRATCH)
+            volumes[name] = {"name": name} | _scratch(granted.scratch, plan)
+        else:
+            name = dns_label(granted.claim, f"{_OURS}claim-")
+            volumes[name] = {"name": name, "persistentVolumeClaim": {"claimName": granted.claim}}
         mount: JsonObject = {"name": name, "mountPath": granted.mount}
         if granted.path:
             mount["subPath"] = granted.path
@@ -87,16 +102,33 @@ def _granted(plan: PodPlan) -> tuple[list[JsonObject], list[JsonObject]]:
         shm = {"medium": "Memory", "sizeLimit": quantities.bytes_text(plan.grant.shm)}
         volumes[_SHM] = {"name": _SHM, "emptyDir": shm}
         mounts.append({"name": _SHM, "mountPath": "/dev/shm"})  # noqa: S108 - the very folder
+    size = quantities.bytes_text(_RUNTIME_SIZE)
+    volumes[_RUNTIME] = {"name": _RUNTIME, "emptyDir": {"sizeLimit": size}}
+    mounts.append({"name": _RUNTIME, "mountPath": RUNTIME})
     items = [
         {"path": file, "fieldRef": {"fieldPath": f"metadata.annotations['{annotation}']"}}
-        for file, annotation in _IDENTITY_FILES.items()
+        for file, (_, annotation) in _FILES.items()
     ]
     volumes[_IDENTITY] = {"name": _IDENTITY, "downwardAPI": {"defaultMode": 0o444, "items": items}}
     mounts += [
-        {"name": _IDENTITY, "mountPath": f"/etc/{file}", "subPath": file, "readOnly": True}
-        for file in _IDENTITY_FILES
+        {"name": _IDENTITY, "mountPath": place, "subPath": file, "readOnly": True}
+        for file, (place, _) in _FILES.items()
     ]
     return list(volumes.values()), mounts
+
+
+def _scratch(scratch: ScratchSpace, plan: PodPlan) -> JsonObject:
+    size = quantities.bytes_text(scratch.size)
+    if scratch.storage_class is None:
+        return {"emptyDir": {"sizeLimit": size}}
+    # The claim is made with the pod, owned by it, and goes when it goes.
+    spec = {
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": scratch.storage_class,
+        "resources": {"requests": {"storage": size}},
+    }
+    template = {"metadata": {"labels": labels_of(plan)}, "spec": spec}
+    return {"ephemeral": {"volumeClaimTemplate": template}}
 
 
 def _add(

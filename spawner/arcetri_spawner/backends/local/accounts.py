@@ -5,16 +5,11 @@ Where a session has a file system of its own, ``usernames`` gives the numbers na
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from arcetri_spawner.backends.local import acl
-from arcetri_spawner.backends.local.volumes import Owner, VolumeUnsafeError, segments
-from arcetri_spawner.catalog.models import Catalog, Volume
 from arcetri_spawner.groups import GroupPath
-from arcetri_spawner.policy.model import Grant, MountedVolume
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,96 +35,3 @@ def open_state_folder(state_dir: Path) -> None:
         if entry.name not in _PASSED_THROUGH and not entry.is_symlink():
             entry.chmod(entry.stat().st_mode & 0o700)
     state_dir.chmod(0o711)
-
-
-def private_volumes(catalog: Catalog) -> frozenset[str]:
-    """Names of the volumes that are a different folder for each user."""
-    return frozenset(
-        name for name, volume in catalog.volumes.items() if "{username}" in volume.path
-    )
-
-
-def group_of_volume(catalog: Catalog, name: str) -> GroupPath:
-    """Whose group id a shared volume's folder has.
-
-    The one group that is granted it; where several are, or everyone, a group of its own, which no
-    IAM group can be called because its name has no slash in front.
-    """
-    granted = [path for path, group in catalog.groups.items() if name in group.volumes]
-    if len(granted) == 1 and name not in catalog.everyone.volumes:
-        return granted[0]
-    return GroupPath(f"volume:{name}")
-
-
-def _beside(catalog: Catalog, name: str) -> list[str]:
-    """Every volume that shows the same folder, those that may be written first."""
-    folder = _folder(catalog.volumes[name])
-    return sorted(
-        (other for other, volume in catalog.volumes.items() if _folder(volume) == folder),
-        key=lambda other: (catalog.volumes[other].mode == "ro", other),
-    )
-
-
-def _folder(volume: Volume) -> tuple[str, tuple[str, ...]]:
-    return volume.claim, segments(volume.path)
-
-
-@dataclass(frozen=True, slots=True)
-class Groups:
-    """Whose ids a session needs."""
-
-    own: frozenset[GroupPath]
-    """The person's, and those of the shared volumes they are granted."""
-    folders: frozenset[GroupPath]
-    """Those of other volumes that show the same folders."""
-
-
-def groups_needed(catalog: Catalog, grant: Grant, private: Collection[str]) -> Groups:
-    """The groups whose ids a session needs.
-
-    Raises:
-        VolumeUnsafeError: The catalog has changed since the grant, and lacks one of its volumes.
-    """
-    for volume in grant.volumes:
-        if volume.name not in catalog.volumes:
-            # Without it nobody can say whether the folder is one person's or a group's.
-            raise VolumeUnsafeError(
-                f"The volume {volume.title} was taken out of the catalog a moment ago.",
-                code="volume_removed",
-                remedy="Start again: you get what is on offer now.",
-            )
-    shared = [volume.name for volume in grant.volumes if volume.name not in private]
-    own = frozenset(grant.groups) | {group_of_volume(catalog, name) for name in shared}
-    folders = {
-        group_of_volume(catalog, other) for name in shared for other in _beside(catalog, name)
-    }
-    return Groups(own, frozenset(folders) - own)
-
-
-def owners(
-    catalog: Catalog,
-    volumes: Iterable[MountedVolume],
-    *,
-    account: Account,
-    gids: Mapping[GroupPath, int],
-    private: Collection[str],
-) -> dict[str, Owner]:
-    """To whom each volume's folder belongs, whoever comes first and makes it.
-
-    A private one is its user's alone. A shared one is the platform's, and its group may write in it
-    where the volume is ``rw``; what is made there stays the group's. Where several volumes show one
-    folder, each one's group has what its mode says.
-    """
-    found: dict[str, Owner] = {}
-    for volume in volumes:
-        if volume.name in private:
-            found[volume.name] = Owner(account.uid, account.gid, 0o700)
-            continue
-        may: dict[int, int] = {}
-        for name in _beside(catalog, volume.name):
-            gid = gids[group_of_volume(catalog, name)]
-            allowed = acl.READ if catalog.volumes[name].mode == "ro" else acl.WRITE
-            may[gid] = max(allowed, may.get(gid, 0))
-        (gid, allowed), *others = may.items()
-        found[volume.name] = Owner(os.geteuid(), gid, 0o2700 | allowed << 3, tuple(others))
-    return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from arcetri_spawner.backends.base import Folder
@@ -34,8 +35,9 @@ def place(
     for volume in volumes:
         mount = PurePosixPath(volume.mount)
         path = volume.mount if mount in usable else str(view / volume.mount.lstrip("/"))
-        # Inside another volume nothing is made: the outer one stays as it is.
-        shown = mounts.isdisjoint(mount.parents)
+        # Inside another volume nothing is made: the outer one stays as it is. A view is one for all
+        # sessions of a person, and scratch each session's own: there only a variable names it.
+        shown = mounts.isdisjoint(mount.parents) and (config.mounts or volume.scratch is None)
         folders.append(Folder(volume, path if shown else "", protected))
     return tuple(folders)
 
@@ -102,6 +104,16 @@ def links(folders: Iterable[Folder], view: Path) -> dict[Path, str]:
         for folder in folders
         if folder.path == folder.volume.mount
     }
+
+
+def with_scratch(folders: Iterable[Folder], sources: Mapping[str, Path]) -> tuple[Folder, ...]:
+    """Name the scratch that has no place of its own by where it really is."""
+    return tuple(
+        replace(folder, path=str(sources[folder.volume.name]))
+        if folder.volume.scratch and not folder.path
+        else folder
+        for folder in folders
+    )
 
 
 def variables(folders: Iterable[Folder]) -> dict[str, str]:

@@ -15,12 +15,14 @@ from uuid import UUID
 
 from arcetri_spawner.backends.base import Device, Launch
 from arcetri_spawner.backends.local import mounts, places, usernames
-from arcetri_spawner.backends.local.accounts import Account, private_volumes
+from arcetri_spawner.backends.local.accounts import Account
 from arcetri_spawner.backends.local.config import LocalConfig
 from arcetri_spawner.backends.local.environment import session_environment
 from arcetri_spawner.backends.local.interpreter import Interpreter
-from arcetri_spawner.backends.local.volumes import View, home_of, link, segments
+from arcetri_spawner.backends.local.volumes import View, home_of, link
 from arcetri_spawner.catalog.models import Catalog
+from arcetri_spawner.folders.making import segments
+from arcetri_spawner.folders.ownership import private_volumes
 from arcetri_spawner.policy.model import Grant
 
 LOG = "log"
@@ -92,12 +94,13 @@ def view_of(
     home = home_of(grant.volumes, grant.username, private)
     paths = {found.volume.name: found.path for found in folders}
     root = config.views_dir / grant.username
+    told = places.with_scratch(folders, sources)
     start = "/".join(segments(home.mount)) if home and paths[home.name] else ""
     if not config.mounts:
         shown = {f.volume.mount: sources[f.volume.name] for f in folders if f.path}
         link(root, shown, group=account.gid if account else None, alone=alone)
         own = sources[home.name] if home else folder / "home"
-        return View(root, own, start, folders)
+        return View(root, own, start, told)
     kept = {folder, config.state_dir / "python"}
     kept |= {p for p in places.needed(config, catalog) if config.state_dir in p.parents}
     room = mounts.plan(
@@ -110,7 +113,7 @@ def view_of(
         files=usernames.files(folder) if account else None,
     )
     own = Path(paths[home.name] or sources[home.name]) if home else folder / "home"
-    return View(root, own, start, folders, room)
+    return View(root, own, start, told, room)
 
 
 def fill_folder(folder: Path, view: View, account: Account | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -28,6 +29,8 @@ from arcetri_spawner.backends.local.process import spawn
 from arcetri_spawner.backends.local.sockets import listens_on
 from arcetri_spawner.backends.progress import Progress
 from arcetri_spawner.errors import DeviceUnavailable, StartFailed, StorageFull
+from arcetri_spawner.folders import ownership
+from arcetri_spawner.folders.making import Owner
 from arcetri_spawner.identity import Numbers, NumberSource
 from arcetri_spawner.policy.model import Grant
 
@@ -111,11 +114,11 @@ class Starter:
         await self._endings.write_unwritten()
         await asyncio.to_thread(self._journal.prepare)
         catalog = self._catalogs.current.catalog
-        private = accounts.private_volumes(catalog)
+        private = ownership.private_volumes(catalog)
         account: accounts.Account | None = None
-        owners: dict[str, volumes.Owner] = {}
+        owners: dict[str, Owner] = {}
         if self._config.accounts:
-            needed = accounts.groups_needed(catalog, grant, private)
+            needed = ownership.groups_needed(catalog, grant, private)
             claimed = await self._numbers.numbers(grant.username) if self._numbers else Numbers()
             ids = await self._store.posix_ids(
                 grant.account_id,
@@ -130,8 +133,13 @@ class Starter:
             account = accounts.Account(
                 ids.uid, ids.gid, tuple(sorted(set(own.values()))), grant.username, own
             )
-            owners = accounts.owners(
-                catalog, grant.volumes, account=account, gids=ids.gids, private=private
+            owners = ownership.owners(
+                catalog,
+                grant.volumes,
+                person=(ids.uid, ids.gid),
+                gids=ids.gids,
+                private=private,
+                platform=os.geteuid(),
             )
         progress.tell(20, "Making your folders ready.")
         try:
@@ -156,7 +164,7 @@ class Starter:
         devices: tuple[Device, ...],
         launch: Launch,
         account: accounts.Account | None,
-        owners: dict[str, volumes.Owner],
+        owners: dict[str, Owner],
         catalog: Catalog,
         alone: bool,
     ) -> Prepared:
@@ -171,6 +179,8 @@ class Starter:
         sources = volumes.make_folders(
             storage, grant.volumes, owners=owners, shared_way=account is not None
         )
+        own = Owner(account.uid, account.gid, 0o700) if account else None
+        sources |= volumes.make_scratch(folder, grant.volumes, owner=own)
         view = preparation.view_of(
             self._config, grant, folder, sources, catalog, account=account, alone=alone
         )

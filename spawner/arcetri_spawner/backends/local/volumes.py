@@ -1,8 +1,4 @@
-"""The folders a session sees: made in the state folder, and linked as the catalog mounts them.
-
-Every step goes through descriptors and follows no symbolic link, because users write in folders on
-the way: a link they leave there must not lead the platform anywhere else.
-"""
+"""The folders a session sees: made in the state folder, and linked as the catalog mounts them."""
 
 from __future__ import annotations
 
@@ -14,29 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from arcetri_spawner.backends.base import Folder
-from arcetri_spawner.backends.local import acl
-from arcetri_spawner.errors import BackendError
+from arcetri_spawner.folders.making import Owner, VolumeUnsafeError, make_folder, segments
 from arcetri_spawner.policy.model import MountedVolume
-
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-class VolumeUnsafeError(BackendError):
-    """A volume's folder is not where it should be."""
-
-    default_code = "volume_unsafe"
-    codes = ("volume_owner", "volume_removed")
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """To whom a folder belongs, and how it may be used."""
-
-    uid: int
-    gid: int
-    mode: int
-    others: tuple[tuple[int, int], ...] = ()
-    """Further groups, as (gid, permissions), where several volumes show one folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,90 +28,6 @@ class View:
     """Where the session finds each volume."""
     room: Mapping[str, Any] | None = None
     """The plan of the session's own file system; None where it has none."""
-
-
-def segments(path: str) -> tuple[str, ...]:
-    """The names along a path.
-
-    Raises:
-        VolumeUnsafeError: One of them would leave the folder it starts from.
-    """
-    parts = tuple(part for part in path.split("/") if part not in ("", "."))
-    if any(part == ".." or "\0" in part for part in parts):
-        raise VolumeUnsafeError(
-            f"The path {path!r} of a volume leaves its folder.",
-            remedy="The admins correct it in profiles.yaml.",
-        )
-    return parts
-
-
-def make_folder(base: Path, parts: Sequence[str], *, way: int, owner: Owner | None) -> Path:
-    """Make the folder below ``base`` if it is missing, and return its path.
-
-    Args:
-        base: An existing folder that users cannot write.
-        parts: Names along the way; the last one is the folder itself.
-        way: Mode of the folders made on the way.
-        owner: For the last folder; None makes it the platform's own, closed to others.
-
-    Raises:
-        VolumeUnsafeError: Something on the way is no folder, or is a symbolic link.
-    """
-    current = os.open(base, _FOLDER)
-    try:
-        for index, name in enumerate(parts):
-            last = index == len(parts) - 1
-            made = _mkdir(name, current)
-            try:
-                below = os.open(name, _FOLDER, dir_fd=current)
-            except OSError as error:
-                raise VolumeUnsafeError(
-                    f"The volume's folder {'/'.join(parts)} cannot be used: {name} is no folder.",
-                    remedy=f"The operator looks at it in {base}.",
-                ) from error
-            os.close(current)
-            current = below
-            if made and not last:
-                os.fchmod(current, way)
-            if last:
-                _settle(current, made, owner, "/".join(parts))
-    finally:
-        os.close(current)
-    return base.joinpath(*parts)
-
-
-def _mkdir(name: str, folder: int) -> bool:
-    try:
-        os.mkdir(name, 0o700, dir_fd=folder)
-    except FileExistsError:
-        return False
-    return True
-
-
-def _settle(folder: int, made: bool, owner: Owner | None, name: str) -> None:
-    if owner is None:
-        return
-    found = os.fstat(folder)
-    # One made by a start that was cut short still belongs to the platform.
-    if made or (found.st_uid == os.geteuid() and owner.uid != found.st_uid and _empty(folder)):
-        os.fchown(folder, owner.uid, owner.gid)
-        os.fchmod(folder, owner.mode)
-        if owner.others:
-            acl.apply(folder, owner.mode >> 3 & 0o7, dict(owner.others))
-    elif found.st_uid != owner.uid or found.st_gid != owner.gid:
-        raise VolumeUnsafeError(
-            f"The folder {name} belongs to another account.",
-            code="volume_owner",
-            remedy=(
-                "The operator gives it to its owner:"
-                f" `chown -R {owner.uid}:{owner.gid}` on it in the state folder's storage."
-            ),
-        )
-
-
-def _empty(folder: int) -> bool:
-    with os.scandir(folder) as entries:
-        return next(entries, None) is None
 
 
 def is_home(volume: MountedVolume, username: str) -> bool:
@@ -165,11 +56,31 @@ def make_folders(
     way = 0o711 if shared_way else 0o700
     folders: dict[str, Path] = {}
     for volume in volumes:
+        if volume.scratch is not None:
+            continue
         parts = (*segments(volume.claim), *segments(volume.path))
         if not segments(volume.claim):
             raise VolumeUnsafeError(f"The volume {volume.name} names no claim.")
         folders[volume.name] = make_folder(storage, parts, way=way, owner=owners.get(volume.name))
     return folders
+
+
+def make_scratch(
+    folder: Path, volumes: Iterable[MountedVolume], *, owner: Owner | None
+) -> dict[str, Path]:
+    """Make a session's scratch space inside its own folder, with which it goes.
+
+    Args:
+        folder: The session's own.
+        volumes: What was granted.
+        owner: Whose it is; None where all sessions run as one account.
+    """
+    way = 0o700 if owner is None else 0o711
+    return {
+        volume.name: make_folder(folder, ("scratch", volume.name), way=way, owner=owner)
+        for volume in volumes
+        if volume.scratch is not None
+    }
 
 
 def home_of(

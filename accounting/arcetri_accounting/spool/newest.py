@@ -1,0 +1,118 @@
+"""The newest state of a spool's writer, beside the database, where it can be written over.
+
+What changes all the time is the state alone, and a transaction of SQLite costs more than twice what
+it costs to write some kilobytes where others stood. There are two places, used by turns, so that
+one is whole at every moment, also while the other is being written. Each says which state of the
+database it follows: one that follows another than is there counts no more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import struct
+import zlib
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from arcetri_accounting.spool import files
+
+PLACE: Final = 1024 * 1024
+"""Bytes from one place to the other; what is not written takes no room."""
+_HEAD: Final = struct.Struct("<4sIQ16s")
+"""Format, length, number, and the digest of the state that this one follows."""
+_FORMAT: Final = b"new1"
+_SUM: Final = struct.Struct("<I")
+LARGEST: Final = PLACE - _HEAD.size - _SUM.size
+
+
+class Newest:
+    """The file; one thread at a time uses it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = -1
+        self._number = 0
+        """Of what was written last; its lowest bit is the place."""
+        self._follows = b""
+        self.state: bytes | None = None
+        """What was written last after the state that is followed; None where nothing was."""
+
+    def begin(self, follows: str) -> None:
+        """Read what there is; it counts if it follows that state of the database.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        self._follows = _digest(follows)
+        try:
+            file = self._path.open("rb")
+        except FileNotFoundError:
+            return
+        with file:
+            places = [_whole(file, at) for at in (0, PLACE)]
+        whole = [one for one in places if one is not None]
+        self._number = max((number for number, _, _ in whole), default=0)
+        ours = [(number, state) for number, of, state in whole if of == self._follows]
+        if ours:
+            self.state = max(ours)[1]
+
+    def follow(self, state: str) -> None:
+        """The database has another state: what was written before is of no use any more."""
+        self._follows, self.state = _digest(state), None
+
+    def write(self, state: bytes) -> None:
+        """Have the state, of at most ``LARGEST`` bytes, on the disk when this returns.
+
+        Raises:
+            OSError: It is not; what was written before still is.
+        """
+        if self._file < 0 or not os.fstat(self._file).st_nlink:
+            self._open()
+        number = self._number + 1
+        head = _HEAD.pack(_FORMAT, len(state), number, self._follows)
+        parts = (head, state, _sum(head, state))
+        if os.pwritev(self._file, parts, number % 2 * PLACE) < sum(map(len, parts)):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._number, self.state = number, state
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file >= 0:
+            with contextlib.suppress(OSError):
+                os.close(self._file)
+        self._file = -1
+
+    def _open(self) -> None:
+        self.close()
+        # Each write is on the disk when it returns: one call, and not two.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_DSYNC | os.O_CLOEXEC
+        self._file = os.open(self._path, flags, 0o600)
+        # A file that grows has its length written too, with each write.
+        os.ftruncate(self._file, 2 * PLACE)
+        files.sync_folder(self._path.parent)
+
+
+def _whole(file: BinaryIO, at: int) -> tuple[int, bytes, bytes] | None:
+    """A place's number, what its state follows, and that; None where it is not all there."""
+    file.seek(at)
+    head = file.read(_HEAD.size)
+    if len(head) < _HEAD.size:
+        return None
+    form, length, number, follows = _HEAD.unpack(head)
+    if form != _FORMAT or length > LARGEST:
+        return None
+    state, told = file.read(length), file.read(_SUM.size)
+    if told != _sum(head, state):
+        return None
+    return number, follows, state
+
+
+def _sum(head: bytes, state: bytes) -> bytes:
+    return _SUM.pack(zlib.crc32(state, zlib.crc32(head)))
+
+
+def _digest(state: str) -> bytes:
+    return hashlib.blake2b(state.encode(), digest_size=16).digest()

@@ -1,0 +1,112 @@
+"""A cluster for measuring: where sessions run, what they mount, and who asked its API server."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tests.cluster import launch
+from tests.cluster.cluster import Cluster
+from tests.cluster.pods import simulated_node
+
+OURS = "sessions"
+STOCK = "stock"
+"""The namespaces of the two hubs' sessions."""
+DEVICES_A_NODE = 8
+_SIZE = {"storage": "1Gi"}
+_ACCESS = ["ReadWriteMany"]
+
+
+@contextlib.contextmanager
+def started(name: str) -> Iterator[Cluster]:
+    """A cluster of the measurement's own, that ends with it."""
+    state = launch.place(f"bench-{name}-{os.getpid()}")
+    cluster = launch.start(state, owner=os.getpid())
+    try:
+        yield cluster
+    finally:
+        launch.stop(state)
+
+
+def namespace(cluster: Cluster, name: str) -> None:
+    """Make a namespace that insists on the level "restricted", with a claim for homes in it."""
+    folder = cluster.state.folder / f"homes-{name}"
+    folder.mkdir()
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    volume = {
+        "capacity": _SIZE,
+        "accessModes": _ACCESS,
+        "storageClassName": "",
+        "hostPath": {"path": str(folder)},
+        "claimRef": {"namespace": name, "name": "shared"},
+    }
+    claim = {
+        "accessModes": _ACCESS,
+        "storageClassName": "",
+        "volumeName": name,
+        "resources": {"requests": _SIZE},
+    }
+    at_home = {"name": "shared", "namespace": name}
+    core: dict[str, Any] = {"apiVersion": "v1"}
+    cluster.apply(
+        {**core, "kind": "Namespace", "metadata": {"name": name, "labels": labels}},
+        {**core, "kind": "PersistentVolume", "metadata": {"name": name}, "spec": volume},
+        {**core, "kind": "PersistentVolumeClaim", "metadata": at_home, "spec": claim},
+    )
+
+
+def home(cluster: Cluster, name: str, path: str, number: int) -> None:
+    """Make a folder on a namespace's claim, for one numeric id."""
+    folder = cluster.state.folder / f"homes-{name}" / path
+    folder.mkdir(parents=True)
+    os.chown(folder, number, number)
+
+
+def simulate(cluster: Cluster, count: int) -> list[str]:
+    """Add simulated nodes with eight simulated devices each; their names."""
+    names = [f"simulated-{number:03}" for number in range(count)]
+    for begin in range(0, count, 50):
+        nodes = [
+            simulated_node(name, {"nvidia.com/gpu": DEVICES_A_NODE})
+            for name in names[begin : begin + 50]
+        ]
+        cluster.simulate(*nodes)
+    return names
+
+
+@dataclass(slots=True)
+class Asked:
+    """Counts what an account asked of the API server, from its audit log."""
+
+    cluster: Cluster
+    account: str
+    """A service account, as ``namespace:name``."""
+    _read: int = 0
+
+    def since_last(self) -> Counter[str]:
+        """The finished requests since the last call, by verb and resource."""
+        # The log is written in batches of a second at most.
+        time.sleep(1.5)
+        found: Counter[str] = Counter()
+        with self.cluster.state.audit.open("rb") as log:
+            log.seek(self._read)
+            for line in log:
+                if not line.endswith(b"\n"):
+                    break
+                self._read += len(line)
+                event = json.loads(line)
+                if event["user"]["username"] == f"system:serviceaccount:{self.account}":
+                    resource = event.get("objectRef", {}).get("resource", "")
+                    found[f"{event['verb']} {resource}"] += 1
+        return found
+
+
+def people(count: int) -> Sequence[str]:
+    """That many user names."""
+    return [f"user{number:03}" for number in range(count)]

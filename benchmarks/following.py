@@ -1,0 +1,92 @@
+"""How soon what is on offer follows the nodes, at 200 simulated nodes and 2,000 pods."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from benchmarks.cluster import hubs, site
+from benchmarks.hubs import Hub
+from tests.cluster.cluster import Cluster
+from tests.cluster.pods import simulated_pod
+from tests.support.platform import login
+
+NODES = 200
+PODS = 2000
+EVENTS = 20
+WATCHED_SECONDS = 60.0
+PATIENCE = 60.0
+
+
+def run(nodes: int = NODES, pods: int = PODS, events: int = EVENTS) -> dict[str, Any]:
+    """Cordon and free nodes, and see when the offers say so; and what the watching costs."""
+    users = site.people(1)
+    with (
+        tempfile.TemporaryDirectory(prefix="arcetri-bench-") as name,
+        site.started("following") as cluster,
+    ):
+        names = site.simulate(cluster, nodes)
+        _fill(cluster, pods)
+        with hubs.ours(cluster, Path(name), "none", users, flavor="simulated") as hub:
+            time.sleep(10)  # what a start of the hub costs is over
+            cpu = hub.cpu()
+            time.sleep(WATCHED_SECONDS)
+            at_rest = (hub.cpu() - cpu) / WATCHED_SECONDS
+            delays = _follow(cluster, hub, users[0], names[:events])
+    return {
+        "nodes": nodes,
+        "pods": pods,
+        "hub_cpu_of_a_core": at_rest,
+        "events": 2 * events,
+        "seconds_to_follow_median": statistics.median(delays),
+        "seconds_to_follow_longest": max(delays),
+    }
+
+
+def _fill(cluster: Cluster, pods: int) -> None:
+    cluster.run(["kubectl", "create", "namespace", "others"])
+    for begin in range(0, pods, 250):
+        many = (
+            simulated_pod(f"other-{number:04}", "others") for number in range(begin, begin + 250)
+        )
+        cluster.apply(*many)
+    deadline = time.monotonic() + 300
+    running = ["kubectl", "get", "pods", "--namespace=others", "--no-headers"]
+    running += ["--field-selector=status.phase=Running"]
+    while len(cluster.run(running).splitlines()) < pods:
+        if time.monotonic() > deadline:
+            raise RuntimeError("the simulated pods do not run")
+        time.sleep(1)
+
+
+def _follow(cluster: Cluster, hub: Hub, user: str, names: list[str]) -> list[float]:
+    """Seconds from the API server's word to the hub's, for each change."""
+    delays = []
+    with httpx.Client(base_url=hub.url, timeout=60, trust_env=False) as client:
+        login(client, hub.url, user, "demo")
+
+        def free() -> int:
+            offers = client.get("/hub/arcetri/offers").json()["offers"]
+            return next(int(one["startable"]) for one in offers if one["flavor"] == "simulated")
+
+        whole = free()
+        for name in names:
+            for verb, wanted in (("cordon", whole - site.DEVICES_A_NODE), ("uncordon", whole)):
+                cluster.run(["kubectl", verb, name])
+                delays.append(_until(lambda wanted=wanted: free() == wanted))
+    return delays
+
+
+def _until(condition: Callable[[], bool]) -> float:
+    begin = time.monotonic()
+    while not condition():
+        if time.monotonic() - begin > PATIENCE:
+            raise RuntimeError("the offers do not follow")
+        time.sleep(0.05)
+    return time.monotonic() - begin

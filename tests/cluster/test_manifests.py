@@ -1,0 +1,93 @@
+"""The real API server takes whatever the chart makes, strictly, and its admission too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.cluster.cluster import Cluster
+from tests.helm.matrix import MATRIX
+from tests.support import helm
+
+pytestmark = pytest.mark.cluster
+
+RELEASE = "strictly"
+LEVEL = "pod-security.kubernetes.io/enforce"
+
+
+def _objects() -> list[helm.Json]:
+    return [
+        one
+        for values in MATRIX.values()
+        for one in helm.render(values, release=RELEASE, namespace=RELEASE)
+    ]
+
+
+def _pods(objects: list[helm.Json]) -> Iterator[helm.Json]:
+    """A pod of each workload, since it is pods whose security is enforced."""
+    for number, one in enumerate(objects):
+        if template := one["spec"].get("template") if "spec" in one else None:
+            place = one["metadata"]["namespace"]
+            metadata = {**template["metadata"], "name": f"pod-{number}", "namespace": place}
+            yield {"apiVersion": "v1", "kind": "Pod", **template, "metadata": metadata}
+
+
+@pytest.fixture(scope="module")
+def objects(cluster: Cluster) -> Iterator[list[helm.Json]]:
+    """All of them, and really there what others cannot do without: namespaces and accounts."""
+    objects = _objects()
+    made = {one["metadata"]["name"]: one for one in objects if one["kind"] == "Namespace"}
+    places = {one["metadata"]["namespace"] for one in objects if "namespace" in one["metadata"]}
+    given = [
+        # The site's own: as strict as can be, and for agents and provisioner as their pods need.
+        {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": name, "labels": {LEVEL: _LEVELS.get(name, "restricted")}},
+        }
+        for name in sorted(places - {*made})
+    ]
+    accounts = [one for one in objects if one["kind"] == "ServiceAccount"]
+    accounts += [_account(name) for name in ("jupyter", "hub")]
+    cluster.apply(*made.values(), *given)
+    cluster.apply(*accounts)
+    yield objects
+    names = [*made, *(one["metadata"]["name"] for one in given)]
+    cluster.run(["kubectl", "delete", "namespace", *names, "--wait=false", "--now"])
+
+
+_LEVELS = {"watchers": "privileged", "keepers": "baseline"}
+
+
+def _account(name: str) -> dict[str, Any]:
+    metadata = {"name": name, "namespace": RELEASE}
+    return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}
+
+
+def _try(cluster: Cluster, objects: list[helm.Json]) -> list[str]:
+    command = ["kubectl", "apply", "--server-side", "--dry-run=server", "--validate=strict"]
+    text = yaml.dump_all(objects, Dumper=yaml.CSafeDumper)
+    said = cluster.run([*command, "--output=name", "--filename=-"], stdin=text, timeout=200)
+    return said.splitlines()
+
+
+def test_every_object_is_taken(cluster: Cluster, objects: list[helm.Json]) -> None:
+    assert len(_try(cluster, objects)) == len(objects) > 200
+
+
+def test_every_pod_is_let_into_its_namespace(cluster: Cluster, objects: list[helm.Json]) -> None:
+    pods = list(_pods(objects))
+    assert len(_try(cluster, pods)) == len(pods) > 30
+
+
+def test_a_mistake_would_be_found(cluster: Cluster, objects: list[helm.Json]) -> None:
+    deployment = next(one for one in objects if one["kind"] == "Deployment")
+    with pytest.raises(AssertionError, match="replcias"):
+        _try(cluster, [{**deployment, "spec": {**deployment["spec"], "replcias": 2}}])
+    (loose, *_) = (one for one in _pods(objects) if one["metadata"]["namespace"] == RELEASE)
+    loose["spec"] = {**loose["spec"], "hostNetwork": True}
+    with pytest.raises(AssertionError, match='violates PodSecurity "restricted:latest"'):
+        _try(cluster, [loose])

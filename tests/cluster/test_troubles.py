@@ -1,0 +1,231 @@
+"""What goes wrong with a session on a real cluster, and what its user is told of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+import yaml
+
+from tests.cluster import addresses
+from tests.cluster.components import SIMULATED
+from tests.cluster.hub import Hub
+from tests.cluster.pods import simulated_node
+from tests.cluster.test_sessions import NAMESPACE, alone, site
+from tests.support.platform import until
+
+__all__ = ["alone", "site"]
+
+pytestmark = pytest.mark.cluster
+
+Change = Callable[[dict[str, Any]], None]
+
+
+@pytest.fixture
+def offers(alone: Hub) -> Iterator[Callable[[Change], None]]:
+    """Changes the catalog for one test, and waits until the platform has taken it."""
+    path = alone.state / "profiles.yaml"
+    before = path.read_text(encoding="utf-8")
+
+    def change(edit: Change) -> None:
+        catalog = yaml.safe_load(before)
+        edit(catalog)
+        fresh = path.with_suffix(".new")
+        fresh.write_text(yaml.safe_dump(catalog), encoding="utf-8")
+        taken = alone.log().count("catalog taken")
+        fresh.replace(path)
+        until(lambda: alone.log().count("catalog taken") > taken, "the catalog is taken", 30)
+
+    yield change
+    change(lambda _catalog: None)
+
+
+def given_up(site: Hub, **options: str) -> tuple[str, str]:
+    """Ask for a session that cannot start: the reason that is kept, and what the page says."""
+    with site.platform.api("alice") as api:
+        answer = api.post("/users/alice/server", json=options)
+        assert answer.status_code in (201, 202), answer.text
+        until(lambda: not site.platform.server(api, "alice").get("pending"), "it is given up", 120)
+    ((state, reason),) = site.platform.rows(
+        "select state, reason from arcetri_request order by asked_at desc limit 1"
+    )
+    assert state == "ended", site.log()
+    assert site.pods() == []
+    assert site.platform.leases() == []
+    return str(reason), page(site)
+
+
+def page(site: Hub) -> str:
+    """What alice sees when she comes back to the page, without what lies behind "details"."""
+    with site.platform.login("alice") as client:
+        text = client.get("/hub/spawn").text
+    return text.split("<details")[0]
+
+
+def ended(site: Hub, session: UUID) -> str:
+    """Wait until a session has ended, and return why."""
+
+    def reason() -> str:
+        ((state, why),) = site.platform.rows(
+            "select state, reason from arcetri_request where id = ?", session.hex
+        )
+        return str(why) if state == "ended" else ""
+
+    until(reason, "the session has ended", 120)
+    return reason()
+
+
+def test_more_than_the_namespaces_quota(alone: Hub) -> None:
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "small", "namespace": NAMESPACE},
+        "spec": {"hard": {"pods": "0"}},
+    }
+    alone.cluster.apply(quota)
+    try:
+        alone.cluster.until(
+            "resourcequota", "small", lambda q: q.get("status", {}).get("hard"), namespace=NAMESPACE
+        )
+        with alone.platform.api("alice") as api:
+            api.post("/users/alice/server", json={"flavor": "cpu", "environment": "python"})
+            until(lambda: not alone.platform.server(api, "alice").get("pending"), "it ends", 60)
+    finally:
+        alone.cluster.run(
+            ["kubectl", "delete", "resourcequota", "small", f"--namespace={NAMESPACE}"]
+        )
+    ((state, reason),) = alone.platform.rows(
+        "select state, reason from arcetri_request order by asked_at desc limit 1"
+    )
+    assert (state, reason) == ("ended", "quota_exceeded")
+    assert alone.pods() == []
+
+
+def test_a_claim_that_is_not_there(alone: Hub, offers: Callable[[Change], None]) -> None:
+    def edit(catalog: dict[str, Any]) -> None:
+        catalog["volumes"]["lost"] = {"mount": "/lost", "claim": "nowhere", "path": "lost"}
+        catalog["everyone"]["volumes"].append("lost")
+
+    offers(edit)
+    reason, text = given_up(alone, flavor="cpu", environment="python")
+    assert reason == "claim_missing"
+    assert 'The storage claim "nowhere"' in text.replace("&#34;", '"'), text
+
+
+def test_storage_that_cannot_be_mounted(alone: Hub, offers: Callable[[Change], None]) -> None:
+    size = {"storage": "1Gi"}
+    access = ["ReadWriteMany"]
+    metadata = {"name": "broken", "namespace": NAMESPACE}
+    alone.cluster.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": "broken"},
+            "spec": {
+                "capacity": size,
+                "accessModes": access,
+                "storageClassName": "",
+                "hostPath": {"path": "/there/is/no/such/folder", "type": "Directory"},
+                "claimRef": metadata,
+            },
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": metadata,
+            "spec": {
+                "accessModes": access,
+                "storageClassName": "",
+                "volumeName": "broken",
+                "resources": {"requests": size},
+            },
+        },
+    )
+
+    def edit(catalog: dict[str, Any]) -> None:
+        catalog["volumes"]["broken"] = {"mount": "/broken", "claim": "broken", "path": "some"}
+        catalog["everyone"]["volumes"].append("broken")
+
+    try:
+        offers(edit)
+        reason, text = given_up(alone, flavor="cpu", environment="python")
+    finally:
+        alone.cluster.run(
+            ["kubectl", "delete", "pvc", "broken", f"--namespace={NAMESPACE}", "--now"]
+        )
+        alone.cluster.run(["kubectl", "delete", "pv", "broken", "--now"])
+    assert reason == "volume_not_ready"
+    assert "storage cannot be mounted" in text, text
+
+
+def test_too_little_memory(alone: Hub, offers: Callable[[Change], None]) -> None:
+    def edit(catalog: dict[str, Any]) -> None:
+        catalog["sizes"]["tiny"] = {"cpu": 0.2, "memory": "24Mi", "shm": "1Mi"}
+
+    offers(edit)
+    reason, text = given_up(alone, flavor="cpu", environment="python", size="tiny")
+    assert reason == "out_of_memory"
+    assert "more memory than" in text, text
+
+
+def test_a_node_that_closes_before_the_pod_is_placed(alone: Hub) -> None:
+    cluster = alone.cluster
+    cluster.stop("kube-scheduler")
+    try:
+        with alone.platform.api("alice") as api:
+            asked = {"flavor": "t4", "environment": "python"}
+            assert api.post("/users/alice/server", json=asked).is_success
+            until(alone.pods, "its pod is made", 30)
+            cluster.run(["kubectl", "cordon", addresses.NODE_NAME])
+            cluster.start("kube-scheduler")
+            until(lambda: not alone.platform.server(api, "alice").get("pending"), "it ends", 120)
+    finally:
+        cluster.run(["kubectl", "uncordon", addresses.NODE_NAME])
+        if not cluster.runs("kube-scheduler"):
+            cluster.start("kube-scheduler")
+    ((reason,),) = alone.platform.rows(
+        "select reason from arcetri_request order by asked_at desc limit 1"
+    )
+    assert reason == "no_room"
+    assert "is closed for new sessions" in page(alone)
+    assert alone.pods() == []
+
+
+def test_a_session_sent_away_from_its_node(alone: Hub) -> None:
+    session = alone.platform.start_session("alice", flavor="cpu", environment="python")
+    name = f"session-{session}"
+    eviction = {
+        "apiVersion": "policy/v1",
+        "kind": "Eviction",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+    }
+    path = f"/api/v1/namespaces/{NAMESPACE}/pods/{name}/eviction"
+    alone.cluster.run(
+        ["kubectl", "create", "--raw", path, "--filename=-"], stdin=json.dumps(eviction)
+    )
+    assert ended(alone, session) == "evicted"
+    assert "sent away from its node" in page(alone)
+
+
+def test_a_session_whose_node_is_lost(alone: Hub, offers: Callable[[Change], None]) -> None:
+    node = "lost-node"
+    alone.cluster.simulate(simulated_node(node, {"nvidia.com/gpu": 1}))
+
+    def edit(catalog: dict[str, Any]) -> None:
+        catalog["flavors"]["t4"] |= {
+            "nodes": {"kubernetes.io/hostname": node},
+            "tolerations": [SIMULATED.partition("=")[0]],
+        }
+
+    try:
+        offers(edit)
+        session = alone.platform.start_session("alice", flavor="t4", environment="python")
+        alone.cluster.run(["kubectl", "delete", "node", node])
+        reason = ended(alone, session)
+    finally:
+        alone.cluster.run(["kubectl", "delete", "node", node, "--ignore-not-found"])
+    assert reason == "node_lost"
+    assert "lost with its node" in page(alone)

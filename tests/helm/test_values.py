@@ -1,0 +1,288 @@
+"""What the chart makes of its values: settings, the catalog, refusals in words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from traitlets.config import Config
+
+from arcetri_hub.settings import Settings
+from tests.support import helm
+from tests.support.helm import Json
+
+ROOT = Path(__file__).parents[2]
+OVERLAY = ROOT / "helm" / "z2jh-overlay" / "values.yaml"
+SHARED = {"storage": {"claims": {"shared": {"size": "1Gi", "source": {"nfs": {"server": "n"}}}}}}
+
+
+def key(one: Json) -> tuple[str, str, str]:
+    metadata = one["metadata"]
+    return one["kind"], metadata.get("namespace", ""), metadata["name"]
+
+
+def settings_of(objects: list[Json], tmp_path: Path) -> Settings:
+    """The hub's settings, as the hub itself would read them."""
+    text = next(
+        one["data"]["settings.json"]
+        for one in objects
+        if one["kind"] == "ConfigMap" and "settings.json" in one.get("data", {})
+    )
+    (tmp_path / "url").write_text("postgresql://hub@db/hub")
+    told = json.loads(text)
+    if "database_url_file" in told:
+        told["database_url_file"] = str(tmp_path / "url")
+    return Settings.model_validate(told)
+
+
+def test_the_hub_can_read_its_settings(tmp_path: Path) -> None:
+    values = helm.merged(
+        helm.LEAST,
+        SHARED,
+        {
+            "ingress": {"enabled": True, "host": "ai.example.org"},
+            "database": {"existingSecret": "postgres"},
+            "iam": {"scopes": ["openid", "offline_access"], "groupsClaim": "groups"},
+            "culler": {"interval": 10},
+        },
+    )
+    settings = settings_of(helm.render(values), tmp_path)
+    assert settings.public_url == "https://ai.example.org"
+    assert settings.database_url == "postgresql://hub@db/hub"
+    assert settings.iam.scopes == ("openid", "offline_access")
+    assert settings.culling_interval == 10
+    assert settings.kubernetes is not None
+    assert settings.kubernetes.provisioner is not None
+
+
+DEVELOPMENT = {
+    "profiles": {"version": 1},
+    "images": {"registry": "registry.example.org/arcetri"},
+    "iam": {"development": True},
+}
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"iam": {"issuer": ""}}, "say who people log in with"),
+        ({"profiles": None}, "--set-file profiles=profiles.yaml"),
+        ({"profiles": {"existingConfigMap": "a", "version": 1}}, "there can be nothing"),
+        ({"images": {"registry": ""}}, "images.registry"),
+        ({"ingress": {"enabled": True}}, "ingress.host"),
+        ({"hub": {"enabled": False}}, "hub.publicUrl"),
+        ({"hub": {"config": {"JupyterHub": {}}}}, "hub.extraConfig"),
+        ({"singleuser": {"image": {"name": "x"}}}, "described by the catalog"),
+        ({"proxy": {"secretToken": "x"}}, "hub.existingSecret"),
+        ({"ledger": {"enabled": False}}, "agents.enabled=false"),
+        ({"hub": {"replicas": 2}}, "additional properties 'replicas' not allowed"),
+        ({"images": {"pullPolicy": "Sometimes"}}, "/images/pullPolicy"),
+        ({"hub": {"publicUrl": "https://ai.example.org/hub"}}, "/hub/publicUrl"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_what_to_do(values: Json, words: str) -> None:
+    assert words in helm.refused(helm.merged(helm.LEAST, values))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"ingress": {"enabled": True, "host": "ai.example.org"}},
+        {"hub": {"publicUrl": "https://ai.example.org"}},
+        {"proxy": {"service": {"type": "LoadBalancer"}}},
+        {"hub": {"enabled": False, "publicUrl": "http://127.0.0.1:8000"}},
+    ],
+)
+def test_published_passwords_are_for_this_machine_alone(values: Json) -> None:
+    assert "iam.development" in helm.refused(helm.merged(DEVELOPMENT, values))
+    assert helm.render(DEVELOPMENT)
+
+
+def catalog_of(objects: list[Json]) -> str:
+    return next(
+        str(one["data"]["profiles.yaml"])
+        for one in objects
+        if one["kind"] == "ConfigMap" and "profiles.yaml" in one.get("data", {})
+    )
+
+
+def test_a_catalog_is_passed_on_as_it_was_given() -> None:
+    text = (ROOT / "hub/arcetri_hub/catalogs/example.yaml").read_text(encoding="utf-8")
+    kept = catalog_of(helm.render(helm.merged(helm.LEAST, {"profiles": text})))
+    # Its lines too: messages name them.
+    assert kept.splitlines()[: len(text.splitlines())] == text.splitlines()
+    value = yaml.safe_load(text)
+    made = catalog_of(helm.render(helm.merged(helm.LEAST, {"profiles": value})))
+    assert yaml.safe_load(made) == yaml.safe_load(json.dumps(value, default=str))
+
+
+def test_another_catalog_makes_no_other_pod() -> None:
+    def pods(title: str) -> list[Any]:
+        catalog = {"version": 1, "site": {"name": title}}
+        made = helm.render(helm.merged(helm.LEAST, SHARED, {"profiles": catalog}))
+        return [one["spec"]["template"] for one in made if "template" in one.get("spec", {})]
+
+    assert pods("one") == pods("another")
+
+
+MONITORING = "monitoring.coreos.com/v1"
+
+
+def test_monitoring_is_made_where_the_cluster_knows_it() -> None:
+    kinds = ("ServiceMonitor", "PodMonitor", "PrometheusRule")
+    known = [f"{MONITORING}/{kind}" for kind in kinds]
+    values = helm.merged(helm.LEAST, {"monitoring": {"labels": {"team": "site"}}})
+    assert not [one for one in helm.render(values) if one["apiVersion"] == MONITORING]
+    made = helm.render(values, api_versions=known)
+    found = {key(one)[::2]: one for one in made if one["apiVersion"] == MONITORING}
+    assert set(found) == {
+        ("ServiceMonitor", "arcetri-hub"),
+        ("ServiceMonitor", "arcetri-ledger"),
+        ("PodMonitor", "arcetri-agent"),
+        ("PodMonitor", "arcetri-prepuller"),
+        ("PrometheusRule", "arcetri-rules"),
+    }
+    assert all(one["metadata"]["labels"]["team"] == "site" for one in found.values())
+    # Each names a port that the pods it selects have.
+    for (kind, _), one in found.items():
+        ends = one["spec"].get("endpoints") or one["spec"].get("podMetricsEndpoints") or ()
+        chosen = one["spec"].get("selector", {}).get("matchLabels", {}).items()
+        for end in ends:
+            names = [
+                port["name"]
+                for other in made
+                if other["kind"] == ("Service" if kind == "ServiceMonitor" else "Deployment")
+                or other["kind"] == "DaemonSet"
+                if chosen <= other["metadata"]["labels"].items()
+                for port in _ports(other)
+            ]
+            assert end["port"] in names, one
+
+
+def _ports(one: Json) -> list[Json]:
+    if one["kind"] == "Service":
+        return list(one["spec"]["ports"])
+    return [
+        port
+        for container in one["spec"]["template"]["spec"]["containers"]
+        for port in container.get("ports", ())
+    ]
+
+
+def test_the_alerts_are_the_documented_ones() -> None:
+    page = (ROOT / "docs" / "reference" / "metrics.md").read_text(encoding="utf-8")
+    alerts = yaml.safe_load((helm.CHART / "files" / "alerts.yaml").read_text(encoding="utf-8"))
+    assert alerts
+    for alert in alerts:
+        assert alert["expr"] in page, alert["alert"]
+
+
+# zero-to-jupyterhub
+
+DOCUMENTED = {
+    "cull": {"enabled"},
+    "hub": {
+        "concurrentSpawnLimit",
+        "consecutiveFailureLimit",
+        "extraConfig",
+        "extraEnv",
+        "extraVolumeMounts",
+        "extraVolumes",
+        "image",
+    },
+    "prePuller": {"continuous", "hook"},
+    "scheduling": {"userPlaceholder", "userScheduler"},
+    "singleuser": {"cloudMetadata", "storage"},
+}
+"""Those of its chart's documented keys that the overlay uses."""
+
+
+def overlay() -> Json:
+    found: Json = yaml.safe_load(OVERLAY.read_text(encoding="utf-8"))
+    return found
+
+
+def test_the_overlay_uses_documented_keys_alone() -> None:
+    assert {name: set(values) for name, values in overlay().items()} == DOCUMENTED
+
+
+def test_the_overlay_mounts_what_this_chart_makes(tmp_path: Path) -> None:
+    values = helm.merged(
+        helm.LEAST, SHARED, {"hub": {"enabled": False, "publicUrl": "https://j.example.org"}}
+    )
+    made = helm.render(values, namespace="jupyterhub")
+    hub = overlay()["hub"]
+    names = {key(one)[2] for one in made if one["kind"] in ("ConfigMap", "Secret")}
+    for volume in hub["extraVolumes"]:
+        if "configMap" in volume:
+            assert volume["configMap"]["name"] in names
+    sources = [s for v in hub["extraVolumes"] for s in v.get("projected", {}).get("sources", ())]
+    secrets = [one["secret"]["name"] for one in sources if "secret" in one]
+    assert secrets == ["arcetri-secrets", values["iam"]["existingSecret"]]
+    assert "arcetri-secrets" in names
+    places = [one["mountPath"] for one in hub["extraVolumeMounts"]]
+    told = settings_of(made, tmp_path)
+    assert told.usage is not None
+    for path in (
+        told.profiles,
+        told.iam.client_secret_file,
+        told.usage.service_token_file,
+        told.usage.witness_token_file,
+        told.metrics_token_file,
+    ):
+        assert any(Path(str(path)).is_relative_to(place) for place in places), path
+    assert {one["kind"] for one in made if "hub" in key(one)[2]} >= {"ClusterRole", "Role"}
+    assert not [one for one in made if one["kind"] == "Deployment" and "proxy" in key(one)[2]]
+
+
+def test_its_hub_is_configured_over_what_its_own_chart_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import arcetri_hub.factory as factory
+
+    values = helm.merged(
+        helm.LEAST, SHARED, {"hub": {"enabled": False, "publicUrl": "https://j.example.org"}}
+    )
+    settings = settings_of(helm.render(values, namespace="jupyterhub"), tmp_path)
+    for name in ("token", "secret"):
+        (tmp_path / name).write_text("x" * 64)
+    example = ROOT / "hub/arcetri_hub/catalogs/example.yaml"
+    assert settings.usage is not None
+    told = settings.model_dump(mode="json") | {
+        "state_dir": str(tmp_path),
+        "profiles": str(example),
+        "database_url": f"sqlite:///{tmp_path}/jupyterhub.sqlite",
+        "metrics_token_file": str(tmp_path / "token"),
+        "kubernetes": None,
+    }
+    told["usage"] |= {
+        "service_token_file": str(tmp_path / "token"),
+        "spool": str(tmp_path / "witness.sqlite"),
+    }
+    (tmp_path / "settings.json").write_text(json.dumps(told))
+    monkeypatch.setenv("ARCETRI_SETTINGS", str(tmp_path / "settings.json"))
+    c = Config()
+    # What zero-to-jupyterhub has said by then.
+    c.JupyterHub.services = [{"name": "theirs", "api_token": "t"}]
+    c.JupyterHub.load_roles = [{"name": "theirs", "scopes": ["self"]}]
+    c.JupyterHub.hub_bind_url = "http://:8081"
+    c.ConfigurableHTTPProxy.auth_token = "theirs"
+    c.CryptKeeper.keys = ["theirs"]
+    exec(overlay()["hub"]["extraConfig"]["arcetri"], {"c": c})  # noqa: S102  # as it does
+    try:
+        assert {one["name"] for one in c.JupyterHub.services} >= {"theirs", "usage"}
+        assert "theirs" in {one["name"] for one in c.JupyterHub.load_roles}
+        assert c.ConfigurableHTTPProxy.auth_token == "theirs"
+        assert c.CryptKeeper["keys"] == ["theirs"]
+        assert c.JupyterHub.hub_connect_url == "http://hub.jupyterhub.svc:8081"
+        assert c.JupyterHub.authenticator_class.__name__ == "IamAuthenticator"
+        assert "bind_url" not in c.JupyterHub
+    finally:
+        platform = factory.get_platform()
+        platform.store.close()
+        if platform.witness:
+            platform.witness.close()
+        factory._platform = None
