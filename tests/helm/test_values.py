@@ -142,7 +142,7 @@ def test_monitoring_is_made_where_the_cluster_knows_it() -> None:
         ("ServiceMonitor", "arcetri-hub"),
         ("ServiceMonitor", "arcetri-ledger"),
         ("PodMonitor", "arcetri-agent"),
-        ("ServiceMonitor", "arcetri-prepuller"),
+        ("PodMonitor", "arcetri-prepuller"),
         ("PrometheusRule", "arcetri-rules"),
     }
     assert all(one["metadata"]["labels"]["team"] == "site" for one in found.values())
