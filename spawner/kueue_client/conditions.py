@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,9 +14,11 @@ Change = tuple[ConditionType, bool, Reason, str]
 """A condition, whether it holds, why, and the same in words."""
 
 
-def changed(found: Workload, *changes: Change) -> dict[str, Any]:
+def changed(
+    found: Workload, *changes: Change, without: Collection[ConditionType] = ()
+) -> dict[str, Any]:
     """All of a Workload's conditions, with changes: a merge patch replaces the list as a whole."""
-    kept = {one.type: one for one in found.status.conditions}
+    kept = {one.type: one for one in found.status.conditions if one.type not in without}
     now = datetime.now(UTC)
     for kind, holds, reason, message in changes:
         status = ConditionStatus.TRUE if holds else ConditionStatus.FALSE

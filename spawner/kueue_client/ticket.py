@@ -142,8 +142,10 @@ class _Ticket:
                 # As Kueue does for its own jobs: others wait until what stopped them is over.
                 at_once = evicted.reason.base in _REQUEUED_AT_ONCE
                 gone.append((ConditionType.REQUEUED, at_once, evicted.reason.base, why))
+            # What has asked for the deactivation has had its way: left there, it would ask again.
+            done = {ConditionType.DEACTIVATION_TARGET} if found.spec.active is False else set()
             # All in one: Kueue's webhook refuses a Workload that is half released.
-            return {**changed(found, *gone), "admission": None}
+            return {**changed(found, *gone, without=done), "admission": None}
 
         found = yield from self._change(change)
         if found.workload.spec.active is False:

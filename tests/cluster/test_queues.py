@@ -295,7 +295,7 @@ def test_the_documented_rights_are_enough(site: Installation) -> None:
         site.catalog(cms={"quota": 1})
         site.sync()
         site.sync()
-        assert site.queue("atlas") is None
+        until(lambda: site.queue("atlas") is None, "it is gone", 60)
     finally:
         for kind in ("clusterrole", "clusterrolebinding"):
             site.cluster.run(["kubectl", "delete", kind, account])

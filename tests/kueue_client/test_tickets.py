@@ -182,3 +182,5 @@ def test_conditions_are_changed_in_their_list_and_keep_their_time_unless_they_tu
     assert reserved["lastTransitionTime"] != AT
     assert (admitted["message"], admitted["lastTransitionTime"]) == ("said anew", AT)
     assert ready["type"] == "PodsReady"
+    without = changed(found, without={ConditionType.ADMITTED})["conditions"]
+    assert [one["type"] for one in without] == ["QuotaReserved"]
