@@ -106,6 +106,14 @@ def settled(cluster: Cluster, policies: Sequence[Mapping[str, Any]], pods: Itera
         time.sleep(0.2)
 
 
+def forgotten(cluster: Cluster, name: str) -> None:
+    """Wait until the firewall has no rule of a policy any more."""
+    deadline = time.monotonic() + 60
+    while f'nw policy {name}"' in (rules := _rules(cluster)):
+        assert time.monotonic() < deadline, rules
+        time.sleep(0.2)
+
+
 def ask(
     cluster: Cluster, namespace: str, pod: str, places: Sequence[tuple[str, int]]
 ) -> list[bool]:

@@ -52,10 +52,14 @@ def objects(cluster: Cluster) -> Iterator[list[helm.Json]]:
     ]
     accounts = [one for one in objects if one["kind"] == "ServiceAccount"]
     accounts += [_account(name) for name in ("jupyter", "hub")]
+    names = [*made, *(one["metadata"]["name"] for one in given)]
+    # Another run's may still be going.
+    cluster.run(
+        ["kubectl", "delete", "namespace", *names, "--ignore-not-found", "--now", "--timeout=90s"]
+    )
     cluster.apply(*made.values(), *given)
     cluster.apply(*accounts)
     yield objects
-    names = [*made, *(one["metadata"]["name"] for one in given)]
     cluster.run(["kubectl", "delete", "namespace", *names, "--wait=false", "--now"])
 
 

@@ -107,6 +107,18 @@ def accounts(cluster: Cluster) -> Iterator[dict[str, str]]:
     objects = helm.render(connections.everything(RELEASE), release=RELEASE, namespace=RELEASE)
     ours = [one for one in objects if one["kind"] in KINDS]
     namespaces = sorted({*HOMES.values()})
+    # Another run's may still be going.
+    cluster.run(
+        [
+            "kubectl",
+            "delete",
+            "namespace",
+            *namespaces,
+            "--ignore-not-found",
+            "--now",
+            "--timeout=90s",
+        ]
+    )
     cluster.apply(
         *(
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": one}}
