@@ -47,9 +47,9 @@ bench: .dev ## Measure; results in docs/, options in ARGS="..."
 
 CLUSTER = $(BIN)/python -m tests.cluster.command --state "$(or $(NAME),mine)"
 
-cluster-build: .dev ## Build a real Kubernetes and its images, once (20 minutes or more)
+cluster-build: .dev ## Build a real Kubernetes, once (about 15 minutes)
 	@$(BIN)/python -m tests.support.tiers </dev/null
-	@$(BIN)/python -m tests.cluster.prepare </dev/null
+	@$(BIN)/python -m tests.cluster.prepare --to-start </dev/null
 
 cluster-up: cluster-build ## Start a real one-node Kubernetes; several with NAME=...
 	@$(CLUSTER) up

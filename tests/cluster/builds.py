@@ -37,6 +37,8 @@ class Module:
     """Folders that are kept beside the programs: from which module, and which of its files."""
     trees: dict[str, tuple[str, str]] = field(default_factory=dict)
     """The same with all that is below a folder of a module: from which module, which folder."""
+    extra: bool = False
+    """Whether a cluster starts without it, since only some of its tests want it."""
 
     @property
     def folder(self) -> Path:
@@ -102,11 +104,12 @@ MODULES = (
         },
     ),
     Module("helm", {"helm": "helm.sh/helm/v4/cmd/helm"}),
-    Module("netpolicy", {"netpolicy": "."}),
+    Module("netpolicy", {"netpolicy": "."}, extra=True),
     Module(
         "openapi",
         {},
         data={"openapi": ("k8s.io/kubernetes", ("api/openapi-spec/swagger.json",))},
+        extra=True,
     ),
     Module(
         "kueue",
@@ -117,6 +120,7 @@ MODULES = (
             "kueue-crds": ("sigs.k8s.io/kueue", "config/components/crd/bases"),
             "kueue-types": ("sigs.k8s.io/kueue", "apis/kueue/v1beta2"),
         },
+        extra=True,
     ),
 )
 
@@ -156,21 +160,22 @@ def _environment() -> dict[str, str]:
 
 
 def programs() -> dict[str, Path]:
-    """Where each program is, and each folder of data, all of them built.
+    """Where each program is that a cluster starts with, and each folder of data, all of them built.
 
     Raises:
         ClusterError: Some are not built yet, or there is no Go to say which.
     """
-    lacking = [name for module in MODULES for name in module.missing()]
+    modules = [module for module in MODULES if not module.extra]
+    lacking = [name for module in modules for name in module.missing()]
     if lacking:
         raise cache.ClusterError(
             f"Not built yet: {', '.join(lacking)}. Run make cluster-build, once (about 15 minutes)."
         )
-    for module in MODULES:
+    for module in modules:
         cache.used(module.cached())
     return {
         name: module.cached() / name
-        for module in MODULES
+        for module in modules
         for name in (*module.programs, *module.data, *module.trees)
     }
 
@@ -181,9 +186,10 @@ def find(name: str) -> Path:
     Raises:
         ClusterError: It is not built yet, or there is no Go to say which.
     """
-    module = next(one for one in MODULES if name in (*one.programs, *one.data))
+    module = next(one for one in MODULES if name in (*one.programs, *one.data, *one.trees))
     if name in module.missing():
-        raise cache.ClusterError(f"Not built yet: {name}. Run make cluster-build, once.")
+        how = "python -m tests.cluster.prepare" if module.extra else "make cluster-build"
+        raise cache.ClusterError(f"Not built yet: {name}. Run {how}, once.")
     cache.used(module.cached())
     return module.cached() / name
 
@@ -203,13 +209,17 @@ def tree(name: str) -> Path:
     return found
 
 
-def build() -> None:
+def build(*, extras: bool = True) -> None:
     """Build what is missing, saying what and how long.
+
+    Args:
+        extras: Also what a cluster starts without.
 
     Raises:
         ClusterError: Go is missing, or a build failed; Go's own words are on standard error.
     """
-    wanted = [(module, name) for module in MODULES for name in module.missing()]
+    modules = [module for module in MODULES if extras or not module.extra]
+    wanted = [(module, name) for module in modules for name in module.missing()]
     for number, (module, name) in enumerate(wanted, start=1):
         folder = module.cached()
         folder.mkdir(parents=True, exist_ok=True)

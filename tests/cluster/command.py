@@ -37,7 +37,7 @@ def main(ctx: click.Context, state: str) -> None:
 @click.pass_obj
 def up(state: State) -> None:
     """Start a cluster that stays until it is ended."""
-    builds.build()
+    builds.build(extras=False)
     launch.start(state, say=click.echo)
     name = "" if state.name == "mine" else f" NAME={state.name}"
     click.echo(

@@ -98,7 +98,7 @@ def _copy_coredns(folder: Path) -> None:
 
 
 def _copy_kueue(folder: Path) -> None:
-    shutil.copy2(builds.programs()["kueue"], folder / "manager")
+    shutil.copy2(builds.find("kueue"), folder / "manager")
 
 
 def _debootstrap(folder: Path) -> None:
@@ -159,7 +159,7 @@ KUEUE = Image(
     "kueue",
     OWN / "kueue",
     prepare=_copy_kueue,
-    made_from=lambda: [str(builds.programs()["kueue"])],
+    made_from=lambda: [str(builds.find("kueue"))],
 )
 DEBIAN = Image("debian", OWN / "debian", prepare=_debootstrap, made_from=lambda: [SUITE])
 BASE = Image("base", PLATFORM / "base", base=DEBIAN, argument="DEBIAN")

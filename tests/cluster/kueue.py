@@ -66,7 +66,7 @@ def install(cluster: Cluster) -> None:
     with cache.lock(cluster.state.folder / ".kueue"):
         if not _installed(cluster):
             cluster.load(images.KUEUE)
-            chart = builds.programs()["kueue-chart"]
+            chart = builds.find("kueue-chart")
             command = ["helm", "upgrade", "--install", RELEASE, chart]
             command += [f"--namespace={NAMESPACE}", "--create-namespace", "--values=-"]
             cluster.run([*command, "--wait", "--timeout=150s"], stdin=yaml.safe_dump(values()))

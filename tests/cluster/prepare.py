@@ -1,7 +1,8 @@
 """Builds all that a cluster and its tests need: ``python -m tests.cluster.prepare``.
 
 With ``--where-possible`` a machine that cannot run a cluster is left alone: the tests say what they
-are skipped for.
+are skipped for. With ``--to-start`` only that is built without which a cluster does not start; a
+person's images are built when they are asked for.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ def main(arguments: list[str]) -> int:
     try:
         if reasons:
             raise ClusterError(f"A cluster cannot run here: {'; '.join(reasons)}.")
-        builds.build()
-        for image in images.ALL.values():
+        alone = "--to-start" in arguments
+        builds.build(extras=not alone)
+        for image in images.BUILTIN if alone else images.ALL.values():
             images.build(image)
         cache.prune()
     except ClusterError as error:

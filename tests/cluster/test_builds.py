@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import time
 from pathlib import Path
 
@@ -44,6 +45,20 @@ def test_a_program_is_built_once_and_anew_when_its_source_changes(
     (sources / "small" / "main.go").write_text(SOURCE.replace("one", "two"))
     builds.build()
     assert builds.programs()["small"] != first
+
+
+def test_a_cluster_starts_without_what_only_tests_want(
+    sources: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(sources / "small", sources / "more")
+    more = Module("more", {"more": "."}, extra=True)
+    monkeypatch.setattr(builds, "MODULES", (*builds.MODULES, more))
+    builds.build(extras=False)
+    assert list(builds.programs()) == ["small"]
+    with pytest.raises(ClusterError, match=r"Not built yet: more\. Run python -m tests"):
+        builds.find("more")
+    builds.build()
+    assert builds.find("more").exists()
 
 
 def test_a_build_that_fails_says_where(sources: Path, capfd: pytest.CaptureFixture[str]) -> None:
