@@ -142,7 +142,19 @@ class Site:
     def stop(self, session: str) -> None:
         """Let a session that waits for it end by itself."""
         inside = ["kubectl", "exec", f"--namespace={self.sessions}", f"session-{session}"]
-        self.cluster.run([*inside, "--", "touch", "/tmp/stop"])  # noqa: S108 - the container's
+        inside += ["--", "touch", "/tmp/stop"]  # noqa: S108 - the container's
+
+        def told() -> bool:
+            try:
+                self.cluster.run(inside)
+            except AssertionError as error:
+                # A kubelet that was started again does not know its pods at once.
+                if "pod does not exist" in str(error):
+                    return False
+                raise
+            return True
+
+        self.until(told, "it is told to end")
 
     def runs(self, session: str) -> bool:
         """Whether the ledger shows it as running."""

@@ -2,10 +2,13 @@
 
 import json
 import sys
+import time
 import urllib.error
 import urllib.request
 
 CHECKS = json.loads(sys.argv[1])
+# Until the cluster's network knows a new pod, it may refuse what it will allow.
+DEADLINE = time.monotonic() + 30
 
 
 def status(url):
@@ -21,7 +24,8 @@ def status(url):
 
 failed = False
 for what, url, wanted in CHECKS:
-    found = status(url)
+    while (found := status(url)) != wanted and time.monotonic() < DEADLINE:
+        time.sleep(1)
     failed |= found != wanted
     print("ok  " if found == wanted else "FAIL", what, url, found)
 sys.exit(failed)

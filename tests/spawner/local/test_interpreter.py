@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,13 @@ def test_one_that_is_not_there_is_told(tmp_path: Path, local: str | None, code: 
 
     assert caught.value.code == code
     assert caught.value.remedy
+
+
+def test_the_first_sessions_may_be_asked_for_at_once(tmp_path: Path) -> None:
+    def one(_number: int) -> Path:
+        return resolve("default", hub_python=Path(sys.executable), state_dir=tmp_path).executable
+
+    with ThreadPoolExecutor(8) as pool:
+        (executable,) = set(pool.map(one, range(8)))
+    assert executable.exists()
+    assert [path.name for path in (tmp_path / "python").iterdir()] == [executable.parents[1].name]

@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import sysconfig
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,8 @@ from pathlib import Path
 from arcetri_spawner.errors import StartFailed
 
 DEFAULT = "default"
+_making = threading.Lock()
+"""The first sessions of a platform may be asked for at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +68,9 @@ def _beside_the_hub(state_dir: Path) -> Interpreter:
     packages = sysconfig.get_path("purelib")
     mark = hashlib.sha256(f"{hub}\n{packages}\n{sys.version}\n3".encode()).hexdigest()[:12]
     folder = state_dir / "python" / mark
-    if not (folder / "bin" / "python").exists():
-        _make(folder, packages)
+    with _making:
+        if not (folder / "bin" / "python").exists():
+            _make(folder, packages)
     return Interpreter(
         executable=folder / "bin" / "python",
         env={
