@@ -199,7 +199,7 @@ PARTS: Final[Mapping[str, tuple[str, list[Line]]]] = {
             Line("Nodes cordoned and freed", "events"),
             Line("The page says so after, at the longest", "seconds_to_follow_longest", _most(10), "s"),
             Line("… half the time", "seconds_to_follow_median", unit="s"),
-            Line("The hub's processor time meanwhile, of a core", "hub_cpu_of_a_core", _most(5), "%", 100),
+            Line("The hub's processor time, of a core, while it watches them", "hub_cpu_of_a_core", _most(5), "%", 100),
         ],
     ),
 }  # fmt: skip

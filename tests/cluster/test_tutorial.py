@@ -57,6 +57,7 @@ def shell(cluster: Cluster, tmp_path: Path) -> Iterator[Shell]:
         "helm test arcetri": f"helm test {NAME}",
         "helm uninstall arcetri": f"helm uninstall {NAME}",
         "--namespace arcetri": f"--namespace {NAME}",
+        "namespace/arcetri-": f"namespace/{NAME}-",
         "arcetri/service/arcetri-": f"{NAME}/service/{NAME}-",
         "arcetri/deployment/arcetri-": f"{NAME}/deployment/{NAME}-",
         "deployment/arcetri-hub": f"deployment/{NAME}-hub",
