@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 import tempfile
 import time
@@ -14,9 +15,10 @@ import httpx
 from benchmarks.cluster import hubs, site
 from benchmarks.hubs import Hub
 from tests.cluster.cluster import Cluster
-from tests.cluster.pods import simulated_pod
+from tests.cluster.pods import simulated_node, simulated_pod
 from tests.support.platform import login
 
+GPU = "nvidia.com/gpu"
 NODES = 200
 PODS = 2000
 EVENTS = 20
@@ -25,7 +27,10 @@ PATIENCE = 60.0
 
 
 def run(nodes: int = NODES, pods: int = PODS, events: int = EVENTS) -> dict[str, Any]:
-    """Cordon and free nodes, and see when the offers say so; and what the watching costs."""
+    """Change nodes, and see when the offers say so; and what watching them costs.
+
+    Nodes are cordoned and freed, leave and come back, and are cut into fewer devices and back.
+    """
     users = site.people(1)
     with (
         tempfile.TemporaryDirectory(prefix="arcetri-bench-") as name,
@@ -38,12 +43,14 @@ def run(nodes: int = NODES, pods: int = PODS, events: int = EVENTS) -> dict[str,
             cpu = hub.cpu()
             time.sleep(WATCHED_SECONDS)
             at_rest = (hub.cpu() - cpu) / WATCHED_SECONDS
-            delays = _follow(cluster, hub, users[0], names[:events])
+            delays = _follow(
+                cluster, hub, users[0], names[: 3 * events : 3], names[1 : 3 * events : 3]
+            )
     return {
         "nodes": nodes,
         "pods": pods,
         "hub_cpu_of_a_core": at_rest,
-        "events": 2 * events,
+        "events": len(delays),
         "seconds_to_follow_median": statistics.median(delays),
         "seconds_to_follow_longest": max(delays),
     }
@@ -65,7 +72,9 @@ def _fill(cluster: Cluster, pods: int) -> None:
         time.sleep(1)
 
 
-def _follow(cluster: Cluster, hub: Hub, user: str, names: list[str]) -> list[float]:
+def _follow(
+    cluster: Cluster, hub: Hub, user: str, cordoned: list[str], changed: list[str]
+) -> list[float]:
     """Seconds from the API server's word to the hub's, for each change."""
     delays = []
     with httpx.Client(base_url=hub.url, timeout=60, trust_env=False) as client:
@@ -73,13 +82,28 @@ def _follow(cluster: Cluster, hub: Hub, user: str, names: list[str]) -> list[flo
 
         def free() -> int:
             offers = client.get("/hub/arcetri/offers").json()["offers"]
-            return next(int(one["startable"]) for one in offers if one["flavor"] == "simulated")
+            return next(int(one["total"]) for one in offers if one["flavor"] == "simulated")
 
         whole = free()
-        for name in names:
-            for verb, wanted in (("cordon", whole - site.DEVICES_A_NODE), ("uncordon", whole)):
-                cluster.run(["kubectl", verb, name])
-                delays.append(_until(lambda wanted=wanted: free() == wanted))
+        less = whole - site.DEVICES_A_NODE
+
+        def see(command: list[str], wanted: int) -> None:
+            cluster.run(["kubectl", *command])
+            delays.append(_until(lambda: free() == wanted))
+
+        for name in cordoned:
+            see(["cordon", name], less)
+            see(["uncordon", name], whole)
+        for name in changed[::2]:
+            see(["delete", "node", name], less)
+            cluster.simulate(simulated_node(name, {GPU: site.DEVICES_A_NODE}))
+            delays.append(_until(lambda: free() == whole))
+        for name in changed[1::2]:
+            for count in (site.DEVICES_A_NODE // 2, site.DEVICES_A_NODE):
+                has = {"capacity": {GPU: str(count)}, "allocatable": {GPU: str(count)}}
+                change = json.dumps({"status": has})
+                patch = ["patch", "node", name, "--subresource=status", "--type=merge"]
+                see([*patch, f"--patch={change}"], less + count)
     return delays
 
 

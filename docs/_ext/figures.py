@@ -196,7 +196,7 @@ PARTS: Final[Mapping[str, tuple[str, list[Line]]]] = {
         [
             Line("Simulated nodes", "nodes"),
             Line("Pods on them", "pods"),
-            Line("Nodes cordoned and freed", "events"),
+            Line("Nodes cordoned, lost and cut otherwise, and back", "events"),
             Line("The page says so after, at the longest", "seconds_to_follow_longest", _most(10), "s"),
             Line("… half the time", "seconds_to_follow_median", unit="s"),
             Line("The hub's processor time, of a core, while it watches them", "hub_cpu_of_a_core", _most(5), "%", 100),

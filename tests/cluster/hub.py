@@ -1,7 +1,7 @@
 """The platform on a cluster, from its parts: hub, proxy and development IAM, run as processes.
 
 They live in the cluster's network, as a hub's pod would; a browser outside reaches them at the same
-addresses. What a chart will do with containers is done here with the working tree's own code.
+addresses. What the chart does with containers is done here with the working tree's own code.
 """
 
 from __future__ import annotations

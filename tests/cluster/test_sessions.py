@@ -85,7 +85,7 @@ def site(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     folder = cluster.state.folder / "homes"
     home = folder / "home" / "alice"
     home.mkdir(parents=True, exist_ok=True)
-    # What the provisioner will do: the platform gives the first person the first number.
+    # Here is no provisioner: the platform gives the first person the first number.
     cluster.run(["chown", f"{UID}:{UID}", str(home)])
     cluster.apply(*storage(folder))
     state = tmp_path_factory.mktemp("hub") / "state"

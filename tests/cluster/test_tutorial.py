@@ -44,7 +44,7 @@ def token(name: str) -> str:
 def shell(cluster: Cluster, tmp_path: Path) -> Iterator[Shell]:
     """A person's shell in a clone, with the tests' cluster as theirs."""
     for name in ("Makefile", ".venv", "helm", "tests", "tools", "images", "pyproject.toml",
-                 "requirements", "hub", "spawner", "accounting"):  # fmt: skip
+                 "README.md", "requirements", "hub", "spawner", "accounting"):  # fmt: skip
         (tmp_path / name).symlink_to(ROOT / name)
     environment = {**os.environ, "NAME": str(cluster.state.folder)}
     environment.pop("MAKEFLAGS", None)

@@ -68,7 +68,7 @@ def manifest(**spec: Any) -> JsonObject:
     """What stock KubeSpawner makes; ``spec`` replaces parts of the pod's spec."""
     notebook = {
         "name": "notebook",
-        "image": "quay.io/stock:1",
+        "image": "registry.example/stock:1",
         "args": ["jupyterhub-singleuser"],
         "env": [
             {"name": "JUPYTERHUB_API_TOKEN", "value": TOKEN},

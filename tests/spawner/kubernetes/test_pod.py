@@ -492,7 +492,7 @@ def test_a_session_ends_as_the_catalog_says() -> None:
 def test_the_environments_image_wins_and_without_one_the_sites_stays() -> None:
     assert notebook(shape_pod(manifest(), plan()))["image"].startswith("registry.example/torch@")
     shaped = shape_pod(manifest(), plan(grant={"image": None}))
-    assert notebook(shaped)["image"] == env(shaped)["JUPYTER_IMAGE"] == "quay.io/stock:1"
+    assert notebook(shaped)["image"] == env(shaped)["JUPYTER_IMAGE"] == "registry.example/stock:1"
 
 
 @pytest.mark.parametrize(

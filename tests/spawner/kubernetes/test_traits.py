@@ -37,7 +37,7 @@ def made_by_kubespawner(**traits: Any) -> JsonObject:
         name="jupyter-alice",
         cmd=["jupyterhub-singleuser"],
         port=8888,
-        image="quay.io/jupyterhub/singleuser:5",
+        image="registry.example/jupyterhub/singleuser:5",
         **traits,
     )
     return sanitized(pod)
