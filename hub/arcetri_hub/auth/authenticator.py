@@ -33,6 +33,8 @@ from arcetri_spawner.policy.model import Standing
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _MAX_ANSWER = 1 << 20
+_AT_ONCE = 50
+"""Requests to IAM that are under way at the same time."""
 
 
 class AccountLike(Protocol):
@@ -148,6 +150,11 @@ class IamAuthenticator(GenericOAuthenticator):  # oauthenticator has no types
     client = Instance(IamClient)
     refresher = Instance(Refresher)
     contact = Instance(Contact)
+    _turn = Instance(asyncio.Semaphore)
+
+    @default("_turn")
+    def _turn_default(self) -> asyncio.Semaphore:
+        return asyncio.Semaphore(_AT_ONCE)
 
     @default("client")
     def _client_default(self) -> IamClient:
@@ -185,7 +192,7 @@ class IamAuthenticator(GenericOAuthenticator):  # oauthenticator has no types
     def _http_client_default(self) -> SimpleAsyncHTTPClient:
         return SimpleAsyncHTTPClient(
             force_instance=True,
-            max_clients=50,
+            max_clients=_AT_ONCE,
             max_body_size=_MAX_ANSWER,
             defaults={"validate_cert": self.validate_server_cert},
         )
@@ -408,7 +415,10 @@ class IamAuthenticator(GenericOAuthenticator):  # oauthenticator has no types
         for name, value in self.http_request_kwargs.items():
             setattr(req, name, value)
         try:
-            response = await self.http_client.fetch(req, raise_error=False)
+            # The client counts the time in its own queue as IAM's: when hundreds of people start
+            # at once, IAM would seem to be away.
+            async with self._turn:
+                response = await self.http_client.fetch(req, raise_error=False)
         except HTTPTimeoutError:
             reply = Reply(None, reason="timeout")
         except (HTTPClientError, OSError, ValueError):
