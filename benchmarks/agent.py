@@ -64,7 +64,7 @@ class Condition:
 CONDITIONS: Final = {
     "no delay": Condition("", 10, 6),
     "200 us a call": Condition("slow * 200", 10, 6),
-    "one hangs 5 s": Condition(f"hang nvmlDeviceGetComputeRunningProcesses_v3 5 {HUNG}", 5, 12),
+    "one hangs 5 s": Condition(f"hang nvmlDeviceGetComputeRunningProcesses_v3 5 {HUNG}", 10, 12),
 }
 
 
