@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.cluster import builds
 from tests.spawner.kubernetes.restricted import violations
+from tests.support import helm
 
 pytestmark = pytest.mark.cluster
 
@@ -27,13 +26,7 @@ def rendered(**prepuller: Any) -> dict[tuple[str, str], dict[str, Any]]:
         "iam": {"development": True},
         "prepuller": prepuller,
     }
-    command = [builds.programs()["helm"], "template", "arcetri", ROOT / "helm/arcetri"]
-    options = ["--namespace=arcetri", "--values=-", f"--api-versions={OPERATOR}"]
-    text = yaml.safe_dump(values)
-    made = subprocess.run(
-        [*command, *options], input=text, capture_output=True, text=True, check=True
-    )
-    found = [one for one in yaml.safe_load_all(made.stdout) if one]
+    found = helm.render(values, api_versions=[OPERATOR])
     return {
         (one["kind"], one["metadata"]["name"]): one
         for one in found

@@ -21,7 +21,6 @@ REQUEST_SECONDS: Final = 15.0
 """For one answer; a list of thousands of pods takes a second or two."""
 WATCH_SECONDS: Final = 60
 """After which a watch is begun anew: one whose other end is gone without a word ends by then."""
-_PATCH: Final = {"Content-Type": "application/merge-patch+json"}
 _APPLY: Final = {"Content-Type": "application/apply-patch+yaml"}
 
 
@@ -73,10 +72,6 @@ class Api:
             ApiRefused: It was not created.
         """
         return await self._ask("POST", path, body=body)
-
-    async def merge(self, path: str, body: Object) -> Object:
-        """Change an object by a JSON merge patch; raises as ``create``."""
-        return await self._ask("PATCH", path, body=body, headers=_PATCH)
 
     async def apply(self, path: str, body: Object, *, manager: str) -> Object:
         """Make an object as ``body`` says, or make one; of its fields ``manager`` owns just those.
