@@ -9,9 +9,8 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from tests.cluster import launch
+from tests.cluster import launch, volumes
 from tests.cluster.cluster import Cluster
 from tests.cluster.pods import simulated_node
 
@@ -19,8 +18,6 @@ OURS = "sessions"
 STOCK = "stock"
 """The namespaces of the two hubs' sessions."""
 DEVICES_A_NODE = 8
-_SIZE = {"storage": "1Gi"}
-_ACCESS = ["ReadWriteMany"]
 
 
 @contextlib.contextmanager
@@ -39,25 +36,9 @@ def namespace(cluster: Cluster, name: str) -> None:
     folder = cluster.state.folder / f"homes-{name}"
     folder.mkdir()
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    volume = {
-        "capacity": _SIZE,
-        "accessModes": _ACCESS,
-        "storageClassName": "",
-        "hostPath": {"path": str(folder)},
-        "claimRef": {"namespace": name, "name": "shared"},
-    }
-    claim = {
-        "accessModes": _ACCESS,
-        "storageClassName": "",
-        "volumeName": name,
-        "resources": {"requests": _SIZE},
-    }
-    at_home = {"name": "shared", "namespace": name}
-    core: dict[str, Any] = {"apiVersion": "v1"}
     cluster.apply(
-        {**core, "kind": "Namespace", "metadata": {"name": name, "labels": labels}},
-        {**core, "kind": "PersistentVolume", "metadata": {"name": name}, "spec": volume},
-        {**core, "kind": "PersistentVolumeClaim", "metadata": at_home, "spec": claim},
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}},
+        *volumes.on_the_node(name, "shared", name, path=str(folder)),
     )
 
 

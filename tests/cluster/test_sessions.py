@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import arcetri_hub
-from tests.cluster import addresses, hub, images
+from tests.cluster import addresses, hub, images, volumes
 from tests.cluster.cluster import Cluster
 from tests.cluster.hub import Hub
 from tests.cluster.pods import pod
@@ -45,33 +45,7 @@ def catalog(image: str) -> dict[str, Any]:
 
 def storage(folder: Path) -> list[dict[str, Any]]:
     """The claim that volumes lie on, over a folder of the node."""
-    size = {"storage": "1Gi"}
-    access = ["ReadWriteMany"]
-    return [
-        {
-            "apiVersion": "v1",
-            "kind": "PersistentVolume",
-            "metadata": {"name": NAMESPACE},
-            "spec": {
-                "capacity": size,
-                "accessModes": access,
-                "storageClassName": "",
-                "hostPath": {"path": str(folder)},
-                "claimRef": {"namespace": NAMESPACE, "name": "shared"},
-            },
-        },
-        {
-            "apiVersion": "v1",
-            "kind": "PersistentVolumeClaim",
-            "metadata": {"name": "shared", "namespace": NAMESPACE},
-            "spec": {
-                "accessModes": access,
-                "storageClassName": "",
-                "volumeName": NAMESPACE,
-                "resources": {"requests": size},
-            },
-        },
-    ]
+    return volumes.on_the_node(NAMESPACE, "shared", NAMESPACE, path=str(folder))
 
 
 @pytest.fixture(scope="module")

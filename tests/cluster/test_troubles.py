@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 import yaml
 
-from tests.cluster import addresses
+from tests.cluster import addresses, volumes
 from tests.cluster.components import SIMULATED
 from tests.cluster.hub import Hub
 from tests.cluster.pods import simulated_node
@@ -116,34 +116,9 @@ def test_a_claim_that_is_not_there(alone: Hub, offers: Callable[[Change], None])
 
 
 def test_storage_that_cannot_be_mounted(alone: Hub, offers: Callable[[Change], None]) -> None:
-    size = {"storage": "1Gi"}
-    access = ["ReadWriteMany"]
-    metadata = {"name": "broken", "namespace": NAMESPACE}
-    alone.cluster.apply(
-        {
-            "apiVersion": "v1",
-            "kind": "PersistentVolume",
-            "metadata": {"name": "broken"},
-            "spec": {
-                "capacity": size,
-                "accessModes": access,
-                "storageClassName": "",
-                "hostPath": {"path": "/there/is/no/such/folder", "type": "Directory"},
-                "claimRef": metadata,
-            },
-        },
-        {
-            "apiVersion": "v1",
-            "kind": "PersistentVolumeClaim",
-            "metadata": metadata,
-            "spec": {
-                "accessModes": access,
-                "storageClassName": "",
-                "volumeName": "broken",
-                "resources": {"requests": size},
-            },
-        },
-    )
+    there_is_none = {"path": "/there/is/no/such/folder", "type": "Directory"}
+    broken = volumes.on_the_node(NAMESPACE, "broken", "broken", **there_is_none)
+    alone.cluster.apply(*broken)
 
     def edit(catalog: dict[str, Any]) -> None:
         catalog["volumes"]["broken"] = {"mount": "/broken", "claim": "broken", "path": "some"}

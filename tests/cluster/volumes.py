@@ -64,3 +64,41 @@ def volume(
         "metadata": {"name": name},
         "spec": spec,
     }
+
+
+def on_the_node(namespace: str, claim: str, volume: str, **host: str) -> list[dict[str, Any]]:
+    """A claim that many may use at once, over a folder of the node, and its volume.
+
+    Args:
+        namespace: Where the claim is.
+        claim: Its name.
+        volume: The volume's.
+        host: What the volume's ``hostPath`` says.
+    """
+    size = {"storage": "1Gi"}
+    access = ["ReadWriteMany"]
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": volume},
+            "spec": {
+                "capacity": size,
+                "accessModes": access,
+                "storageClassName": "",
+                "hostPath": host,
+                "claimRef": {"namespace": namespace, "name": claim},
+            },
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": claim, "namespace": namespace},
+            "spec": {
+                "accessModes": access,
+                "storageClassName": "",
+                "volumeName": volume,
+                "resources": {"requests": size},
+            },
+        },
+    ]
