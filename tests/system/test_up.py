@@ -302,15 +302,21 @@ def ended(part: psutil.Process) -> bool:
         return True
 
 
+def ports_of(part: psutil.Process) -> set[int]:
+    """Where a process listens; nowhere where it has ended since it was found."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return {
+            connection.laddr.port
+            for connection in part.net_connections()
+            if connection.status == psutil.CONN_LISTEN
+        }
+    return set()
+
+
 def test_ctrl_c_leaves_no_process_no_port_and_no_lease(platform: Platform) -> None:
     session = platform.start_session("alice", flavor="t4")
     parts = psutil.Process(platform.pid).children(recursive=True)
-    used = {
-        connection.laddr.port
-        for part in parts
-        for connection in part.net_connections()
-        if connection.status == psutil.CONN_LISTEN
-    }
+    used = {port for part in parts for port in ports_of(part)}
     assert session in platform.sessions()
     assert platform.leases() == ["SIM-t4-1"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from uuid import uuid4
 
@@ -436,3 +437,51 @@ def test_while_a_pod_of_the_same_name_still_goes_its_device_is_not_the_others() 
     found = node.look(first, listing=Listing(node.now, tuple(entries)))
     begun = [one for one in found if isinstance(one, Started)]
     assert [one.allocations[0].device for one in begun] == ["GPU-1"]
+
+
+def followed(*devices: str) -> Listing:
+    """What the kubelet says while pods of one name follow each other."""
+    one = session()
+    return Listing(
+        0,
+        tuple(
+            PodEntry(one.namespace, one.name, {"notebook": (Assigned(T4, (device,)),)})
+            for device in devices
+        ),
+    )
+
+
+def test_a_pod_that_goes_is_not_charged_for_the_device_of_the_next_of_its_name() -> None:
+    node = Node()
+    first = session()
+    first.containers[0].began = 101_000
+    node.pods.append(first)
+    node.hold(first, "notebook", T4, "GPU-0")
+    node.now = 102_000
+    node.look()
+    second = HandPod(metadata=marks(str(uuid4())))
+    node.pods[:] = [second]
+    node.now = 104_000
+    # The next one is admitted already, and its container has not begun.
+    listing = replace(followed("GPU-0", "GPU-1"), at=node.now)
+    (ended,) = node.look(first, listing=listing)
+    assert isinstance(ended, Ended)
+    second.containers[0].began = 104_000
+    (started,) = node.look(listing=listing)
+    assert isinstance(started, Started)
+    assert started.session == second.metadata["labels"]["arcetri.dev/session"]
+    assert started.allocations[0].device == "GPU-1"
+
+
+def test_two_pods_of_a_name_between_two_looks_have_each_its_own_device() -> None:
+    node = Node(now=102_000)
+    first = session()
+    first.containers[0].began = 101_000
+    second = HandPod(metadata=marks(str(uuid4())))
+    second.containers[0].began = 104_000
+    node.pods[:] = [second]
+    node.joiner.hear(replace(followed("GPU-1"), at=103_000))
+    node.now = 105_000
+    found = node.look(first, listing=replace(followed("GPU-0", "GPU-1"), at=104_500))
+    begun = {one.session: one.allocations[0].device for one in found if isinstance(one, Started)}
+    assert begun == {S: "GPU-1", second.metadata["labels"]["arcetri.dev/session"]: "GPU-0"}

@@ -178,6 +178,7 @@ def test_a_denied_consent_arrives_at_the_hub_too(page: Page, iam: DevIam, pictur
         page.get_by_label("User name").fill("alice")
         page.get_by_label("Password").fill(iam.password("alice"))
         page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("button", name="Deny")).to_be_visible()
         page.screenshot(path=pictures / "consent.png")
         page.get_by_role("button", name="Deny").click()
         expect(page).to_have_title("Arrived")

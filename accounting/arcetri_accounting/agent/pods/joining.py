@@ -109,7 +109,7 @@ class Joiner:
             name = entry.namespace, entry.name
             found[name] = (*found.get(name, ()), entry)
         for name, entries in found.items():
-            self._entries[name] = listing.at, entries
+            self._entries[name] = listing.at, self._by_age(name, entries)
         for name in [n for n, one in self._entries.items() if listing.at - one[0] > REMEMBERED_MS]:
             del self._entries[name]
         for track in self.tracks:
@@ -120,9 +120,10 @@ class Joiner:
         """Take what the API server says; True where something began or ended."""
         before = self.seq
         gone = {one.pod.uid: one for one in snapshot.gone}
-        everyone = [*snapshot.pods.values(), *(one.pod for one in snapshot.gone)]
         self._end(snapshot.pods, gone, now)
-        for pod in everyone:
+        for left in snapshot.gone:
+            self._begin(left.pod, now, gone=True)
+        for pod in snapshot.pods.values():
             self._begin(pod, now)
         self._end(snapshot.pods, gone, now)
         return self.seq != before
@@ -138,6 +139,11 @@ class Joiner:
         changed = len(kept) != len(self.tracks)
         self.tracks = kept
         return changed
+
+    def _by_age(self, name: _Name, entries: tuple[PodEntry, ...]) -> tuple[PodEntry, ...]:
+        """Entries of one name, those that the list had before first: pods that bore it in turn."""
+        _, known = self._entries.get(name, (-1, ()))
+        return tuple(sorted(entries, key=lambda one: one not in known))
 
     def _lists(self, track: Track, entries: tuple[PodEntry, ...] | None) -> bool:
         """Whether the kubelet's word about pods of this name has it."""
@@ -201,12 +207,12 @@ class Joiner:
 
     # Starts
 
-    def _begin(self, pod: Pod, now: Instant) -> None:
+    def _begin(self, pod: Pod, now: Instant, *, gone: bool = False) -> None:
         if not pod.lives:
             return
         marked = self._marks(pod)
         known = {one.place for one in self.tracks if one.uid == pod.uid and self._here(one)}
-        for container, life, one in self._holdings(pod, marked, now):
+        for container, life, one in self._holdings(pod, marked, now, gone=gone):
             terms = _outside(pod, one) if marked is None else marked.terms
             if marked is not None and known:
                 # Cores and memory are the session's, not each device's.
@@ -245,32 +251,54 @@ class Joiner:
         self.tracks.append(track)
 
     def _holdings(
-        self, pod: Pod, marked: Marked | None, now: Instant
+        self, pod: Pod, marked: Marked | None, now: Instant, *, gone: bool
     ) -> Iterator[tuple[str, Life, Device | None]]:
         """What there is to count of a pod: containers that have begun, each with a device."""
         if marked is not None and marked.terms.flavor_type == "cpu":
             yield from _main(pod)
             return
         at, entries = self._entries.get((pod.namespace, pod.name), (-1, ()))
-        taken = self._of_namesakes(pod) if len(entries) > 1 else frozenset()
+        entry = self._entry(pod, entries, gone=gone)
+        told = {
+            one.container
+            for one in self.tracks
+            if one.uid == pod.uid and one.device and self._here(one)
+        }
         found = False
         for container, life in pod.lives.items():
-            # What was said before it began may be of another pod that had its name.
-            if at < life.began - now.offset:
+            # A container has all its devices from its start: what is said later in its pod's name
+            # is of the next pod. What was said before it began may be of the one before.
+            if container in told or at < life.began - now.offset or entry is None:
                 continue
-            assigned = [one for entry in entries for one in entry.containers.get(container, ())]
             for device in accelerators(
-                assigned, self.terms.resources, self._replicas, self.terms.node
+                entry.containers.get(container, ()),
+                self.terms.resources,
+                self._replicas,
+                self.terms.node,
             ):
-                if device.id not in taken:
-                    found = True
-                    yield container, life, device
+                found = True
+                yield container, life, device
         if marked is None or found or any(one.uid == pod.uid for one in self.tracks):
             return
         # A session that the kubelet says nothing of: it holds a device, nobody knows which.
         for container, life, _none in _main(pod):
             if life.over or at >= life.began - now.offset:
                 yield container, life, None
+
+    def _entry(self, pod: Pod, entries: tuple[PodEntry, ...], *, gone: bool) -> PodEntry | None:
+        """Which of the kubelet's entries for pods of a name is this pod's."""
+        if len(entries) < 2:
+            return entries[0] if entries else None
+        taken = self._of_namesakes(pod)
+        mine = [one for one in entries if not taken & self._devices(one)]
+        if not mine:
+            return None
+        return mine[0] if gone else mine[-1]
+
+    def _devices(self, entry: PodEntry) -> frozenset[str]:
+        assigned = [one for devices in entry.containers.values() for one in devices]
+        held = accelerators(assigned, self.terms.resources, self._replicas, self.terms.node)
+        return frozenset(one.id for one in held)
 
     def _of_namesakes(self, pod: Pod) -> frozenset[str]:
         """Devices of earlier pods of the same name that the kubelet still has in its list."""
