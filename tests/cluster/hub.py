@@ -192,6 +192,8 @@ def running(
     environment: dict[str, str] | None = None,
     usage: UsageSettings | None = None,
     provisioner: ProvisionerSettings | None = None,
+    site: str = "",
+    strict_groups: bool = False,
 ) -> Iterator[Hub]:
     """Run the platform on a cluster.
 
@@ -203,6 +205,8 @@ def running(
         environment: Further variables of its processes.
         usage: The ledger, where there is one.
         provisioner: Who makes folders; without one they must be there.
+        site: The site's own JupyterHub configuration.
+        strict_groups: Whether an image's own groups count for nothing.
     """
     state.mkdir()
     told = {"KUBECONFIG": str(_account(cluster, state, namespace)), **(environment or {})}
@@ -210,6 +214,8 @@ def running(
     for name in ("client", "proxy", "cookie", "crypt"):
         (state / name).write_text(SECRET, encoding="ascii")
         (state / name).chmod(0o600)
+    (state / "site").mkdir()
+    (state / "site" / "site.py").write_text(site, encoding="utf-8")
     port, iam_port, hub_port, api_port = (ports.choose() for _ in range(4))
     settings = Settings(
         state_dir=state,
@@ -225,7 +231,10 @@ def running(
             development=True,
         ),
         proxy=ProxySettings(api_url=f"http://127.0.0.1:{api_port}", token_file=state / "proxy"),
-        kubernetes=KubernetesSettings(namespace=namespace, patience=5, provisioner=provisioner),
+        kubernetes=KubernetesSettings(
+            namespace=namespace, patience=5, provisioner=provisioner, strict_groups=strict_groups
+        ),
+        site_config=state / "site",
         usage=usage,
         cookie_secret_file=state / "cookie",
         crypt_key_file=state / "crypt",

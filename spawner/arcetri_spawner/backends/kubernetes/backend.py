@@ -34,7 +34,8 @@ from arcetri_spawner.backends.kubernetes.config import KubernetesConfig
 from arcetri_spawner.backends.kubernetes.folders import Folders, Provisioner
 from arcetri_spawner.backends.kubernetes.inventory import Stock
 from arcetri_spawner.backends.kubernetes.live import Live, session_of, url_of
-from arcetri_spawner.backends.kubernetes.offering import Offering
+from arcetri_spawner.backends.kubernetes.offering import NOTHING_ADDED, Offering
+from arcetri_spawner.backends.kubernetes.sample import Sample, site_of
 from arcetri_spawner.backends.kubernetes.starting import Starter
 from arcetri_spawner.backends.kubernetes.trouble import exit_of
 from arcetri_spawner.backends.kubernetes.words import ClusterFault, ClusterTrouble
@@ -76,6 +77,7 @@ class KubernetesBackend:
         numbers: Who knows the numeric ids that IAM claims; without one all are allocated.
         told: Told of each start and end as it is seen, the second witness of both.
         provisioner: Who makes homes and group folders; without one they must be there.
+        sample: Makes a pod as the site's settings would; without one they add nothing that counts.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class KubernetesBackend:
         numbers: NumberSource | None = None,
         told: ToldOf = tell_nobody_of,
         provisioner: Provisioner | None = None,
+        sample: Sample | None = None,
     ) -> None:
         self._config = config
         self._told = told
@@ -95,6 +98,8 @@ class KubernetesBackend:
         self._connect = connect
         self._numbers = numbers
         self._folders = Folders(provisioner)
+        self._sample = sample
+        self._site = NOTHING_ADDED
         self._stock = Stock(
             Offering.of(catalogs.current.catalog),
             instance=config.instance_id,
@@ -143,7 +148,7 @@ class KubernetesBackend:
         return pod is not None and bool(pod["spec"].get("nodeName"))
 
     def _catalog_changed(self, *_: object) -> None:
-        self._stock.offer(Offering.of(self._catalogs.current.catalog))
+        self._stock.offer(Offering.of(self._catalogs.current.catalog, self._site))
         self._news.changed()
 
     async def folders(
@@ -361,6 +366,8 @@ class KubernetesBackend:
         """
         if self._cluster is None:
             self._api = await self._connect()
+            self._site = await site_of(self._sample)
+            self._stock.offer(Offering.of(self._catalogs.current.catalog, self._site))
             self._cluster = Cluster(
                 self._api,
                 namespace=self._config.namespace,
