@@ -193,7 +193,6 @@ def running(
     usage: UsageSettings | None = None,
     provisioner: ProvisionerSettings | None = None,
     site: str = "",
-    strict_groups: bool = False,
 ) -> Iterator[Hub]:
     """Run the platform on a cluster.
 
@@ -206,7 +205,6 @@ def running(
         usage: The ledger, where there is one.
         provisioner: Who makes folders; without one they must be there.
         site: The site's own JupyterHub configuration.
-        strict_groups: Whether an image's own groups count for nothing.
     """
     state.mkdir()
     told = {"KUBECONFIG": str(_account(cluster, state, namespace)), **(environment or {})}
@@ -231,9 +229,7 @@ def running(
             development=True,
         ),
         proxy=ProxySettings(api_url=f"http://127.0.0.1:{api_port}", token_file=state / "proxy"),
-        kubernetes=KubernetesSettings(
-            namespace=namespace, patience=5, provisioner=provisioner, strict_groups=strict_groups
-        ),
+        kubernetes=KubernetesSettings(namespace=namespace, patience=5, provisioner=provisioner),
         site_config=state / "site",
         usage=usage,
         cookie_secret_file=state / "cookie",

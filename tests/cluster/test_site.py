@@ -59,7 +59,7 @@ def site(cluster: Cluster, tmp_path: Path) -> Iterator[Hub]:
     entry["volumes"], entry["everyone"]["volumes"] = {}, []
     try:
         with hub.running(
-            cluster, tmp_path / "hub", NAMESPACE, entry, site=settings(image), strict_groups=True
+            cluster, tmp_path / "hub", NAMESPACE, entry, site=settings(image)
         ) as started:
             yield started
     finally:
@@ -84,7 +84,6 @@ def test_what_a_site_adds_to_sessions_is_obeyed_and_counted(site: Hub) -> None:
     assert pod["metadata"]["name"] == f"session-{session}"
     assert pod["spec"]["nodeSelector"][POOL] == "users"
     assert [one["name"] for one in pod["spec"]["containers"]] == ["notebook", "beside"]
-    assert pod["spec"]["securityContext"]["supplementalGroupsPolicy"] == "Strict"
     until(lambda: offered("startable") == 0, "the licence is taken", 30)
     assert offered("total") == 2
     on_the_node(site.cluster, 2, "users")

@@ -365,6 +365,15 @@ def test_node_affinity_that_a_site_requires_is_counted(terms: list[JsonObject], 
     assert (kept.startable("cpu", "small") > 0) is fit
 
 
+def test_a_device_without_room_beside_it_is_free_and_starts_nothing() -> None:
+    one = gpu_node(cpu="5", memory="64Gi")
+    assert count(stock(one), "t4") == (4, 4)
+    assert stock(one).inventory(NOW).flavors["t4"].startable == 2
+    added = site(containers=[container("notebook"), container("proxy", cpu="4")])
+    assert count(stock(one, site=added), "t4") == (4, 4)
+    assert stock(one, site=added).inventory(NOW).flavors["t4"].startable == 0
+
+
 def test_devices_keep_room_for_a_whole_session_with_what_the_site_adds() -> None:
     one = gpu_node(cpu="16", memory="64Gi")
     added = site(containers=[container("notebook"), container("proxy", cpu="1", memory="1Gi")])

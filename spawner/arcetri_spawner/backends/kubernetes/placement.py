@@ -105,7 +105,7 @@ def matches(term: Mapping[str, Any], labels: Mapping[str, str], name: str = "") 
 
 
 def _holds(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    key, operator = str(expression.get("key")), expression.get("operator")
+    key, operator = str(expression.get("key")), str(expression.get("operator"))
     values = [str(value) for value in expression.get("values") or ()]
     value = labels.get(key)
     if operator in ("Exists", "DoesNotExist"):
