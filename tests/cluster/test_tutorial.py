@@ -70,6 +70,7 @@ def shell(cluster: Cluster, tmp_path: Path) -> Iterator[Shell]:
         "arcetri/deployment/arcetri-": f"{NAME}/deployment/{NAME}-",
         "deployment/arcetri-hub": f"deployment/{NAME}-hub",
         "arcetri-sessions": f"{NAME}-sessions",
+        "arcetri-default": f"{NAME}-default",
         "values helm/try/values.yaml": f"values helm/try/values.yaml --set {told}",
         "-proxy:8000": f"-proxy:{port}:8000",
         "127.0.0.1:8000": f"127.0.0.1:{port}",
