@@ -1,10 +1,10 @@
 """A trace lived through again: at each look, what was said of a wait, and what it became.
 
-Four say something, each of the same request at the same moment:
+Five say something, each of the same request at the same moment:
 
 - **ours**: ``arcetri_spawner.estimates``, from what was known then and nothing else.
-- **naive**: the mean of the waits that were over by then, of those who had to wait at all; less what
-  was waited already.
+- **naive**: the mean of the waits that were over by then, of those who had to wait at all.
+- **less waited**: the same, less what was waited already, and not below nothing; the sharper one.
 - **oracle**: knows when every session ends that runs or waits then, and nothing of later requests.
 - **best**: knows the laws that the trace was drawn from, not what was drawn. Nobody who does not
   see the future can do better, on average; where there is no known law, there is no such figure.
@@ -38,7 +38,7 @@ from benchmarks.waits.traces import Record, Trace, lasts
 
 LOOK: Final = HOUR / 2
 """Between two looks at those who wait; each is looked at when it comes, too."""
-_REFIT: Final = 12 * HOUR
+_REFIT: Final = 24 * HOUR
 _FLAVOR: Final = ("t4", "gpu")
 _BANK: Final = 1000
 _PLAYS: Final = 200
@@ -52,6 +52,7 @@ class Look:
     at: float
     truth: float
     ours: ExpectedWait | None
+    waited: float
     naive: float | None
     oracle: float
     best: float | None = None
@@ -69,6 +70,7 @@ class Score:
     error: float
     """Median absolute error of what was called likely."""
     naive: float
+    less_waited: float
     oracle: float
     best: float | None
     width: float
@@ -77,14 +79,26 @@ class Score:
     @property
     def closed(self) -> float:
         """Which part of the gap between the naive error and the oracle's is closed."""
-        return (self.naive - self.error) / (self.naive - self.oracle)
+        return _closed(self.error, self.naive, self.oracle)
+
+    @property
+    def closed_of_less_waited(self) -> float:
+        """The same, for the sharper of the two naive ones."""
+        return _closed(self.error, self.less_waited, self.oracle)
 
     @property
     def closed_at_best(self) -> float | None:
         """Which part knowing the laws would close."""
-        if self.best is None:
-            return None
-        return (self.naive - self.best) / (self.naive - self.oracle)
+        return None if self.best is None else _closed(self.best, self.naive, self.oracle)
+
+    @property
+    def closed_at_best_of_less_waited(self) -> float | None:
+        """The same, for the sharper one."""
+        return None if self.best is None else _closed(self.best, self.less_waited, self.oracle)
+
+
+def _closed(error: float, naive: float, oracle: float) -> float:
+    return (naive - error) / (naive - oracle)
 
 
 def score(looks: Sequence[Look]) -> Score:
@@ -92,6 +106,11 @@ def score(looks: Sequence[Look]) -> Score:
     said = [(look, look.ours) for look in looks if look.ours is not None]
     compared = [(look, ours, look.naive) for look, ours in said if look.naive is not None]
     bests = [abs(look.best - look.truth) for look, _, _ in compared if look.best is not None]
+
+    def error(of: Callable[[Look, ExpectedWait, float], float]) -> float:
+        """The median absolute error, in hours."""
+        return median(abs(of(*one) - one[0].truth) for one in compared) / HOUR
+
     return Score(
         looks=len(looks),
         abstained=1 - len(said) / len(looks),
@@ -99,10 +118,10 @@ def score(looks: Sequence[Look]) -> Score:
             ours.low.total_seconds() <= look.truth <= ours.high.total_seconds()
             for look, ours in said
         ),
-        error=median(abs(ours.likely.total_seconds() - look.truth) for look, ours, _ in compared)
-        / HOUR,
-        naive=median(abs(naive - look.truth) for look, _, naive in compared) / HOUR,
-        oracle=median(abs(look.oracle - look.truth) for look, _, _ in compared) / HOUR,
+        error=error(lambda _, ours, __: ours.likely.total_seconds()),
+        naive=error(lambda _, __, naive: naive),
+        less_waited=error(lambda look, _, naive: max(naive - look.waited, 0.0)),
+        oracle=error(lambda look, _, __: look.oracle),
         best=median(bests) / HOUR if bests else None,
         width=median((ours.high - ours.low).total_seconds() for _, ours in said) / HOUR,
     )
@@ -138,7 +157,8 @@ def replay(
                 now,
                 record.begun - now,
                 said.get(UUID(int=record.name)),
-                known.naive(now - record.asked),
+                now - record.asked,
+                known.naive(),
                 oracle[names.index(record.name)],
                 likely.get(record.name),
             )
@@ -196,7 +216,7 @@ class Known:
     def laws(self, now: float) -> Laws:
         """How long sessions last, from what has been seen."""
         if self._laws is None or now - self._laws[0] >= _REFIT:
-            self._laws = (now, self._lengths.laws(map(_session, self.running), _moment(now)))
+            self._laws = (now, self._lengths.laws(list(map(_session, self.running)), _moment(now)))
         return self._laws[1]
 
     def line(self, now: float) -> tuple[Line, list[Record]]:
@@ -219,12 +239,12 @@ class Known:
         )
         return line, waiting
 
-    def naive(self, waited: float) -> float | None:
-        """The mean of past waits, less what was waited."""
+    def naive(self) -> float | None:
+        """The mean of past waits."""
         over = self._waits + [
             one.begun - one.asked for one in self.running if one.begun > one.asked
         ]
-        return max(fmean(over) - waited, 0.0) if over else None
+        return fmean(over) if over else None
 
 
 def _session(one: Record) -> RunningSession:

@@ -105,7 +105,7 @@ def pieces(
 class Counts:
     """Ends by bin and hour, and the time observed; weighted sums that can be added up."""
 
-    __slots__ = ("ends", "ends_by_hour", "sessions", "squares", "time")
+    __slots__ = ("ends", "ends_by_hour", "sessions", "time")
 
     def __init__(self) -> None:
         self.ends = [0.0] * BINS
@@ -113,8 +113,6 @@ class Counts:
         self.time = [[0.0] * BINS for _ in range(WEEK_HOURS)]
         self.sessions = 0
         """How many ended, unweighted."""
-        self.squares = 0.0
-        """Sum of the squares of the weights of those that ended."""
 
     def add(self, began: float, lasted: float, offset: float, *, weight: float, end: bool) -> None:
         """Count one session; without ``end``, as one of which only so much is known."""
@@ -125,7 +123,6 @@ class Counts:
             self.ends[found] += weight
             self.ends_by_hour[hour] += weight
             self.sessions += 1
-            self.squares += weight * weight
 
     def plus(self, other: Counts, share: float = 1.0) -> Counts:
         """The sum of these and of a share of others."""
@@ -136,18 +133,12 @@ class Counts:
             _sum(mine, theirs, share) for mine, theirs in zip(self.time, other.time, strict=True)
         ]
         total.sessions = self.sessions + (other.sessions if share > 0 else 0)
-        total.squares = self.squares + share * share * other.squares
         return total
 
     @property
     def weight(self) -> float:
         """Of all that ended."""
         return sum(self.ends)
-
-    @property
-    def effective(self) -> float:
-        """As many sessions of equal weight would tell as much (Kish's sample size)."""
-        return self.weight**2 / self.squares if self.squares else 0.0
 
 
 def _sum(mine: Sequence[float], theirs: Sequence[float], share: float) -> list[float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
@@ -12,8 +12,12 @@ from typing import Final
 from arcetri_spawner.estimates.hazard import Counts, Rhythm, exposure, hazard, rhythm
 from arcetri_spawner.estimates.situation import PastSession, RunningSession
 
-HALF_LIFE: Final = timedelta(days=21)
+HALF_LIFE: Final = timedelta(days=14)
 """A session this long ago counts half of one that began now: habits change."""
+_LATELY: Final = timedelta(days=3)
+"""The same, for what has changed lately."""
+_DRIFT_WEIGHT: Final = 12.0
+"""So many ends say beforehand that nothing has changed."""
 _OTHER_GROUPS: Final = 15.0
 """All sessions of the flavour's other groups together count as so many of the group's own."""
 _OTHER_FLAVORS: Final = 5.0
@@ -34,8 +38,12 @@ class Law:
     sessions: int
     """On how many that ended it rests: all of the flavour, whatever the group, and where these are
     fewer than ``LEAST``, those of other flavours too."""
-    effective: float
-    """What they are worth, weighted by age and likeness."""
+    weight: float
+    """As how many sessions of the group's own, of now, they count."""
+
+
+_Key = tuple[str, str, str]
+"""Type, flavour and group."""
 
 
 class Lengths:
@@ -46,16 +54,16 @@ class Lengths:
     """
 
     def __init__(self, zone: tzinfo = UTC) -> None:
-        self._zone = zone
-        self._counts: dict[tuple[str, str, str], Counts] = defaultdict(Counts)
-        self._origin: datetime | None = None
+        self._long = _Fading(HALF_LIFE, zone)
+        self._lately = _Fading(_LATELY, zone)
 
     def add(self, sessions: Iterable[PastSession]) -> None:
         """Count sessions that are over."""
         for one in sessions:
-            self._add(self._counts, one, one.lasted, end=one.natural)
+            for kept in (self._long, self._lately):
+                kept.add(one, one.lasted, end=one.natural)
 
-    def laws(self, running: Iterable[RunningSession], now: datetime) -> Laws:
+    def laws(self, running: Collection[RunningSession], now: datetime) -> Laws:
         """Make laws from all that is known now.
 
         Args:
@@ -63,23 +71,38 @@ class Lengths:
                 them out would make sessions look shorter than they are.
             now: The moment; ages are counted from here.
         """
-        still: dict[tuple[str, str, str], Counts] = defaultdict(Counts)
+        return Laws(self._long.at(running, now), self._lately.at(running, now))
+
+
+class _Fading:
+    """Counts in which a session weighs the less the longer ago it began."""
+
+    def __init__(self, half_life: timedelta, zone: tzinfo) -> None:
+        self._half_life = half_life
+        self._zone = zone
+        self._counts: dict[_Key, Counts] = defaultdict(Counts)
+        self._origin: datetime | None = None
+
+    def add(self, one: PastSession | RunningSession, lasted: timedelta, *, end: bool) -> None:
+        self._add(self._counts, one, lasted, end=end)
+
+    def at(self, running: Iterable[RunningSession], now: datetime) -> dict[_Key, Counts]:
+        """All counts, with those that run, in which a session that began now weighs 1."""
+        still: dict[_Key, Counts] = defaultdict(Counts)
         for one in running:
             self._add(still, one, now - one.began, end=False)
         unit = 1 / self._weight(now)
         nothing = Counts()
-        return Laws(
-            {
-                key: Counts()
-                .plus(self._counts.get(key, nothing), unit)
-                .plus(still.get(key, nothing), unit)
-                for key in {*self._counts, *still}
-            }
-        )
+        return {
+            key: Counts()
+            .plus(self._counts.get(key, nothing), unit)
+            .plus(still.get(key, nothing), unit)
+            for key in {*self._counts, *still}
+        }
 
     def _add(
         self,
-        counts: dict[tuple[str, str, str], Counts],
+        counts: dict[_Key, Counts],
         one: PastSession | RunningSession,
         lasted: timedelta,
         *,
@@ -96,15 +119,21 @@ class Lengths:
     def _weight(self, began: datetime) -> float:
         """Grows with the moment: only ratios of weights matter, and old ones need no change."""
         self._origin = self._origin or began
-        return math.exp2((began - self._origin) / HALF_LIFE)
+        return math.exp2((began - self._origin) / self._half_life)
 
 
 class Laws:
     """The laws of all flavours and groups, each made when it is first asked for."""
 
-    def __init__(self, counts: dict[tuple[str, str, str], Counts]) -> None:
-        """Take sums by type, flavour and group, in which a session that began now weighs 1."""
+    def __init__(self, counts: dict[_Key, Counts], lately: dict[_Key, Counts]) -> None:
+        """Take sums in which a session that began now weighs 1.
+
+        Args:
+            counts: Of all that is known.
+            lately: In which what was some days ago counts little.
+        """
         self._counts = counts
+        self._lately = lately
         self._rhythms: dict[str, Rhythm] = {}
         self._known: dict[tuple[str, str], Law | None] = {}
 
@@ -137,7 +166,22 @@ class Laws:
         mixed = own.plus(groups, _share(groups, _OTHER_GROUPS))
         mixed = mixed.plus(flavors, _share(flavors, _OTHER_FLAVORS))
         rates = hazard(mixed.ends, exposure(mixed, hours))
-        return Law(rates, hours, sessions, mixed.effective)
+        drift = self._drift((flavor_type, flavor, group), rates, hours)
+        return Law(tuple(rate * drift for rate in rates), hours, sessions, mixed.weight)
+
+    def _drift(self, key: _Key, rates: Sequence[float], hours: Rhythm) -> float:
+        """By how much more readily sessions ended lately than these rates say.
+
+        Habits change: with an exam session, a deadline, a new group. That is seen in the sum of all
+        ends long before it is seen bin by bin.
+        """
+        lately = self._lately.get(key)
+        if lately is None:
+            return 1.0
+        expected = sum(
+            rate * time for rate, time in zip(rates, exposure(lately, hours), strict=True)
+        )
+        return (lately.weight + _DRIFT_WEIGHT) / (expected + _DRIFT_WEIGHT)
 
 
 def _share(others: Counts, most: float) -> float:

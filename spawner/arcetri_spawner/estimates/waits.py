@@ -26,7 +26,7 @@ from arcetri_spawner.estimates.model import ExpectedWait
 from arcetri_spawner.estimates.situation import Line, Order
 
 CONFIDENCE: Final = 0.8
-PLAYS: Final = 300
+PLAYS: Final = 200
 _SEED: Final = 1608
 _DAYS_DIFFER: Final = 0.05
 """Variance of a factor common to all hazards of one play: sessions of one day have in common what
@@ -162,7 +162,8 @@ class Play:
                 held[group] += 1
                 places -= 1
                 begun.append((place, at))
-                heapq.heappush(free, (ends_at(place, at), group))
+                if waiting:
+                    heapq.heappush(free, (ends_at(place, at), group))
             if not free:
                 break
             at, group = heapq.heappop(free)
@@ -204,6 +205,6 @@ class Play:
 
     def _factors(self, plays: int) -> list[float]:
         """What is common to all sessions of a play: how far off the laws may be."""
-        least = min((law.effective for law in self._laws), default=1.0)
+        least = min((law.weight for law in self._laws), default=1.0)
         shape = 1 / (_DAYS_DIFFER + 1 / max(least, 1.0))
         return [1 / max(self._random.gammavariate(shape, 1 / shape), 1e-3) for _ in range(plays)]

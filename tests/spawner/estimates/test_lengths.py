@@ -70,7 +70,7 @@ def test_a_new_flavour_is_judged_by_others_of_its_type_and_trusted_less() -> Non
     found = law(laws(others))
     assert median(found) == pytest.approx(60, rel=0.3)
     assert found.sessions == LEAST_OF_TYPE
-    assert found.effective < law(laws(others), flavor="a100").effective / 5
+    assert found.weight < law(laws(others), flavor="a100").weight / 5
 
 
 def test_sessions_of_another_type_say_nothing() -> None:

@@ -15,12 +15,14 @@ from benchmarks.waits.traces import BadTrace, Trace, generate, read
 
 SEED = 1
 WEEKS = 4
+EVERY = 64
+"""One moment in so many, so that the suite stays short; `make bench ARGS=waits` takes more."""
 
 
 @pytest.fixture(scope="module")
 def looks() -> dict[str, list[Look]]:
     return {
-        regime.name: list(replay(generate(regime, SEED, WEEKS), every=8)) for regime in REGIMES
+        regime.name: list(replay(generate(regime, SEED, WEEKS), every=EVERY)) for regime in REGIMES
     }
 
 
@@ -30,8 +32,12 @@ def together(looks: dict[str, list[Look]]) -> list[Look]:
 
 
 def test_most_of_the_gap_to_an_oracle_is_closed(together: list[Look]) -> None:
-    assert len(together) > 1000
-    assert score(together).closed >= 0.7
+    assert len(together) > 600
+    found = score(together)
+    assert found.closed >= 0.7
+    # Of the sharper mean, from which is taken what was waited already, it cannot be as much: who
+    # knows the laws and not the dice closes no more than this (see the page on estimates).
+    assert found.closed_of_less_waited >= 0.64
 
 
 def test_the_range_holds_the_truth_as_often_as_it_says(together: list[Look]) -> None:
@@ -51,8 +57,8 @@ def test_in_no_regime_it_is_worse_than_the_mean(name: str, looks: dict[str, list
 
 def test_what_comes_later_is_not_known() -> None:
     """Nothing said until a moment changes when all that happens after it does."""
-    trace = generate(REGIMES[0], SEED, 2)
-    moment = BEGIN + 8 * DAY
+    trace = generate(REGIMES[0], SEED, 1)
+    moment = BEGIN + 2 * DAY + 14 * HOUR
     other = tuple(
         replace(one, begun=later(one.begun, moment), ended=later(one.ended, moment))
         for one in trace.records
@@ -60,7 +66,7 @@ def test_what_comes_later_is_not_known() -> None:
     )
     whole = [look for look, at in _timed(trace) if at <= moment]
     cut = [look for look, at in _timed(replace(trace, records=other)) if at <= moment]
-    assert len(whole) == len(cut) > 50
+    assert len(whole) == len(cut) > 20
     assert [look.ours for look in whole] == [look.ours for look in cut]
     assert [look.naive for look in whole] == [look.naive for look in cut]
     assert [look.truth for look in whole] != [look.truth for look in cut]
@@ -75,7 +81,7 @@ def _timed(trace: Trace) -> list[tuple[Look, float]]:
 
 
 def test_the_oracle_is_right_where_nobody_leaves_or_passes() -> None:
-    found = list(replay(generate(REGIMES[1], SEED, 1)))
+    found = list(replay(generate(REGIMES[1], SEED, 1), every=10))
     assert found
     assert all(look.oracle == pytest.approx(look.truth, abs=1e-3) for look in found)
 

@@ -79,7 +79,8 @@ def test_the_first_waits_for_the_first_of_eight_that_have_no_memory() -> None:
     mean = 3 / 8
     assert low == pytest.approx(-math.log(0.9) * mean, rel=0.25)
     assert likely == pytest.approx(math.log(2) * mean, rel=0.15)
-    assert high == pytest.approx(-math.log(0.1) * mean, rel=0.15)
+    # A little later than that: days differ.
+    assert high == pytest.approx(-math.log(0.1) * mean, rel=0.25)
     assert first is not None
     assert (first.confidence, first.sessions) == (CONFIDENCE, 3000)
 
