@@ -76,7 +76,7 @@ def of_day(moment: float) -> tuple[int, float]:
 def intensity(moment: float) -> float:
     """How many ask at this hour, against the middle of a working day."""
     weekday, hour = of_day(moment)
-    return _WORKDAY[int(hour)] * (_WEEKEND if weekday >= 5 else 1.0)  # noqa: PLR2004 - Saturday
+    return _WORKDAY[int(hour)] * (_WEEKEND if weekday >= 5 else 1.0)
 
 
 def lognormal(hours: float, spread: float) -> Law:
@@ -120,8 +120,6 @@ def working(work: Law, *, forgotten: float, idle: float = 1.0, overnight: float 
         return seconds + (idle * HOUR if draw.random() < forgotten else 0)
 
     return law
-
-
 
 
 REGIMES: Final[tuple[Regime, ...]] = (

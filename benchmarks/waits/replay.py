@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import random
+import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -128,7 +129,12 @@ def score(looks: Sequence[Look]) -> Score:
 
 
 def replay(
-    trace: Trace, *, every: int = 1, regime: Regime | None = None, weeks: int = 0
+    trace: Trace,
+    *,
+    every: int = 1,
+    regime: Regime | None = None,
+    weeks: int = 0,
+    spent: list[float] | None = None,
 ) -> Iterator[Look]:
     """Live through a trace.
 
@@ -137,6 +143,7 @@ def replay(
         every: Of so many looks one is taken, for a shorter replay.
         regime: Where the trace is from, for what knowing its laws would be worth.
         weeks: How long the trace is, with ``regime``.
+        spent: Is given the processor time, in seconds, that each estimate of a line took.
     """
     known = Known(trace)
     best = Best(regime, weeks) if regime else None
@@ -146,7 +153,10 @@ def replay(
         known.advance(now)
         line, waiting = known.line(now)
         names = [one.name for one in waiting]
-        said = expected_waits(line, known.laws(now), _moment(now))
+        laws, begun = known.laws(now), time.process_time()
+        said = expected_waits(line, laws, _moment(now))
+        if spent is not None:
+            spent.append(time.process_time() - begun)
         oracle = _oracle(trace, known.running, waiting, now)
         likely = best.waits(trace, known.running, waiting, now) if best else {}
         for record in waiting:

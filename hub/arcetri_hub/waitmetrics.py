@@ -23,9 +23,7 @@ class WaitMetrics:
         registry: Where they appear; the default one is what ``/hub/metrics`` shows.
     """
 
-    def __init__(
-        self, heard: Callable[[], float], registry: CollectorRegistry = REGISTRY
-    ) -> None:
+    def __init__(self, heard: Callable[[], float], registry: CollectorRegistry = REGISTRY) -> None:
         self._outcomes = Counter(
             "arcetri_wait_estimate_total",
             "Waits that ended in a session, by where they lay in the range that was said at first",

@@ -159,9 +159,7 @@ class Expectations:
                 said = self._expected.get(request_id)
                 self._waits[request_id] = _Wait(row.grant.flavor, now, said)
 
-    async def _known(
-        self, rows: Sequence[LiveRow], now: datetime, zone: ZoneInfo
-    ) -> Laws | None:
+    async def _known(self, rows: Sequence[LiveRow], now: datetime, zone: ZoneInfo) -> Laws | None:
         heard = self._heard()
         if heard is None:
             return None

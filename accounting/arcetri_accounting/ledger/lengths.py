@@ -27,9 +27,7 @@ def read(session: Session, days: int, now: int) -> SessionLengths:
     """
     since = max(now - days * DAY_MS, 0)
     rows = session.execute(
-        select(
-            WitnessRow.start, WitnessRow.started_at, WitnessRow.ended_at, WitnessRow.end_reason
-        )
+        select(WitnessRow.start, WitnessRow.started_at, WitnessRow.ended_at, WitnessRow.end_reason)
         .where(WitnessRow.started_at >= since, WitnessRow.started_at <= now)
         .where(WitnessRow.ended_at >= WitnessRow.started_at)
         .where(WitnessRow.end_is_estimate.is_(False))

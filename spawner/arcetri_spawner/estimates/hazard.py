@@ -56,7 +56,7 @@ def hour_of_week(moment: float, offset: float) -> int:
     """
     hours = int((moment + offset) // HOUR)
     weekday = (hours // 24 + _EPOCH_WEEKDAY) % 7
-    return hours % 24 + (24 if weekday >= 5 else 0)  # noqa: PLR2004 - Saturday and Sunday
+    return hours % 24 + (24 if weekday >= 5 else 0)
 
 
 def bin_of(age: float) -> int:

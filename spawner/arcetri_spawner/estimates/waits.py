@@ -28,7 +28,7 @@ from arcetri_spawner.estimates.situation import Line, Order
 CONFIDENCE: Final = 0.8
 PLAYS: Final = 200
 _SEED: Final = 1608
-_DAYS_DIFFER: Final = 0.05
+_DAYS_DIFFER: Final = 0.02
 """Variance of a factor common to all hazards of one play: sessions of one day have in common what
 no history tells, such as a deadline."""
 _HOURS: Final = 72
@@ -67,8 +67,7 @@ def _range(waits: Sequence[float], sessions: int) -> ExpectedWait | None:
     ordered = sorted(waits)
     aside = (1 - CONFIDENCE) / 2
     low, likely, high = (
-        ordered[min(int(part * len(ordered)), len(ordered) - 1)]
-        for part in (aside, 0.5, 1 - aside)
+        ordered[min(int(part * len(ordered)), len(ordered) - 1)] for part in (aside, 0.5, 1 - aside)
     )
     if math.isinf(high):
         return None
@@ -118,7 +117,8 @@ class Play:
         ]
         self._quotas = [line.quotas.get(name, math.inf) for name in names]
         self._most = [
-            quota + line.borrow.get(name, 0) for quota, name in zip(self._quotas, names, strict=True)
+            quota + line.borrow.get(name, 0)
+            for quota, name in zip(self._quotas, names, strict=True)
         ]
         self._later: dict[tuple[int, int], Ends] = {}
 
@@ -133,9 +133,7 @@ class Play:
             free = [(ends.after(drawn[play] * factor), group) for group, ends, drawn in running]
             heapq.heapify(free)
 
-            def ends_at(
-                place: int, at: float, play: int = play, factor: float = factor
-            ) -> float:
+            def ends_at(place: int, at: float, play: int = play, factor: float = factor) -> float:
                 group, lifetime = self._waiting[place]
                 drawn = lengths[place][play] * factor
                 return at + min(self._beginning(group, at).after(drawn), lifetime)

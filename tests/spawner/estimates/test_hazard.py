@@ -1,4 +1,4 @@
-"""Hazards: counted where sessions were observed, censored ones included, cut at the right limits."""
+"""Hazards: counted where sessions were observed, the censored ones too, cut at right limits."""
 
 from __future__ import annotations
 

@@ -19,7 +19,9 @@ def some(
 ) -> list[PastSession]:
     began = NOW - timedelta(days=days)
     return [
-        PastSession(flavor, "gpu", group, began, timedelta(minutes=minutes * (0.8 + 0.4 * i / count)))
+        PastSession(
+            flavor, "gpu", group, began, timedelta(minutes=minutes * (0.8 + 0.4 * i / count))
+        )
         for i in range(count)
     ]
 
@@ -74,9 +76,7 @@ def test_a_new_flavour_is_judged_by_others_of_its_type_and_trusted_less() -> Non
 
 
 def test_sessions_of_another_type_say_nothing() -> None:
-    cpu = [
-        PastSession("cpu", "cpu", CMS, one.began, one.lasted * 20) for one in some(500, 60)
-    ]
+    cpu = [PastSession("cpu", "cpu", CMS, one.began, one.lasted * 20) for one in some(500, 60)]
     assert median(law(laws(some(30, 60), cpu))) == median(law(laws(some(30, 60))))
 
 
@@ -95,7 +95,8 @@ def test_an_end_by_lifetime_is_no_end_of_its_own() -> None:
     ended = [PastSession("t4", "gpu", CMS, one.began, one.lasted) for one in cut]
     age = 50 * 60
     left = [
-        Ends(law(laws(short, those)), age, NOW.timestamp(), 0).after(0.693) for those in (cut, ended)
+        Ends(law(laws(short, those)), age, NOW.timestamp(), 0).after(0.693)
+        for those in (cut, ended)
     ]
     assert left[0] > 3 * left[1]
 
