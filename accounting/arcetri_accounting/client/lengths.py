@@ -1,4 +1,4 @@
-"""How long sessions lasted, as the ledger last said: asked for in the background, kept in memory."""
+"""How long sessions lasted, as the ledger last said: asked for in the background, and kept."""
 
 from __future__ import annotations
 
