@@ -252,7 +252,9 @@ def build_platform(settings: Settings) -> Platform:
         metrics,
         witness=witness,
         lengths=lengths,
-        expectations=lengths and _expectations(settings, service, catalogs, backend, lengths),
+        expectations=(
+            _expectations(settings, service, catalogs, backend, lengths) if lengths else None
+        ),
     )
     use_service(lambda: get_platform().service)
     return _platform
