@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from arcetri_accounting.client import Heard
     from arcetri_spawner.catalog import CatalogHolder
     from arcetri_spawner.live import LiveRow
-    from arcetri_spawner.policy.model import Inventory
+    from arcetri_spawner.policy.model import Grant, Inventory
 
 log = structlog.get_logger(__name__)
 
@@ -113,6 +113,10 @@ class Expectations:
         if request_id not in self._waits:
             await self._look_surely()
         return self._expected.get(request_id)
+
+    async def __call__(self, grant: Grant) -> ExpectedWait | None:
+        """The same, for whoever has the grant of the request."""
+        return await self.expected(grant.request_id)
 
     async def run(self) -> None:
         """Look at the lines, for ever."""
