@@ -58,6 +58,8 @@ class ArcetriSpawner(Spawner):
 
     _session_id: UUID | None = None
     _watcher: asyncio.Task[None] | None = None
+    _spawn_future: asyncio.Future[Any] | None
+    """JupyterHub's: the start that is under way."""
     _resumed: asyncio.Task[None] | None = None
     """Sees a start through that the hub's restart came between."""
     _checked: asyncio.Event | None = None
@@ -117,11 +119,13 @@ class ArcetriSpawner(Spawner):
     async def poll(self) -> int | None:
         """None while it runs, or cannot be asked; its exit status when it is gone."""
         if self._session_id is None:
-            found = await self.service.find(self.user.name, self.name)
-            if isinstance(found, Unknown):
-                if not self._check_pending or self._is_told_of:
-                    return None
+            found: Session | Unknown | None
+            if self._check_pending and not self._is_told_of:
                 found = await self._go_on()
+            else:
+                found = await self.service.find(self.user.name, self.name)
+            if isinstance(found, Unknown):
+                return None
             if found is None:
                 return 0
             self._follow(found)

@@ -334,7 +334,8 @@ class SessionService:
 
     def in_doubt(self, username: str, server_name: str) -> bool:
         """Whether the platform was restarted and it is not known yet what a server has."""
-        return self._recovery.doubt(username, server_name) is not None
+        known = self._recovery.done.is_set()
+        return not known or self._recovery.doubt(username, server_name) is not None
 
     async def outcome(self, username: str, server_name: str) -> None:
         """Return when it is known what became of a server's session after a restart.
