@@ -1,8 +1,6 @@
 """The Kubernetes backend with its store, queue and service, as tests of its parts want it.
 
-It runs in the test's own process, or in one that is to be killed: ``python -m
-tests.cluster.podworld FOLDER NAMESPACE INSTANCE POINT FLAVOR ENVIRONMENT`` takes a session through
-its whole life with a kill point armed; where POINT begins with ``recover:``, it only recovers.
+It runs in the test's own process, or in one that is to be killed.
 """
 
 from __future__ import annotations
@@ -12,7 +10,6 @@ import contextlib
 import ctypes
 import json
 import os
-import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -29,7 +26,7 @@ from arcetri_spawner.backends.kubernetes.backend import KubernetesBackend
 from arcetri_spawner.backends.kubernetes.config import KubernetesConfig
 from arcetri_spawner.backends.kubernetes.queue import SlotQueue
 from arcetri_spawner.catalog import CatalogHolder
-from arcetri_spawner.groups import EVERYONE
+from arcetri_spawner.groups import EVERYONE, GroupPath
 from arcetri_spawner.policy.model import Grant, Identity
 from arcetri_spawner.service import SessionService
 from arcetri_spawner.store import Store
@@ -40,6 +37,7 @@ from tests.support import builders
 PORT = 8888
 FAKE_SERVER = Path(__file__).parents[1] / "spawner" / "local" / "fake_server.py"
 MISSING = f"{addresses.NODE}:5000/there-is-no/such:1"
+ALL = GroupPath("/lab/all")
 _NEWNET = 0x40000000
 _MIB = 1 << 20
 
@@ -55,7 +53,7 @@ sizes: {{small: {{cpu: 0.05, memory: 64Mi, shm: 1Mi}}}}
 environments:
   python: {{title: Python, image: "{images.MINIMAL.reference}"}}
   missing: {{title: Missing, image: "{MISSING}"}}
-groups: {{}}
+groups: {{/lab/all: {{}}}}
 """
 
 
@@ -142,7 +140,7 @@ class PodWorld:
 
     async def fresh(self, username: str, *, reuse: float = 0.0) -> Identity:  # noqa: ARG002
         account = await self.store.account_for("https://iam.example/", username, username)
-        return Identity(account.id, username, frozenset())
+        return Identity(account.id, username, frozenset({ALL}))
 
     async def known(self, username: str) -> Identity:
         return await self.fresh(username)
@@ -206,7 +204,20 @@ async def opened(
         await world.close()
 
 
-async def _live(world: PodWorld, point: str, flavor: str, environment: str) -> None:
+def live(
+    folder: Path, namespace: str, instance: str, kubeconfig: Path, point: str, environment: str
+) -> None:
+    """Take alice's session through its whole life, in a process that dies at a kill point.
+
+    With ``recover:`` before the point it only recovers.
+    """
+    log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for number in (1, 2):
+        os.dup2(log, number)
+    asyncio.run(_live(PodWorld(folder, namespace, instance, kubeconfig), point, environment))
+
+
+async def _live(world: PodWorld, point: str, environment: str) -> None:
     recovering, _, name = point.rpartition(":")
     await world.backend.recover()
     killpoints.arm(name)
@@ -214,17 +225,6 @@ async def _live(world: PodWorld, point: str, flavor: str, environment: str) -> N
     if recovering:
         await world.service.outcome("alice", "")
         return
-    raw = {"flavor": flavor, "environment": environment}
+    raw = {"flavor": "cpu", "environment": environment}
     await world.service.start("alice", "", raw, launch())
     await world.service.end_server("alice", "", "stopped")
-
-
-def _main(
-    folder: str, namespace: str, instance: str, point: str, flavor: str, environment: str
-) -> None:
-    world = PodWorld(Path(folder), namespace, instance, Path(os.environ["KUBECONFIG"]))
-    asyncio.run(_live(world, point, flavor, environment))
-
-
-if __name__ == "__main__":
-    _main(*sys.argv[1:])

@@ -6,8 +6,8 @@ A hub without JupyterHub dies in a process of its own at each point; the next on
 from __future__ import annotations
 
 import json
+import multiprocessing
 import signal
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,20 +55,17 @@ class Hubs:
 
     def dies(self, point: str, environment: str = "python") -> None:
         """Let a hub die at a point of its work."""
-        told = [self.folder, NAMESPACE, self.instance, point, "cpu", environment]
-        log = self.folder / "log"
-        process = hub.inside(
-            self.cluster,
-            ["tests.cluster.podworld", *map(str, told)],
-            log,
-            {"KUBECONFIG": str(self.kubeconfig)},
-        )
-        try:
-            code = process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            code = process.wait()
-        assert code == -signal.SIGKILL, log.read_text(encoding="utf-8")
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([podworld.__name__])
+        told = (self.folder, NAMESPACE, self.instance, self.kubeconfig, point, environment)
+        process = context.Process(target=podworld.live, args=told)
+        process.start()
+        process.join(60)
+        said = (self.folder / "log").read_text(encoding="utf-8")
+        code = process.exitcode
+        process.kill()
+        process.join()
+        assert code == -signal.SIGKILL, said
 
     def left(self) -> list[str]:
         """Pods and Secrets that there still are."""
