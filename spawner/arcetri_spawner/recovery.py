@@ -188,11 +188,14 @@ class Recovery:
         """See a start through: afterwards the session runs, or its request has ended."""
         row, ticket = case.row, Ticket(case.row.id, TicketState.ADMITTED)
         log.info("a start goes on", session=str(row.id))
-        case.start = asyncio.create_task(self._backend.resume(row.id), name=f"start of {row.id}")
+        start = asyncio.create_task(self._backend.resume(row.id), name=f"start of {row.id}")
+        # One that is cancelled before its first step undoes nothing.
+        await asyncio.sleep(0)
+        case.start = start
         case.begun.set()
         self._changed()
         try:
-            session = await case.start
+            session = await start
         except asyncio.CancelledError:
             if case.wish is None:
                 raise  # The hub ends. The next one goes on.

@@ -40,7 +40,7 @@ from arcetri_spawner.backends.kubernetes.starting import Starter, gone
 from arcetri_spawner.backends.kubernetes.words import ClusterTrouble
 from arcetri_spawner.backends.news import InventoryNews
 from arcetri_spawner.backends.progress import Progress
-from arcetri_spawner.errors import BackendError
+from arcetri_spawner.errors import ArcetriError, BackendError
 from arcetri_spawner.identity import NumberSource
 from arcetri_spawner.policy.model import Grant, Inventory, MountedVolume
 from arcetri_spawner.provisioner.faults import FolderTrouble
@@ -365,15 +365,14 @@ class KubernetesBackend:
         """Remove pods of ours that belong to no live request; for ever."""
         while True:
             try:
-                await self._sweep()
-            except BackendError as error:
+                if self._fresh:
+                    await self._now.pods.sweep(self._requests)
+            except ArcetriError as error:
                 log.warning("a pod without a request could not be removed", why=str(error))
             await asyncio.sleep(SWEEP)
 
-    async def _sweep(self) -> None:
-        """A request is written before its pod is made: a pod without one is nobody's."""
-        if self._fresh and self._now.pods.strangers():
-            await self._now.pods.sweep({row.id for row in await self._store.live_requests()})
+    async def _requests(self) -> set[UUID]:
+        return {row.id for row in await self._store.live_requests()}
 
     async def close(self) -> None:
         """Stop watching; sessions run on."""

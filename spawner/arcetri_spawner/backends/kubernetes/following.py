@@ -7,7 +7,7 @@ API server said nothing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
@@ -139,16 +139,22 @@ class Following:
                     remedy="The operator looks at the rights of the hub's service account.",
                 ) from error
 
-    def strangers(self) -> list[UUID]:
-        """Sessions of ours that have a pod which nobody follows."""
-        return [key for key in self._cluster.sessions() if key not in self._live]
+    async def sweep(self, live: Callable[[], Awaitable[Collection[UUID]]]) -> None:
+        """Remove pods of ours that belong to no live request.
 
-    async def sweep(self, known: Collection[UUID]) -> None:
-        """Remove the pods that nobody follows, but for those of the requests in ``known``."""
-        for session in self.strangers():
-            if session not in known and (pod := self._cluster.pod(session)) is not None:
-                log.warning("a pod belongs to no request: removed", session=str(session))
-                await self.remove(session, pod["metadata"]["uid"], 0)
+        A request is written before its pod is made, and ended after its pod is gone.
+
+        Args:
+            live: Reads which requests are live.
+        """
+        there = self._cluster.sessions()
+        known = await live() if there else ()
+        for session in there:
+            if session in known or (pod := self._cluster.pod(session)) is None:
+                continue
+            log.warning("a pod belongs to no request: removed", session=str(session))
+            await self.remove(session, pod["metadata"]["uid"], 0)
+            if session not in self._live:
                 await self.tell_end(session, pod, "lost")
 
     def tasks(self) -> list[asyncio.Task[None]]:
