@@ -109,7 +109,14 @@ def launch(**env: str) -> Launch:
 class PodWorld:
     """Everything that one hub would hold."""
 
-    def __init__(self, folder: Path, namespace: str, instance: str, kubeconfig: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        namespace: str,
+        instance: str,
+        kubeconfig: Path,
+        start_timeout: float = 40,
+    ) -> None:
         self.folder, self.namespace, self.instance = folder, namespace, instance
         self.kubeconfig = kubeconfig
         self.store = Store.open(f"sqlite:///{folder / 'arcetri.sqlite'}")
@@ -117,7 +124,7 @@ class PodWorld:
         profiles.write_text(CATALOG, encoding="utf-8")
         self.catalogs = CatalogHolder(profiles)
         self.backend = KubernetesBackend(
-            KubernetesConfig(namespace, instance, start_timeout=40, patience=2),
+            KubernetesConfig(namespace, instance, start_timeout=start_timeout, patience=2),
             self.store,
             self.catalogs,
             self._connect,
@@ -173,10 +180,11 @@ class PodWorld:
         self.store.close()
 
     @asynccontextmanager
-    async def again(self) -> AsyncIterator[PodWorld]:
+    async def again(self, start_timeout: float = 40) -> AsyncIterator[PodWorld]:
         """The next hub over the same; its service has not recovered yet."""
         await self.close()
-        async with opened(self.folder, self.namespace, self.instance, self.kubeconfig) as after:
+        place = (self.folder, self.namespace, self.instance, self.kubeconfig)
+        async with opened(*place, start_timeout) as after:
             yield after
 
     async def remains(self) -> list[str]:
@@ -193,10 +201,10 @@ class PodWorld:
 
 @asynccontextmanager
 async def opened(
-    folder: Path, namespace: str, instance: str, kubeconfig: Path
+    folder: Path, namespace: str, instance: str, kubeconfig: Path, start_timeout: float = 40
 ) -> AsyncIterator[PodWorld]:
     """A hub that has recovered, but for its service."""
-    world = PodWorld(folder, namespace, instance, kubeconfig)
+    world = PodWorld(folder, namespace, instance, kubeconfig, start_timeout)
     try:
         await world.backend.recover()
         yield world
