@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from arcetri_spawner.backends.base import Exited, Session, Ticket
 from arcetri_spawner.policy.model import Grant
@@ -56,3 +56,13 @@ class Live:
     end_reason: str = ""
     end_message: str = ""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+def choice_of(grant: Grant) -> dict[str, Any]:
+    """What is remembered of a session that came to run, for the next time its user chooses."""
+    return {
+        "group": grant.group,
+        "flavor": grant.flavor,
+        "environment": grant.environment,
+        "size": grant.size,
+    }

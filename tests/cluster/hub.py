@@ -72,6 +72,16 @@ class Hub:
         part.kill()
         part.wait(10)
 
+    def terminate(self, name: str) -> None:
+        """Tell a part to end, and wait until it has."""
+        part = self._parts.pop(name)
+        part.terminate()
+        try:
+            part.wait(20)
+        except subprocess.TimeoutExpired:
+            part.kill()
+            raise
+
     def start(self, name: str) -> None:
         """Start a part, and wait until it answers."""
         part = self._parts[name] = inside(
@@ -169,7 +179,7 @@ def rights(namespace: str) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all(text))
 
 
-def _account(cluster: Cluster, state: Path, namespace: str) -> Path:
+def account(cluster: Cluster, state: Path, namespace: str) -> Path:
     """A kubeconfig with the hub's own rights, and no more."""
     there = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": HOME}}
     cluster.apply(there, *rights(namespace))
@@ -205,7 +215,7 @@ def running(
         provisioner: Who makes folders; without one they must be there.
     """
     state.mkdir()
-    told = {"KUBECONFIG": str(_account(cluster, state, namespace)), **(environment or {})}
+    told = {"KUBECONFIG": str(account(cluster, state, namespace)), **(environment or {})}
     (state / "profiles.yaml").write_text(yaml.safe_dump(catalog), encoding="utf-8")
     for name in ("client", "proxy", "cookie", "crypt"):
         (state / name).write_text(SECRET, encoding="ascii")
