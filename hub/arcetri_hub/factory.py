@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
 import structlog
+from jupyterhub.app import JupyterHub
 
 from arcetri_accounting.client import Witness
 from arcetri_accounting.spool import SpoolError
@@ -275,6 +276,7 @@ def _cluster(
     from arcetri_spawner.backends.kubernetes.config import KubernetesConfig
     from arcetri_spawner.backends.kubernetes.connecting import connect
     from arcetri_spawner.backends.kubernetes.queue import SlotQueue
+    from arcetri_spawner.kubespawner import sample_pod
     from arcetri_spawner.provisioner.client import ProvisionerClient
 
     told = kubernetes.provisioner
@@ -284,6 +286,7 @@ def _cluster(
             instance_id=settings.instance_id,
             start_timeout=settings.start_timeout - 10,
             patience=kubernetes.patience,
+            strict_groups=kubernetes.strict_groups,
         ),
         store,
         catalogs,
@@ -291,6 +294,8 @@ def _cluster(
         numbers=identities,
         told=witness.saw if witness else tell_nobody_of,
         provisioner=ProvisionerClient(told.url, told.token_file) if told else None,
+        # The site's own configuration is read after the platform's: it is asked for later.
+        sample=lambda: sample_pod(JupyterHub.instance().config),
     )
     return backend, SlotQueue(backend, store, catalogs)
 

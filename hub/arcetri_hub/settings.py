@@ -98,6 +98,10 @@ class KubernetesSettings(_Section):
     patience: float = Field(default=90.0, ge=0)
     """Seconds for which a start bears a trouble that may go by itself, such as a registry that
     does not answer."""
+    strict_groups: bool = False
+    """Whether an image's own ``/etc/group`` can give its user no further groups. True only where
+    each node's ``status.features.supplementalGroupsPolicy`` says so (containerd 2): other nodes
+    refuse the session's pod."""
     provisioner: ProvisionerSettings | None = None
     """Who makes homes and group folders; absent means that the folders must be there, with the
     owners that the store gives."""

@@ -202,6 +202,7 @@ def running(
     environment: dict[str, str] | None = None,
     usage: UsageSettings | None = None,
     provisioner: ProvisionerSettings | None = None,
+    site: str = "",
 ) -> Iterator[Hub]:
     """Run the platform on a cluster.
 
@@ -213,6 +214,7 @@ def running(
         environment: Further variables of its processes.
         usage: The ledger, where there is one.
         provisioner: Who makes folders; without one they must be there.
+        site: The site's own JupyterHub configuration.
     """
     state.mkdir()
     told = {"KUBECONFIG": str(account(cluster, state, namespace)), **(environment or {})}
@@ -220,6 +222,8 @@ def running(
     for name in ("client", "proxy", "cookie", "crypt"):
         (state / name).write_text(SECRET, encoding="ascii")
         (state / name).chmod(0o600)
+    (state / "site").mkdir()
+    (state / "site" / "site.py").write_text(site, encoding="utf-8")
     port, iam_port, hub_port, api_port = (ports.choose() for _ in range(4))
     settings = Settings(
         state_dir=state,
@@ -236,6 +240,7 @@ def running(
         ),
         proxy=ProxySettings(api_url=f"http://127.0.0.1:{api_port}", token_file=state / "proxy"),
         kubernetes=KubernetesSettings(namespace=namespace, patience=5, provisioner=provisioner),
+        site_config=state / "site",
         usage=usage,
         cookie_secret_file=state / "cookie",
         crypt_key_file=state / "crypt",

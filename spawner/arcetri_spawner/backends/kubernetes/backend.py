@@ -35,7 +35,8 @@ from arcetri_spawner.backends.kubernetes.folders import Folders, Provisioner
 from arcetri_spawner.backends.kubernetes.following import Following
 from arcetri_spawner.backends.kubernetes.inventory import Stock
 from arcetri_spawner.backends.kubernetes.live import Live, age_of, base_url_of, session_of, url_of
-from arcetri_spawner.backends.kubernetes.offering import Offering
+from arcetri_spawner.backends.kubernetes.offering import NOTHING_ADDED, Offering
+from arcetri_spawner.backends.kubernetes.sample import Sample, site_of
 from arcetri_spawner.backends.kubernetes.starting import Starter, gone
 from arcetri_spawner.backends.kubernetes.words import ClusterTrouble
 from arcetri_spawner.backends.news import InventoryNews
@@ -82,6 +83,7 @@ class KubernetesBackend:
         numbers: Who knows the numeric ids that IAM claims; without one all are allocated.
         told: Told of each start and end as it is seen, the second witness of both.
         provisioner: Who makes homes and group folders; without one they must be there.
+        sample: Makes a pod as the site's settings would; without one they add nothing that counts.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class KubernetesBackend:
         numbers: NumberSource | None = None,
         told: ToldOf = tell_nobody_of,
         provisioner: Provisioner | None = None,
+        sample: Sample | None = None,
     ) -> None:
         self._config = config
         self._told = told
@@ -101,6 +104,8 @@ class KubernetesBackend:
         self._connect = connect
         self._numbers = numbers
         self._folders = Folders(provisioner)
+        self._sample = sample
+        self._site = NOTHING_ADDED
         self._stock = Stock(
             Offering.of(catalogs.current.catalog),
             instance=config.instance_id,
@@ -148,7 +153,7 @@ class KubernetesBackend:
         return self._connected is not None and self._connected.cluster.fresh
 
     def _catalog_changed(self, *_: object) -> None:
-        self._stock.offer(Offering.of(self._catalogs.current.catalog))
+        self._stock.offer(Offering.of(self._catalogs.current.catalog, self._site))
         self._news.changed()
 
     async def folders(
@@ -333,7 +338,10 @@ class KubernetesBackend:
         A hub starts also while the API server is away: sessions are then found when it is back.
         """
         if self._connected is None:
-            self._connected = self._watch(await self._connect())
+            api = await self._connect()
+            self._site = await site_of(self._sample)
+            self._stock.offer(Offering.of(self._catalogs.current.catalog, self._site))
+            self._connected = self._watch(api)
         try:
             async with asyncio.timeout(self._config.list_timeout):
                 await self._connected.cluster.listed()

@@ -101,7 +101,10 @@ class Starter:
             flavor=catalog.flavors[grant.flavor],
             person=Person(ids.uid, ids.gid, own),
             rules=Rules.of(
-                catalog, namespace=self._config.namespace, instance=self._config.instance_id
+                catalog,
+                namespace=self._config.namespace,
+                instance=self._config.instance_id,
+                strict_groups=self._config.strict_groups,
             ),
             nodes=tuple(nodes),
         )
