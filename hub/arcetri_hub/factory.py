@@ -292,7 +292,32 @@ def _cluster(
         told=witness.saw if witness else tell_nobody_of,
         provisioner=ProvisionerClient(told.url, told.token_file) if told else None,
     )
-    return backend, SlotQueue(backend, store, catalogs)
+    if kubernetes.queue == "slots":
+        return backend, SlotQueue(backend, store, catalogs)
+    return backend, _kueue(settings.instance_id, kubernetes, backend, catalogs)
+
+
+def _kueue(
+    instance: str,
+    kubernetes: KubernetesSettings,
+    backend: KubernetesBackend,
+    catalogs: CatalogHolder,
+) -> Queue:
+    """The queues of Kueue, over a connection of their own, which goes with the backend."""
+    # Imported here: who does without Kueue needs no client of it.
+    from arcetri_spawner.backends.kubernetes.kueue.queue import KueueQueue
+    from arcetri_spawner.queues.connecting import connect
+    from arcetri_spawner.queues.names import Names
+
+    queue = KueueQueue(
+        connect,
+        Names(kubernetes.queues_name, kubernetes.namespace),
+        instance,
+        catalogs,
+        backend.current_inventory,
+    )
+    backend.closes(queue.close)
+    return queue
 
 
 def _witness(usage: UsageSettings, catalogs: CatalogHolder) -> Witness | None:

@@ -37,6 +37,9 @@ MAY: Mapping[str, tuple[Right, ...]] = {
         ("delete", "pods", SESSIONS),
         ("create", "secrets", SESSIONS),
         ("watch", "events", SESSIONS),
+        ("create", "workloads.kueue.x-k8s.io", SESSIONS),
+        ("patch", "workloads/status.kueue.x-k8s.io", SESSIONS),
+        ("watch", "clusterqueues.kueue.x-k8s.io", EVERYWHERE),
     ),
     "ledger": (("create", "tokenreviews.authentication.k8s.io", EVERYWHERE),),
     "provisioner": (("create", "tokenreviews.authentication.k8s.io", EVERYWHERE),),
@@ -47,6 +50,12 @@ MAY: Mapping[str, tuple[Right, ...]] = {
         ("delete", "daemonsets.apps", OWN),
         ("watch", "daemonsets.apps", OWN),
         ("list", "pods", OWN),
+    ),
+    "queues": (
+        ("list", "nodes", EVERYWHERE),
+        ("create", "clusterqueues.kueue.x-k8s.io", EVERYWHERE),
+        ("patch", "resourceflavors.kueue.x-k8s.io", EVERYWHERE),
+        ("delete", "localqueues.kueue.x-k8s.io", SESSIONS),
     ),
     "proxy": (),
     "session": (),
@@ -81,7 +90,12 @@ _NOBODY: tuple[Right, ...] = (
     ("approve", "signers.certificates.k8s.io", EVERYWHERE),
 )
 MUST_NOT: Mapping[str, tuple[Right, ...]] = {
-    "hub": (("create", "tokenreviews.authentication.k8s.io", EVERYWHERE),),
+    "hub": (
+        ("create", "tokenreviews.authentication.k8s.io", EVERYWHERE),
+        ("create", "workloads.kueue.x-k8s.io", ELSEWHERE),
+        ("patch", "clusterqueues.kueue.x-k8s.io", EVERYWHERE),
+        ("delete", "localqueues.kueue.x-k8s.io", SESSIONS),
+    ),
     "ledger": (("list", "pods", EVERYWHERE), ("list", "nodes", EVERYWHERE)),
     "provisioner": (("list", "pods", EVERYWHERE), ("get", "persistentvolumes", EVERYWHERE)),
     "agent": (("delete", "pods", SESSIONS), ("list", "nodes", EVERYWHERE)),
@@ -90,6 +104,12 @@ MUST_NOT: Mapping[str, tuple[Right, ...]] = {
         ("create", "daemonsets.apps", EVERYWHERE),
         ("create", "deployments.apps", OWN),
         ("list", "pods", EVERYWHERE),
+    ),
+    "queues": (
+        ("list", "pods", EVERYWHERE),
+        ("create", "localqueues.kueue.x-k8s.io", ELSEWHERE),
+        ("create", "workloads.kueue.x-k8s.io", SESSIONS),
+        ("patch", "nodes", EVERYWHERE),
     ),
     "proxy": (("list", "pods", OWN), ("list", "nodes", EVERYWHERE)),
     "session": (

@@ -110,6 +110,7 @@ class KubernetesBackend:
         self._progress: dict[UUID, Progress] = {}
         self._as_of = datetime.now(UTC)
         self._news = InventoryNews(self.current_inventory)
+        self._closed_with: list[Callable[[], Awaitable[None]]] = []
         catalogs.subscribe(self._catalog_changed)
 
     # Inventory
@@ -160,8 +161,8 @@ class KubernetesBackend:
 
     # Sessions
 
-    async def start(self, grant: Grant, ticket: Ticket, launch: Launch) -> Session:  # noqa: ARG002
-        """Start what was granted; return once it answers.
+    async def start(self, grant: Grant, ticket: Ticket, launch: Launch) -> Session:
+        """Start what was granted, on the node it was admitted to; return once it answers.
 
         Raises:
             StoreError: The person's numeric ids cannot be had.
@@ -173,7 +174,7 @@ class KubernetesBackend:
         live: Live | None = None
         try:
             progress.tell(5, "Preparing your session.")
-            nodes = self._nodes_for(grant)
+            nodes = self._nodes_for(grant, ticket)
             shaped = await self._starter_now.shape(grant, launch, nodes, progress)
             killpoints.reach("pod.prepared")
             # Shielded: a start that is cancelled here must know whether there is a pod.
@@ -203,8 +204,13 @@ class KubernetesBackend:
                 PROGRESS_KEPT, self._progress.pop, grant.request_id, None
             )
 
-    def _nodes_for(self, grant: Grant) -> list[str]:
-        """The only nodes that will do: for a session without device, those with room to spare."""
+    def _nodes_for(self, grant: Grant, ticket: Ticket) -> list[str]:
+        """The only nodes that will do: the one that was admitted, where the queue knows nodes.
+
+        Else, for a session without device, those with room to spare.
+        """
+        if ticket.placement is not None and ticket.placement.node is not None:
+            return [ticket.placement.node]
         if grant.flavor_type != "cpu":
             return []
         return [room.hostname for room in self._stock.rooms(grant.flavor, grant.size)]
@@ -405,8 +411,14 @@ class KubernetesBackend:
                 await self._delete(session, pod["metadata"]["uid"], 0)
                 await self._tell_end(session, pod, "lost")
 
+    def closes(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Have something closed with this, such as the queue's own connection."""
+        self._closed_with.append(close)
+
     async def close(self) -> None:
         """Stop watching; sessions run on."""
+        for close in self._closed_with:
+            await close()
         ends = (live.watcher for live in self._live.values() if live.watcher)
         tasks = [*self._watches, *self._chores.running(), *ends]
         for task in tasks:
