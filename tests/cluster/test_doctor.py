@@ -105,10 +105,13 @@ def test_what_is_wrong_is_found_with_what_to_do(site: Installation) -> None:
     kueue.resource_flavors.patch(
         names.flavor("cpu"), change={"metadata": {"labels": {"app.kubernetes.io/name": "arcetri"}}}
     )
-    kueue.topologies.delete(names.farm)
-    until(lambda: "cluster_queue_inactive" in _codes(site), "Kueue has noticed", 60)
-    assert wrong(site)[f"Topology {names.farm}"]["code"] == "drift_create"
+    there = kueue.cluster_queues.get(pool).to_wire()["spec"]["resourceGroups"]
+    there[0]["flavors"][0]["name"] = "gone"
+    kueue.cluster_queues.patch(pool, change={"spec": {"resourceGroups": there}})
 
+    def noticed() -> bool:
+        return "cluster_queue_inactive" in {
+            one["code"] for one in site.doctor(status=1)["findings"]
+        }
 
-def _codes(site: Installation) -> set[str]:
-    return {str(one["code"]) for one in site.doctor(status=1)["findings"]}
+    until(noticed, "Kueue has noticed", 60)

@@ -224,16 +224,18 @@ async def test_a_missing_or_inactive_queue_says_so_until_it_is_mended(desk: Hub)
     await desk.queue.submit(one)
     await desk.reach(one, TicketState.WAITING, "queue_unready")
     assert await desk.queue.position(desk.told[one.request_id]) == Position(0, provisional=True)
-    farm.sync()
+    await asyncio.to_thread(farm.sync)
     await desk.reach(one, TicketState.ADMITTED)
     await desk.queue.finish(Ticket(one.request_id, TicketState.ADMITTED))
 
-    topology = farm.names.farm
-    farm.kueue.topologies.delete(topology)
+    pool = farm.names.cluster_queue("/cms")
+    found = farm.kueue.cluster_queues.get(pool).to_wire()["spec"]["resourceGroups"]
+    found[0]["flavors"][0]["name"] = "gone"
+    farm.kueue.cluster_queues.patch(pool, change={"spec": {"resourceGroups": found}})
     other = asks("cms")
     await desk.queue.submit(other)
     await desk.reach(other, TicketState.WAITING, "queue_unready")
-    farm.sync()
+    await asyncio.to_thread(farm.sync)
     await desk.reach(other, TicketState.ADMITTED)
 
 
@@ -266,7 +268,7 @@ async def test_the_catalog_moves_a_flavor_or_takes_it_away(desk: Hub) -> None:
     text = (farm.folder / "profiles.yaml").read_text(encoding="utf-8")
     try:
         farm.catalog(atlas={"quota": 1, "borrow": 1}, lhcb={"quota": 1}, cms={"quota": 1})
-        farm.sync()
+        await asyncio.to_thread(farm.sync)
         # What runs beyond a quota that was lowered runs on.
         assert all(desk.told[one.request_id].state is TicketState.ADMITTED for one in running)
         await desk.queue.finish(Ticket(running[0].request_id, TicketState.ADMITTED))
@@ -274,7 +276,7 @@ async def test_the_catalog_moves_a_flavor_or_takes_it_away(desk: Hub) -> None:
         assert desk.told[waits.request_id].state is TicketState.WAITING
     finally:
         (farm.folder / "profiles.yaml").write_text(text, encoding="utf-8")
-        farm.sync()
+        await asyncio.to_thread(farm.sync)
     await desk.reach(waits, TicketState.ADMITTED)
 
 

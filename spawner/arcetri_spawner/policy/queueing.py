@@ -15,6 +15,7 @@ from arcetri_spawner.policy.wording import group_name, plural
 
 QUEUE_CODES: Final = (
     "queue_new",
+    "queue_behind",
     "queue_busy",
     "queue_kept",
     "queue_lent",
@@ -54,6 +55,13 @@ _WAIT: Final = "Your place is kept: it starts by itself."
 def new(title: str) -> Reason:
     """The queue has not looked at the request yet."""
     return _wait("queue_new", f"Your request for {shown(title)} is in the queue.", _WAIT)
+
+
+def behind(group: GroupPath, title: str) -> Reason:
+    """Others of the group wait for the same before it."""
+    return _wait(
+        "queue_behind", f"Others of {group_name(group)} wait for {shown(title)} before you.", _WAIT
+    )
 
 
 def busy(title: str) -> Reason:

@@ -150,7 +150,7 @@ class Doctor:
                 Act.DRAIN: "The catalog has it no longer, and it still admits.",
                 Act.REMOVE: "The catalog has it no longer.",
             }
-            if sentence := words.get(change.act, ""):
+            if what not in outlook.strangers and (sentence := words.get(change.act, "")):
                 found.append(Finding(what, f"drift_{change.act.value}", True, sentence, _SYNC))
         if not found:
             found.append(Finding("catalog", "in_sync", False, "The queues are as it says."))

@@ -30,7 +30,7 @@ def place(
     if mine.name in order:
         before = sum(order.get(one.name, len(order)) < order[mine.name] for one in alike)
         return Position(before, provisional=contested)
-    return Position(sum(_age(one) < _age(mine) for one in alike), provisional=True)
+    return Position(sum(age(one) < age(mine) for one in alike), provisional=True)
 
 
 def contested(catalog: Catalog, group: str, flavor: str) -> bool:
@@ -63,6 +63,6 @@ def _waits_beside(one: Workload, mine: Workload) -> bool:
     )
 
 
-def _age(one: Workload) -> tuple[int, datetime, str]:
+def age(one: Workload) -> tuple[int, datetime, str]:
     """By what Kueue orders those that wait in one queue."""
     return -(one.spec.priority or 0), one.metadata.creation_timestamp or _FIRST, one.name

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
@@ -36,13 +37,17 @@ from kueue_client import (
     AsyncKueue,
     AsyncTicket,
     ClusterQueue,
+    ConditionType,
     KueueError,
     LocalQueue,
     NotFound,
+    PendingWorkload,
     TicketStatus,
     Workload,
     WrongState,
 )
+from kueue_client import TicketState as Kueues
+from kueue_client.why import QUIET_SECONDS
 
 if TYPE_CHECKING:
     from kubernetes.aio.client import ApiClient
@@ -185,9 +190,10 @@ class KueueQueue:
         if now is None or now.state is not TicketState.WAITING:
             return None
         line = await self._line(here, mine.spec.queue_name)
+        order = None if line is None else list(line)
         contested = places.contested(self._catalogs.current.catalog, who.group, who.flavor)
         everybody = here.workloads.there.values()
-        return places.place(mine, everybody, line, contested=contested)
+        return places.place(mine, everybody, order, contested=contested)
 
     def _unsent_place(self, here: _Open, request: UUID) -> Position | None:
         grant = self._unsent.get(request)
@@ -205,19 +211,19 @@ class KueueQueue:
             ahead += (other.group, other.flavor) == (grant.group, grant.flavor)
         return Position(ahead, provisional=True)
 
-    async def _line(self, here: _Open, queue: str) -> list[str] | None:
-        """The names of those that wait in a queue, in order; one question for all who ask."""
+    async def _line(self, here: _Open, queue: str) -> dict[str, PendingWorkload] | None:
+        """Those that wait in a queue, in order, by name; one question for all who ask."""
         line = self._lines.setdefault(queue, _Line())
         async with line.asking:
             if time.monotonic() - line.at >= LINE_KEPT:
                 try:
                     found = await here.kueue.pending(queue, self._names.namespace)
-                    line.names = [one.metadata.name for one in found]
+                    line.waiting = {one.metadata.name: one for one in found}
                 except KueueError as error:
                     log.debug("the order of a queue is not known", queue=queue, why=str(error))
-                    line.names = None
+                    line.waiting = None
                 line.at = time.monotonic()
-        return line.names
+        return line.waiting
 
     async def ready(self, ticket: Ticket) -> None:
         """Say that the admitted session answers, now or as soon as it can be said.
@@ -334,8 +340,8 @@ class KueueQueue:
         who = whose(one) if one is not None else None
         if one is None or who is None or self._open is None:
             return
-        self._open.count(before, -1)
-        self._open.count(after, 1)
+        self._open.forget(before)
+        self._open.note(after)
         if after is None:
             self._say(Ticket(who.request, TicketState.GONE))
         else:
@@ -348,12 +354,23 @@ class KueueQueue:
             self._stale.set()
 
     def _read(self, here: _Open, who: Whose, workload: Workload) -> Ticket:
-        held = here.held.get((who.group, who.flavor), 0)
-        catalog = self._catalogs.current.catalog
-        around = telling.situation(who, catalog, self._inventory(), held)
-        known = here.queues.known and here.pools.known
+        key = who.group, who.flavor
+        around = telling.situation(
+            who,
+            self._catalogs.current.catalog,
+            self._inventory(),
+            here.held.get(key, 0),
+            behind=here.behind(key, workload),
+        )
+        line = self._lines.get(workload.spec.queue_name)
         return telling.ticket(
-            who.request, workload, around, here.queues.there, here.pools.there, known=known
+            who.request,
+            workload,
+            around,
+            here.queues.there,
+            here.pools.there,
+            line.waiting.get(workload.name) if line and line.waiting else None,
+            known=here.queues.known and here.pools.known,
         )
 
     def _now(self, request: UUID) -> Ticket | None:
@@ -388,6 +405,8 @@ class KueueQueue:
         await here.pools.listed()
         while True:
             self._stale.clear()
+            for queue in here.unsaid():
+                await self._line(here, queue)
             self._look_again()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(REFRESH):
@@ -410,7 +429,7 @@ class _Line:
     def __init__(self) -> None:
         self.asking = asyncio.Lock()
         self.at = float("-inf")
-        self.names: list[str] | None = None
+        self.waiting: dict[str, PendingWorkload] | None = None
 
 
 class _Open:
@@ -429,13 +448,46 @@ class _Open:
         self.pools = pools
         self.held: dict[tuple[str, str], int] = {}
         """How many requests hold a flavour, by group and flavour."""
+        self._waiting: dict[tuple[str, str], dict[str, tuple[object, ...]]] = {}
+        """The ages of those that wait, by group and flavour, then by name."""
 
-    def count(self, one: Workload | None, by: int) -> None:
-        """Add to what is held, if a Workload holds anything."""
+    def note(self, one: Workload | None) -> None:
+        """Count a Workload: for what it holds, or among those that wait."""
+        self._count(one, 1)
+
+    def forget(self, one: Workload | None) -> None:
+        """Count a Workload no more."""
+        self._count(one, -1)
+
+    def _count(self, one: Workload | None, by: int) -> None:
         who = whose(one) if one is not None else None
-        if one is not None and who and TicketStatus.of(one).state in telling.HOLDING:
-            key = (who.group, who.flavor)
+        if one is None or who is None:
+            return
+        key, state = (who.group, who.flavor), TicketStatus.of(one).state
+        if state in telling.HOLDING:
             self.held[key] = self.held.get(key, 0) + by
+        elif state is Kueues.WAITING:
+            waiting = self._waiting.setdefault(key, {})
+            if by > 0:
+                waiting[one.name] = places.age(one)
+            else:
+                waiting.pop(one.name, None)
+
+    def behind(self, key: tuple[str, str], one: Workload) -> bool:
+        """Whether others of a group wait for a flavour before a Workload."""
+        mine = places.age(one)
+        return any(age < mine for age in self._waiting.get(key, {}).values())
+
+    def unsaid(self) -> set[str]:
+        """The queues in which somebody waits of whom Kueue has said nothing for a while."""
+        now = datetime.now(UTC)
+        return {
+            one.spec.queue_name
+            for one in self.workloads.there.values()
+            if one.condition(ConditionType.QUOTA_RESERVED) is None
+            and one.metadata.creation_timestamp is not None
+            and (now - one.metadata.creation_timestamp).total_seconds() > QUIET_SECONDS / 2
+        }
 
 
 def _unsaid(ticket: Ticket) -> bool:

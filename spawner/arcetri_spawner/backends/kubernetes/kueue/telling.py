@@ -11,7 +11,14 @@ from arcetri_spawner.backends.kubernetes.kueue.asking import Whose
 from arcetri_spawner.catalog.models import Catalog, GroupFlavor
 from arcetri_spawner.groups import EVERYONE
 from arcetri_spawner.policy.model import Inventory
-from kueue_client import ClusterQueue, LocalQueue, TicketStatus, Workload, explanation
+from kueue_client import (
+    ClusterQueue,
+    LocalQueue,
+    PendingWorkload,
+    TicketStatus,
+    Workload,
+    explanation,
+)
 from kueue_client import TicketState as Kueues
 
 HOLDING = frozenset({Kueues.RESERVED, Kueues.ADMITTED, Kueues.EVICTED})
@@ -24,6 +31,7 @@ def ticket(
     here: words.Situation,
     queues: Mapping[str, LocalQueue],
     pools: Mapping[str, ClusterQueue],
+    position: PendingWorkload | None = None,
     *,
     known: bool,
 ) -> Ticket:
@@ -35,6 +43,7 @@ def ticket(
         here: What is known around it.
         queues: The LocalQueues of its namespace.
         pools: The ClusterQueues.
+        position: Its place, where Kueue was asked for it.
         known: Whether these are what the cluster has; else none of them is missed.
     """
     status = TicketStatus.of(workload)
@@ -53,12 +62,12 @@ def ticket(
             return Ticket(request, TicketState.EVICTED, placement, why)
     local = queues.get(workload.spec.queue_name)
     pool = pools.get(local.spec.cluster_queue) if local is not None else None
-    said = explanation(workload, local, pool, missing=known and local is None)
+    said = explanation(workload, local, pool, position, missing=known and local is None)
     return Ticket(request, TicketState.WAITING, reason=words.waiting(said, here))
 
 
 def situation(
-    who: Whose, catalog: Catalog, inventory: Inventory | None, held: int
+    who: Whose, catalog: Catalog, inventory: Inventory | None, held: int, *, behind: bool = False
 ) -> words.Situation:
     """What is known around a request.
 
@@ -67,6 +76,7 @@ def situation(
         catalog: The catalog of the moment.
         inventory: What there is.
         held: How many of the group's requests hold the flavour.
+        behind: Whether others of the group wait for the same before it.
     """
     flavor = catalog.flavors.get(who.flavor)
     entitled = _entitled(who, catalog)
@@ -83,6 +93,7 @@ def situation(
         held=held,
         total=has.total if has else None,
         free=has.free if has else None,
+        behind=behind,
     )
 
 

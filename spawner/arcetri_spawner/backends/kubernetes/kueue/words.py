@@ -31,6 +31,13 @@ class Situation:
     """How much there is; None while nobody can say."""
     free: int | None
     """How much of it nobody holds; None while nobody can say."""
+    behind: bool = False
+    """Whether others of the group wait for the same before it."""
+
+    @property
+    def beyond(self) -> bool:
+        """Whether the group holds all that it may have."""
+        return self.quota is not None and self.held >= self.quota + self.borrow
 
 
 def waiting(why: Explanation, here: Situation) -> Reason:
@@ -55,9 +62,26 @@ def waiting(why: Explanation, here: Situation) -> Reason:
         case Cause.DEACTIVATED:
             return queueing.set_aside()
         case Cause.NOT_CONSIDERED | Cause.ADMITTED:
-            return queueing.new(here.title)
+            return _unsaid(here)
         case _:
             return queueing.other(why.sentence)
+
+
+def _unsaid(here: Situation) -> Reason:
+    """Kueue says nothing of who is behind others that ask for the same: then it need not."""
+    if here.beyond and here.quota is not None:
+        return _all_of(here, here.quota)
+    if not here.behind:
+        return queueing.new(here.title)
+    if here.total and not here.free:
+        return reasons.busy_capacity(here.title, here.total, alternative=None)
+    return queueing.behind(here.group, here.title)
+
+
+def _all_of(here: Situation, quota: int) -> Reason:
+    return reasons.busy_quota(
+        here.flavor, here.title, here.group, here.held, quota, alternative=None
+    )
 
 
 def _taken(why: Explanation, here: Situation) -> Reason:
@@ -66,11 +90,8 @@ def _taken(why: Explanation, here: Situation) -> Reason:
         return queueing.no_flavor(here.group, here.title)
     if why.cause is Cause.PREEMPTION:
         return queueing.lent(here.title)
-    beyond = here.quota is not None and here.held >= here.quota + here.borrow
-    if beyond and here.quota is not None:
-        return reasons.busy_quota(
-            here.flavor, here.title, here.group, here.held, here.quota, alternative=None
-        )
+    if here.beyond and here.quota is not None:
+        return _all_of(here, here.quota)
     if here.total == 0:
         return reasons.capacity_none(here.flavor, here.title, alternative=None)
     if why.cause is Cause.TOO_LARGE:
