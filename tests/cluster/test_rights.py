@@ -38,7 +38,7 @@ MAY: Mapping[str, tuple[Right, ...]] = {
         ("create", "secrets", SESSIONS),
         ("watch", "events", SESSIONS),
         ("create", "workloads.kueue.x-k8s.io", SESSIONS),
-        ("patch", "workloads/status.kueue.x-k8s.io", SESSIONS),
+        ("patch", "workloads.kueue.x-k8s.io/status", SESSIONS),
         ("watch", "clusterqueues.kueue.x-k8s.io", EVERYWHERE),
     ),
     "ledger": (("create", "tokenreviews.authentication.k8s.io", EVERYWHERE),),
