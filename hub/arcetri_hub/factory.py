@@ -297,7 +297,32 @@ def _cluster(
         # The site's own configuration is read after the platform's: it is asked for later.
         sample=lambda: sample_pod(JupyterHub.instance().config),
     )
-    return backend, SlotQueue(backend, store, catalogs)
+    if kubernetes.queue == "slots":
+        return backend, SlotQueue(backend, store, catalogs)
+    return backend, _kueue(settings.instance_id, kubernetes, backend, catalogs)
+
+
+def _kueue(
+    instance: str,
+    kubernetes: KubernetesSettings,
+    backend: KubernetesBackend,
+    catalogs: CatalogHolder,
+) -> Queue:
+    """The queues of Kueue, over a connection of their own, which goes with the backend."""
+    # Imported here: who does without Kueue needs no client of it.
+    from arcetri_spawner.backends.kubernetes.kueue.queue import KueueQueue
+    from arcetri_spawner.queues.connecting import connect
+    from arcetri_spawner.queues.names import Names
+
+    queue = KueueQueue(
+        connect,
+        Names(kubernetes.queues_name, kubernetes.namespace),
+        instance,
+        catalogs,
+        backend.current_inventory,
+    )
+    backend.closes(queue.close)
+    return queue
 
 
 def _witness(usage: UsageSettings, catalogs: CatalogHolder) -> Witness | None:

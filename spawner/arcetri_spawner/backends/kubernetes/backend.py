@@ -115,6 +115,7 @@ class KubernetesBackend:
         self._progress: dict[UUID, Progress] = {}
         self._as_of = datetime.now(UTC)
         self._news = InventoryNews(self.current_inventory)
+        self._closed_with: list[Callable[[], Awaitable[None]]] = []
         catalogs.subscribe(self._catalog_changed)
 
     # Inventory
@@ -170,8 +171,8 @@ class KubernetesBackend:
 
     # Sessions
 
-    async def start(self, grant: Grant, ticket: Ticket, launch: Launch) -> Session:  # noqa: ARG002
-        """Start what was granted; return once it answers.
+    async def start(self, grant: Grant, ticket: Ticket, launch: Launch) -> Session:
+        """Start what was granted, on the node it was admitted to; return once it answers.
 
         Raises:
             StoreError: The person's numeric ids cannot be had.
@@ -183,7 +184,7 @@ class KubernetesBackend:
         live: Live | None = None
         try:
             progress.tell(5, "Preparing your session.")
-            nodes = self._nodes_for(grant)
+            nodes = self._nodes_for(grant, ticket)
             shaped = await starter.shape(grant, launch, nodes, progress)
             killpoints.reach("pod.prepared")
             # Shielded: a start that is cancelled here must know whether there is a pod.
@@ -249,8 +250,13 @@ class KubernetesBackend:
             details = error.details if isinstance(error, ClusterTrouble | FolderTrouble) else ""
             progress.tell(100, str(error), details, last=True)
 
-    def _nodes_for(self, grant: Grant) -> list[str]:
-        """The only nodes that will do: for a session without device, those with room to spare."""
+    def _nodes_for(self, grant: Grant, ticket: Ticket) -> list[str]:
+        """The only nodes that will do: the one that was admitted, where the queue knows nodes.
+
+        Else, for a session without device, those with room to spare.
+        """
+        if ticket.placement is not None and ticket.placement.node is not None:
+            return [ticket.placement.node]
         if grant.flavor_type != "cpu":
             return []
         return [room.hostname for room in self._stock.rooms(grant.flavor, grant.size)]
@@ -382,8 +388,14 @@ class KubernetesBackend:
     async def _requests(self) -> set[UUID]:
         return {row.id for row in await self._store.live_requests()}
 
+    def closes(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Have something closed with this, such as the queue's own connection."""
+        self._closed_with.append(close)
+
     async def close(self) -> None:
         """Stop watching; sessions run on."""
+        for close in self._closed_with:
+            await close()
         if self._connected is not None:
             tasks = [*self._connected.watches, *self._connected.pods.tasks()]
             for task in tasks:
