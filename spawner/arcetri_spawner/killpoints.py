@@ -41,6 +41,10 @@ POINTS = (
 HUB_POINTS = (
     "spawner.called",
     "request.opened",
+    "request.waiting",
+    "request.admitted",
+    "request.moved",
+    "request.left",
     "request.starting",
     "request.running",
     "spawner.started",

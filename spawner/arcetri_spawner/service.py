@@ -32,6 +32,8 @@ from arcetri_spawner.errors import ArcetriError, BackendError, Busy, Denied
 from arcetri_spawner.gate import Gate
 from arcetri_spawner.live import Live, LiveRow, ServiceObserver, Silent
 from arcetri_spawner.policy.model import Grant, Identity, Offers, Reason
+from arcetri_spawner.store.records import BEFORE_START
+from arcetri_spawner.waiting.room import WaitingRoom
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
     from arcetri_spawner.catalog import CatalogHolder
     from arcetri_spawner.identity import IdentitySource
     from arcetri_spawner.store import RequestRow, Store
+    from arcetri_spawner.store.records import Standing
+    from arcetri_spawner.waiting.model import Entry
 
 log = structlog.get_logger(__name__)
 
@@ -63,6 +67,16 @@ class SessionService:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._gate = Gate(catalogs, store, backend, identities, clock)
+        self.waiting = WaitingRoom(
+            store=store,
+            queue=queue,
+            gate=self._gate,
+            catalogs=catalogs,
+            observer=observer or Silent(),
+            clock=clock,
+            runs=lambda request_id: request_id in self._live or request_id in self._unsettled,
+        )
+        """Who has asked and not started yet."""
         self._store = store
         self._queue = queue
         self._backend = backend
@@ -88,24 +102,32 @@ class SessionService:
         """Every flavour this person's groups grant, and why one would not start now."""
         return await self._gate.offers(identity, server_name)
 
-    async def precheck(self, identity: Identity, server_name: str, raw: object) -> None:
-        """Refuse early what ``start`` would refuse anyway; writes nothing.
+    async def ask(self, username: str, server_name: str, raw: object) -> Entry:
+        """Ask for a session: it is admitted now, or waits in line and starts by itself.
+
+        Whoever is admitted at once is expected to ``start`` it; else the platform does.
 
         Raises:
             Denied: Policy refuses.
+            Busy: It could only wait for ever; nothing is kept.
+            StoreError: It could not be recorded.
         """
+        await self._recovered.wait()
         try:
-            await self._gate.precheck(identity, server_name, raw)
-        except Denied as error:
-            self._observer.request_decided("denied", error.code)
+            return await self.waiting.ask(username, server_name, raw)
+        except (Denied, Busy) as error:
+            self._observer.request_decided(_outcome(error), error.code)
             raise
 
     async def start(self, username: str, server_name: str, raw: object, launch: Launch) -> Session:
         """Decide, from groups asked for just now, and start what is granted.
 
+        What was asked for before and is admitted is what starts; ``raw`` is then not looked at.
+        Where nothing was asked for, it is now.
+
         Raises:
             Denied: Policy refuses.
-            Busy: It would have to wait; nothing was started.
+            Busy: It waits in line, or would have to; nothing was started.
             StoreError: It could not be recorded.
             BackendError: It could not be started; nothing of it remains.
         """
@@ -113,14 +135,8 @@ class SessionService:
         self._starting.add((username, server_name))
         try:
             session = await self._start(username, server_name, raw, launch)
-        except Denied as error:
-            self._observer.request_decided("denied", error.code)
-            raise
-        except Busy as error:
-            self._observer.request_decided("busy", error.code)
-            raise
         except ArcetriError as error:
-            self._observer.request_decided("failed", error.code)
+            self._observer.request_decided(_outcome(error), error.code)
             raise
         except BaseException:
             if (username, server_name) in self._cancelled:
@@ -138,20 +154,27 @@ class SessionService:
         return session
 
     async def _start(self, username: str, server_name: str, raw: object, launch: Launch) -> Session:
-        grant = await self._gate.decide_anew(username, server_name, raw)
+        waited = self.waiting.take(username, server_name)
+        if waited is None:
+            grant = await self._gate.decide_anew(username, server_name, raw)
+        else:
+            grant = await self._decide_again(waited)
         session: Session | None = None
         self._unsettled.add(grant.request_id)
         try:
-            # Inside, because the store finishes a write that nobody waits for any more.
-            await self._store.open_request(grant)
-            killpoints.reach("request.opened")
+            if waited is None:
+                # Inside, because the store finishes a write that nobody waits for any more.
+                await self._store.open_request(grant)
+                killpoints.reach("request.opened")
             self._by_server[username, server_name] = grant.request_id
             self._tell()
             ticket = await self._queue.submit(grant)
             if ticket.state is not TicketState.ADMITTED:
                 raise _busy(ticket.reason)
-            await self._store.mark(grant.request_id, "starting")
+            await self._store.begin(grant)
             killpoints.reach("request.starting")
+            if waited is not None:
+                self.waiting.begun(waited)
             self._handed.add((username, server_name))
             self._tell()
             session = await self._backend.start(grant, ticket, launch)
@@ -169,6 +192,8 @@ class SessionService:
             await self._queue.ready(ticket)
         except BaseException as error:
             # A cancelled start (JupyterHub's timeout, a closing hub) must be undone all the same.
+            if waited is not None:
+                self.waiting.begun(waited)
             tried = asyncio.Event()
             self._chores.start(self._abandon(grant, session, *self._why(grant, error), tried))
             await tried.wait()
@@ -178,6 +203,15 @@ class SessionService:
         self._keep(grant, ticket, session)
         log.info("session started", session=str(session.id), flavor=grant.flavor)
         return session
+
+    async def _decide_again(self, waited: Entry) -> Grant:
+        try:
+            return await self.waiting.decide(waited)
+        except asyncio.CancelledError as error:
+            if waited.server in self._cancelled:
+                why = self._why(waited.grant, error)
+                self._chores.start(self.waiting.leave(waited, *why))
+            raise
 
     def cancelling(self, username: str, server_name: str, message: str = "") -> None:
         """Note that somebody wants a start undone, just before its task is cancelled.
@@ -269,11 +303,12 @@ class SessionService:
             await live.ended.wait()
 
     async def end(self, session_id: UUID, reason: str, message: str = "") -> None:
-        """End a session, with a message for its user; return when everything it held is free.
+        """End a session or a request; return when everything it held is free.
 
         Args:
-            session_id: Which one. One that has ended already is left as it is; one that still
-                starts, or of which it is not known whether it runs, is ended when that is over.
+            session_id: Which one. One that has ended already is left as it is; one that waits
+                leaves the queue; one that still starts, or of which it is not known whether it
+                runs, is ended when that is over.
             reason: A stable code, as in the lease journal.
             message: Shown to the user on their next page.
 
@@ -281,6 +316,9 @@ class SessionService:
             StoreError: The message could not be written; the session runs on.
             BackendError: It could not be ended, and runs on as if nobody had asked.
         """
+        if waits := self.waiting.get(session_id):
+            await self.waiting.leave(waits, reason, message)
+            return
         while session_id in self._unsettled:
             await self._moved.wait()
         live = self._live.get(session_id)
@@ -302,8 +340,9 @@ class SessionService:
         await self.ended(session_id)
 
     def holds(self, session_id: UUID) -> bool:
-        """Whether a session starts, runs, or may be running for all that is known."""
-        return session_id in self._live or session_id in self._unsettled
+        """Whether a session waits, starts, runs, or may be running for all that is known."""
+        known = session_id in self._live or session_id in self._unsettled
+        return known or self.waiting.get(session_id) is not None
 
     async def find(self, username: str, server_name: str) -> Session | Unknown | None:
         """The live session of a server, also after the hub was restarted.
@@ -348,6 +387,10 @@ class SessionService:
             async for event in self._backend.progress(session_id):
                 yield event
 
+    async def standing(self, request_id: UUID) -> Standing | None:
+        """Where a request is, live or ended; None where there is none."""
+        return await self._store.standing(request_id)
+
     async def live(self) -> list[LiveRow]:
         """Everything that waits, starts or runs, oldest first."""
         rows = [
@@ -371,13 +414,21 @@ class SessionService:
         The backend has made leases and processes agree before this is called. A request that never
         became a session is ended as ``interrupted``: its user asks again with one click.
         """
-        for row in await self._store.live_requests():
+        rows = await self._store.live_requests()
+        await self.waiting.recover(row for row in rows if row.state in BEFORE_START)
+        for row in rows:
+            if row.state in BEFORE_START:
+                continue
             if row.id not in self._live and not await self._recover_one(row):
                 # Noted at once: whoever waits for the recovery must not take it for gone.
                 self._unsettled.add(row.id)
                 self._doubted.add((row.grant.username, row.grant.server_name))
                 self._chores.start(self._dispel(row))
         self._recovered.set()
+
+    async def recovered(self) -> None:
+        """Return when it is known what ran and who waited before the hub was restarted."""
+        await self._recovered.wait()
 
     async def _recover_one(self, row: RequestRow) -> bool:
         """Take a session up again, or record its end; False when it cannot be told which."""
@@ -411,9 +462,12 @@ class SessionService:
         self._tell()
 
     async def close(self, *, end_sessions: bool) -> None:
-        """Stop watching; with ``end_sessions``, end every session first."""
+        """Stop watching; with ``end_sessions``, end everything that waits or runs first."""
         if end_sessions:
+            for waits in self.waiting.entries():
+                await self.waiting.leave(waits, "shutdown")
             await asyncio.gather(*(self.end(key, "shutdown") for key in list(self._live)))
+        await self.waiting.close()
         tasks = [live.watcher for live in self._live.values() if live.watcher]
         tasks += self._chores.running()
         for task in tasks:
@@ -425,3 +479,10 @@ def _busy(reason: Reason | None) -> Busy:
     if reason is None:
         return Busy("This flavour is busy.", remedy="Choose another one, or try again later.")
     return Busy(reason.sentence, code=reason.code, remedy=reason.remedy)
+
+
+def _outcome(error: ArcetriError) -> str:
+    """What a request that ended so is counted as."""
+    if isinstance(error, Denied):
+        return "denied"
+    return "busy" if isinstance(error, Busy) else "failed"

@@ -1,0 +1,5 @@
+"""What the waiting room needs of JupyterHub: starting what is admitted, and seeing who came."""
+
+from arcetri_hub.waiting.starting import HubStarter
+
+__all__ = ["HubStarter"]

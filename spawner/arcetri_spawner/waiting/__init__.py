@@ -1,0 +1,6 @@
+"""Requests between being asked and being started: who waits, whose turn it is, and what is told."""
+
+from arcetri_spawner.waiting.model import Entry, Estimator, Starter, Wait
+from arcetri_spawner.waiting.room import WaitingRoom
+
+__all__ = ["Entry", "Estimator", "Starter", "Wait", "WaitingRoom"]
