@@ -25,7 +25,7 @@ from arcetri_hub.metrics import Metrics
 from arcetri_hub.reaper import Notice, Reaper, build_reaper
 from arcetri_hub.settings import KubernetesSettings, Settings, UsageSettings
 from arcetri_hub.usage import PREFIX, WITNESS
-from arcetri_hub.waiting import HubStarter
+from arcetri_hub.waiting import HubStarter, opened
 from arcetri_spawner.backends.base import Queue
 from arcetri_spawner.backends.local import LocalBackend, LocalConfig, LocalQueue
 from arcetri_spawner.catalog import CatalogHolder, ReloadResult
@@ -93,6 +93,7 @@ class Platform:
         )
         self._spawn(self._recover())
         self._spawn(self._wait(HubStarter(app)))
+        self._spawn(self.service.unopened.run(opened(app), self.service.holds))
         self._spawn(self._keep_room())
         self._spawn(self._prune())
         self._spawn(self._stay_alone())

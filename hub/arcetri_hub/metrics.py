@@ -28,7 +28,7 @@ from arcetri_spawner.policy.reasons import ALL_CODES
 
 if TYPE_CHECKING:
     from arcetri_spawner.backends.base import Backend, Session
-    from arcetri_spawner.catalog import CatalogHolder
+    from arcetri_spawner.catalog import CatalogHolder, ReloadResult
     from arcetri_spawner.catalog.models import Catalog
     from arcetri_spawner.policy.model import Grant
     from arcetri_spawner.waiting import Entry
@@ -101,6 +101,7 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         self._registry = registry
+        self._pairs: set[tuple[str, str]] = set()
         self._failure_codes = (*errors.failure_codes(), INTERRUPTED, OTHER)
         self._requests = Counter(
             "arcetri_request_decide_total",
@@ -159,6 +160,7 @@ class Metrics:
 
     def request_admitted(self, grant: Grant, waited: timedelta) -> None:
         """Count how long it took until it was a request's turn; the service's observer."""
+        self._pairs.add((grant.group, grant.flavor))
         self._waited.labels(grant.group, grant.flavor).observe(max(waited.total_seconds(), 0.0))
 
     def iam_answered(self, kind: str) -> None:
@@ -169,15 +171,28 @@ class Metrics:
         """Count a changed catalog file."""
         self._reloads.labels("failure" if refused else "success").inc()
 
+    def _show_waits(self, catalog: Catalog) -> None:
+        """Have a histogram for each flavour of each group, and none for what is gone."""
+        granted = set(granted_pairs(catalog))
+        for pair in self._pairs - granted:
+            self._waited.remove(*pair)
+        for pair in granted:
+            self._waited.labels(*pair)
+        self._pairs = granted
+
     async def watch(self, platform: MeasuredPlatform) -> None:
         """Show the platform's gauges, and count what becomes of its catalog, until cancelled."""
         collector = PlatformCollector(platform)
         self._registry.register(collector)
-        for pair in granted_pairs(platform.catalogs.current.catalog):
-            self._waited.labels(*pair)
+        self._show_waits(platform.catalogs.current.catalog)
         if platform.catalogs.findings:
             self.catalog_read(refused=True)
-        end = platform.catalogs.subscribe(lambda result: self.catalog_read(refused=result.refused))
+
+        def read(result: ReloadResult) -> None:
+            self.catalog_read(refused=result.refused)
+            self._show_waits(result.catalog.catalog)
+
+        end = platform.catalogs.subscribe(read)
         try:
             await asyncio.get_running_loop().create_future()
         finally:

@@ -44,6 +44,8 @@ class LiveRow:
     state: str
     session: Session | None
     asked: datetime
+    open_by: datetime | None = None
+    """Of what started by itself: until when it is kept for its user to open it."""
 
     @property
     def started(self) -> datetime | None:

@@ -29,11 +29,12 @@ from arcetri_spawner.backends.base import (
 )
 from arcetri_spawner.chores import Chores
 from arcetri_spawner.errors import ArcetriError, BackendError, Busy, Denied
-from arcetri_spawner.gate import Gate
+from arcetri_spawner.gate import Gate, choice_of
 from arcetri_spawner.live import Live, LiveRow, ServiceObserver, Silent
 from arcetri_spawner.policy.model import Grant, Identity, Offers, Reason
 from arcetri_spawner.store.records import BEFORE_START
 from arcetri_spawner.waiting.room import WaitingRoom
+from arcetri_spawner.waiting.unopened import Unopened
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -77,6 +78,9 @@ class SessionService:
             runs=lambda request_id: request_id in self._live or request_id in self._unsettled,
         )
         """Who has asked and not started yet."""
+        self.unopened = Unopened(store, self.end, clock)
+        """What started by itself, and nobody has opened yet."""
+        self._catalogs = catalogs
         self._store = store
         self._queue = queue
         self._backend = backend
@@ -178,16 +182,8 @@ class SessionService:
             self._handed.add((username, server_name))
             self._tell()
             session = await self._backend.start(grant, ticket, launch)
-            await self._store.started(
-                grant.request_id,
-                grant.account_id,
-                {
-                    "group": grant.group,
-                    "flavor": grant.flavor,
-                    "environment": grant.environment,
-                    "size": grant.size,
-                },
-            )
+            hold = self._hold() if waited and waited.by_itself else None
+            await self._store.started(grant.request_id, grant.account_id, choice_of(grant), hold)
             killpoints.reach("request.running")
             await self._queue.ready(ticket)
         except BaseException as error:
@@ -201,8 +197,14 @@ class SessionService:
         finally:
             self._unsettled.discard(grant.request_id)
         self._keep(grant, ticket, session)
+        if hold is not None:
+            self.unopened.keep(grant, hold)
         log.info("session started", session=str(session.id), flavor=grant.flavor)
         return session
+
+    def _hold(self) -> datetime:
+        """Until when a session that starts by itself now is kept for somebody to open it."""
+        return self._clock() + self._catalogs.current.catalog.defaults.hold
 
     async def _decide_again(self, waited: Entry) -> Grant:
         try:
@@ -399,6 +401,7 @@ class SessionService:
                 state=row.state,
                 session=live.session if (live := self._live.get(row.id)) else None,
                 asked=row.asked,
+                open_by=self.unopened.until(row.id),
             )
             for row in await self._store.live_requests()
         ]
@@ -424,6 +427,7 @@ class SessionService:
                 self._unsettled.add(row.id)
                 self._doubted.add((row.grant.username, row.grant.server_name))
                 self._chores.start(self._dispel(row))
+        self.unopened.recover(rows)
         self._recovered.set()
 
     async def recovered(self) -> None:

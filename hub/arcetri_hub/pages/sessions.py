@@ -34,6 +34,8 @@ class SessionCard:
     allocated: str
     ends: str
     """When its lifetime is over, in words; empty before it runs."""
+    open_by: str = ""
+    """Until when it is kept for its user, where it started by itself and nobody has opened it."""
 
 
 def session_cards(
@@ -65,6 +67,7 @@ def _card(row: LiveRow, catalog: Catalog, now: datetime) -> SessionCard:
         since=_since(row, zone, now),
         allocated=_allocated(grant, session.started, now) if session else "",
         ends=_ends(grant, session.started, zone, now) if session else "",
+        open_by=amounts.moment(row.open_by, zone, now) if row.open_by else "",
     )
 
 

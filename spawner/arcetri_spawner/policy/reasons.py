@@ -422,7 +422,7 @@ def size_not_for_flavor(size: str, title: str, fitting: Iterable[str]) -> Reason
 
 # What only makes one wait --------------------------------------------------------------------
 
-_IN_LINE: Final = "Wait in line: it starts by itself."
+_IN_LINE: Final = "Ask for it all the same, and wait in line"
 
 
 def busy_quota(
@@ -451,11 +451,8 @@ def busy_quota(
     return _wait(
         "busy_quota",
         f"{group_name(group)} uses {used} of its {quota} {shown(title)}.",
-        or_alternative(
-            "Ask for it all the same: it starts by itself when a session of the group ends",
-            alternative,
-        ),
-        _IN_LINE,
+        or_alternative(_IN_LINE, alternative),
+        f"{_IN_LINE}.",
     )
 
 
@@ -491,10 +488,8 @@ def busy_capacity(title: str, total: int, alternative: str | None) -> Reason:
     return _wait(
         "busy_capacity",
         f"{what} in use.",
-        or_alternative(
-            "Ask for it all the same: it starts by itself when it is your turn", alternative
-        ),
-        _IN_LINE,
+        or_alternative(_IN_LINE, alternative),
+        f"{_IN_LINE}.",
     )
 
 

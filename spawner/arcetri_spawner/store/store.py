@@ -270,8 +270,16 @@ class Store:
         """Write beforehand how a live request is about to end; empty words take that back."""
         await self._write(lambda db: requests.announce(db, request_id, reason, message))
 
-    async def started(self, request_id: UUID, account_id: str, choice: Mapping[str, Any]) -> bool:
+    async def started(
+        self,
+        request_id: UUID,
+        account_id: str,
+        choice: Mapping[str, Any],
+        hold_until: datetime | None = None,
+    ) -> bool:
         """Move a request on to ``running`` and keep its choice for the next time, in one write.
+
+        With ``hold_until``, it is kept until then for somebody to open it.
 
         Returns:
             False when it had ended already or does not exist; the choice is kept all the same.
@@ -280,6 +288,8 @@ class Store:
 
         def work(db: Session) -> bool:
             requests.remember_choice(db, account_id, choice, now)
+            if hold_until is not None:
+                waiting.hold(db, request_id, hold_until)
             return requests.mark(db, request_id, "running", "", "", now)
 
         return await self._write(work)

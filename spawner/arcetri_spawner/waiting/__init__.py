@@ -2,5 +2,6 @@
 
 from arcetri_spawner.waiting.model import Entry, Estimator, Starter, Wait
 from arcetri_spawner.waiting.room import WaitingRoom
+from arcetri_spawner.waiting.unopened import Opened, Unopened
 
-__all__ = ["Entry", "Estimator", "Starter", "Wait", "WaitingRoom"]
+__all__ = ["Entry", "Estimator", "Opened", "Starter", "Unopened", "Wait", "WaitingRoom"]
