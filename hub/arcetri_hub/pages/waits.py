@@ -14,6 +14,7 @@ from arcetri_spawner.estimates.model import ExpectedWait
 from arcetri_spawner.policy.model import Grant, GroupOffer, Offer, Reason
 from arcetri_spawner.waiting import Wait
 
+_SAID: Final = frozenset({"busy_quota", "busy_capacity"})
 NO_ESTIMATE: Final = "There is no estimate yet: too little is known of how long others stay."
 
 
@@ -79,7 +80,8 @@ def wait_page(wait: Wait, catalog: Catalog, now: datetime) -> WaitPage:
         place=place_text(wait),
         ahead=ahead_text(wait, charged),
         why=why_text(wait, title, charged),
-        reasons=wait.reasons,
+        # The sentence before says the same of these.
+        reasons=tuple(one for one in wait.reasons if one.code not in _SAID),
         expected=expected_text(wait.expected),
         confidence=confidence_text(wait.expected),
         alternatives=tuple(_instead(offer, wait.grant) for offer in wait.alternatives),

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 
 from arcetri_hub.up.prepare import DEMO_CATALOG
-from tests.hub.pages.web import action, ask
-from tests.support.platform import Platform, running, until, xsrf
+from tests.hub.pages.web import ask
+from tests.support.platform import Platform, running, until
 
 pytestmark = pytest.mark.component
 

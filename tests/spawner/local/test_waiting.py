@@ -304,11 +304,7 @@ async def test_nobody_opens_it_and_it_goes_to_the_next(hub: Hub) -> None:
         await hub.ask(name)
     await hub.end("alice")
     await until(lambda: hub.runs("bob"))
-    [bob] = (
-        await hub.service.live_of("bob")
-        if hasattr(hub.service, "live_of")
-        else [row for row in await hub.service.live() if row.grant.username == "bob"]
-    )
+    [bob] = [row for row in await hub.service.live() if row.grant.username == "bob"]
     assert bob.open_by == hub.now + timedelta(minutes=10)
 
     hub.now += timedelta(minutes=10)
@@ -363,7 +359,7 @@ async def test_a_queue_that_cannot_be_asked_keeps_the_request_and_is_asked_again
 ) -> None:
     submit = hub.world.queue.submit
 
-    async def away(grant: Grant) -> Ticket:
+    async def away(_: Grant) -> Ticket:
         raise ArcetriError("The queue is away.", code="queue_away", remedy="It is asked again.")
 
     monkeypatch.setattr(hub.world.queue, "submit", away)
