@@ -1,7 +1,8 @@
 """The reference hub: stock JupyterHub with SimpleLocalProcessSpawner, default traits otherwise.
 
 Read by JupyterHub in a process of its own. What differs from the defaults is only what must: where
-files lie and ports are, the same login as ours, and root's consent to run a notebook server.
+files lie and ports are, the same login as ours, and root's consent to run a notebook server. The
+reference on a cluster begins with this one, and then has pods.
 """
 
 import json
@@ -21,7 +22,7 @@ store = Store.open(f"sqlite:///{FOLDER}/accounts.sqlite")
 ALLOWED = frozenset(SAID["groups"])
 
 c.JupyterHub.bind_url = SAID["url"]
-c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{SAID['hub_port']}"
+c.JupyterHub.hub_bind_url = f"http://{SAID.get('hub_ip', '127.0.0.1')}:{SAID['hub_port']}"
 c.JupyterHub.db_url = f"sqlite:///{FOLDER}/jupyterhub.sqlite"
 c.JupyterHub.cookie_secret_file = str(FOLDER / "cookie-secret")
 c.ConfigurableHTTPProxy.command = [sys.executable, "-m", "arcetri_hub.proxy"]
@@ -47,4 +48,4 @@ if SAID.get("patient"):
     c.Spawner.http_timeout = 180
     c.Spawner.start_timeout = 180
 if os.geteuid() == 0:
-    c.Spawner.args = ["--allow-root"]
+    c.SimpleLocalProcessSpawner.args = ["--allow-root"]

@@ -1,42 +1,18 @@
-"""The reference hub on a cluster: JupyterHub with stock KubeSpawner, default traits otherwise.
+"""The reference hub on a cluster: the reference of one machine, with stock KubeSpawner.
 
-Read by JupyterHub in a process of its own. What differs from the defaults is only what must: where
-files lie and ports are, the same login as ours, and a pod of the same image, size, device and home
-that the level "restricted" lets in.
+What differs from KubeSpawner's defaults is only what must: a pod of the same image, size, device
+and home as ours, that the level "restricted" lets in.
 """
 
 import json
 import os
-import sys
 from pathlib import Path
 
-from arcetri_hub.auth import IamAuthenticator
-from arcetri_spawner.policy import reasons
-from arcetri_spawner.store import Store
-
-FOLDER = Path(os.environ["STOCK_FOLDER"])
-SAID = json.loads((FOLDER / "said.json").read_text())
+SAID = json.loads((Path(os.environ["STOCK_FOLDER"]) / "said.json").read_text())
 
 c = get_config()  # type: ignore[name-defined]  # noqa: F821 - JupyterHub puts it there
-store = Store.open(f"sqlite:///{FOLDER}/accounts.sqlite")
-ALLOWED = frozenset(SAID["groups"])
-
-c.JupyterHub.bind_url = SAID["url"]
-c.JupyterHub.hub_bind_url = f"http://{SAID['hub_ip']}:{SAID['hub_port']}"
-c.JupyterHub.db_url = f"sqlite:///{FOLDER}/jupyterhub.sqlite"
-c.JupyterHub.cookie_secret_file = str(FOLDER / "cookie-secret")
-c.ConfigurableHTTPProxy.command = [sys.executable, "-m", "arcetri_hub.proxy"]
-c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{SAID['proxy_port']}"
-c.ConfigurableHTTPProxy.pid_file = str(FOLDER / "proxy.pid")
-
-c.JupyterHub.authenticator_class = IamAuthenticator
-c.IamAuthenticator.issuer = SAID["issuer"]
-c.IamAuthenticator.client_id = SAID["client_id"]
-c.IamAuthenticator.client_secret_file = SAID["client_secret_file"]
-c.IamAuthenticator.oauth_callback_url = f"{SAID['url']}/hub/oauth_callback"
-c.IamAuthenticator.store_getter = lambda: store
-c.IamAuthenticator.refusal = lambda groups: (
-    None if groups & ALLOWED else reasons.not_allowed("Stock", groups, (), ALLOWED)
+load_subconfig(  # type: ignore[name-defined]  # noqa: F821 - this too
+    "stock_config.py", path=str(Path(__file__).parents[1])
 )
 
 c.JupyterHub.spawner_class = "kubespawner.KubeSpawner"
@@ -59,8 +35,6 @@ c.KubeSpawner.container_security_context = {
     "runAsNonRoot": True,
     "seccompProfile": {"type": "RuntimeDefault"},
 }
-# A log-in would start a server before the first one is measured.
-c.JupyterHub.redirect_to_server = False
 # The defaults give up when many start at once on two cores.
 c.JupyterHub.concurrent_spawn_limit = 0
 c.Spawner.http_timeout = 180

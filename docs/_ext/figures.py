@@ -214,8 +214,9 @@ def figures_markdown(undocumented: Undocumented) -> str:
         undocumented.append("every package that is installed: run make bench ARGS=install")
     return "\n".join(
         _table(title, results[name], lines)
-        for name, (title, lines) in PARTS.items()
         if name in results
+        else f"## {title}\n\nNot measured yet: `make bench ARGS={name}`.\n"
+        for name, (title, lines) in PARTS.items()
     ) + _packages(installed.get("packages_mb", {}))
 
 

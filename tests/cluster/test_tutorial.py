@@ -24,13 +24,11 @@ pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "tutorials" / "cluster.md"
 NAME = "tutored"
-PORT, IAM_PORT = ports.choose(), ports.choose()
-"""Others may run a platform on this machine, at the usual ports."""
 
 
-def token(name: str) -> str:
+def token(name: str, port: int) -> str:
     """A new token of one of the try's people."""
-    url = f"http://127.0.0.1:{PORT}"
+    url = f"http://127.0.0.1:{port}"
     password = next(user.password for user in DEMO_USERS if user.name == name)
     with httpx.Client(base_url=url, timeout=60) as client:
         login(client, url, name, password)
@@ -48,7 +46,9 @@ def shell(cluster: Cluster, tmp_path: Path) -> Iterator[Shell]:
         (tmp_path / name).symlink_to(ROOT / name)
     environment = {**os.environ, "NAME": str(cluster.state.folder)}
     environment.pop("MAKEFLAGS", None)
-    told = f"hub.publicUrl=http://127.0.0.1:{PORT},iam.developmentPort={IAM_PORT}"
+    # Others may run a platform on this machine, at the usual ports.
+    port, iam_port = ports.choose(), ports.choose()
+    told = f"hub.publicUrl=http://127.0.0.1:{port},iam.developmentPort={iam_port}"
     command = f"{sys.executable} -m tests.cluster.command --state {cluster.state.folder}"
     replaced = {
         # A terminal's Ctrl-C is for all that runs in it; here it is for one process, not make.
@@ -63,11 +63,11 @@ def shell(cluster: Cluster, tmp_path: Path) -> Iterator[Shell]:
         "deployment/arcetri-hub": f"deployment/{NAME}-hub",
         "arcetri-sessions": f"{NAME}-sessions",
         "values helm/try/values.yaml": f"values helm/try/values.yaml --set {told}",
-        "-proxy:8000": f"-proxy:{PORT}:8000",
-        "127.0.0.1:8000": f"127.0.0.1:{PORT}",
-        "8005": str(IAM_PORT),
+        "-proxy:8000": f"-proxy:{port}:8000",
+        "127.0.0.1:8000": f"127.0.0.1:{port}",
+        "8005": str(iam_port),
     }
-    shell = Shell(tmp_path, environment, replaced, token)
+    shell = Shell(tmp_path, environment, replaced, lambda name: token(name, port))
     try:
         yield shell
     finally:

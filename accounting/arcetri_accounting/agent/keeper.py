@@ -83,28 +83,35 @@ class Keeper:
         self._figures.gaps[code] += 1
 
     def commit(
-        self, state: Mapping[str, object], fixed: Mapping[str, T], dump: Callable[[T], str]
+        self,
+        state: Mapping[str, object],
+        fixed: Mapping[str, T],
+        dump: Callable[[T], str],
+        *,
+        durable: bool = True,
     ) -> bool:
-        """Put everything on the disk; False where that cannot be done now.
+        """Write everything; False where that cannot be done now.
 
         Args:
             state: What changes all the time, written whole.
             fixed: By name, what is written once and kept as long as its name is given; the very
                 same mapping as the last time where nothing of it is another.
             dump: Makes text of one of those.
+            durable: It is on the disk when this returns. Else the state outlives the process,
+                not the machine; records, and what is written once, are on the disk all the same.
         """
         now = self._clock.now().wall
         boot = self._clock.boot_id
         try:
             if self._broken:
                 self.begin_anew("The spool could not be opened for a while.")
-            self._write(state, fixed, dump, boot, now)
+            self._write(state, fixed, dump, boot, now, durable=durable)
         except (SpoolCorrupt, SpoolLost) as error:
             log.error("the spool is damaged or gone; a new epoch begins", error=str(error))
             self._figures.spool_errors += 1
             with contextlib.suppress(SpoolError):
                 self.begin_anew(str(error))
-                self._write(state, fixed, dump, boot, now)
+                self._write(state, fixed, dump, boot, now, durable=durable)
                 return True
         except SpoolError as error:
             self._figures.spool_errors += 1
@@ -123,12 +130,14 @@ class Keeper:
         dump: Callable[[T], str],
         boot: str,
         now: int,
+        *,
+        durable: bool,
     ) -> None:
         # Some 10 KB at every cycle, for which the standard library takes three times as long.
         text = pydantic_core.to_json(state)
         if not self._lines and fixed is self._fixed and self._full_since is None:
             # Most often nothing was cut, and everything goes on.
-            self.outbox.keep(text)
+            self.outbox.keep(text, durable=durable)
         else:
             self._commit(text.decode(), fixed, dump, boot, now)
         self._figures.unwritten = 0

@@ -90,8 +90,13 @@ class Agent:
         self.books.offset = self._last.offset
         self._restore()
 
-    def cycle(self) -> None:
-        """Do everything once. What may go wrong is noted, never raised."""
+    def cycle(self, *, told: bool = True) -> None:
+        """Do everything once. What may go wrong is noted, never raised.
+
+        Args:
+            told: The ledger is going to be told how far everything is: that is on the disk first.
+                Else it is written so that it outlives the process.
+        """
         now = self._clock.now()
         # First of all: what ended is to be known before anything is cut.
         self._events(now)
@@ -105,14 +110,14 @@ class Agent:
             self._say_what_was_lost()
             self._first = False
         self._forget()
-        self._keep(now)
+        self._keep(now, told=told)
 
     def finish(self) -> None:
         """Account up to now and cut everything; the agent is going to end."""
         self.cycle()
         self._cuts(self.books.cut_all())
         self._presences(self.presences.cut_all())
-        self._keep(self._clock.now())
+        self._keep(self._clock.now(), told=True)
         self._processes.close()
         self._sampler.close()
 
@@ -300,7 +305,7 @@ class Agent:
             detail = "There was a spool, and it is gone: sessions are counted from here on."
             self._keeper.gap(boot, "spool_lost", since, born, detail)
 
-    def _keep(self, now: Instant) -> None:
+    def _keep(self, now: Instant, *, told: bool) -> None:
         self.heartbeat = max(self.heartbeat + 1, now.wall)
         figures = self._figures
         figures.cycles += 1
@@ -317,7 +322,10 @@ class Agent:
             "devices": state.dump_devices(self.presences),
         }
         fixed = self._hold().fixed
-        if self._keeper.commit(kept, fixed, state.dump_fixed) and self._position > self._told:
+        read = self._position > self._told
+        # What is acknowledged may be gone where it was read.
+        durable = told or read
+        if self._keeper.commit(kept, fixed, state.dump_fixed, durable=durable) and read:
             try:
                 self._source.acknowledge(self._position)
                 self._told = self._position

@@ -113,7 +113,7 @@ def _work(
     turns = Turns(interval_ms)
 
     def cycle() -> None:
-        agent.cycle()
+        agent.cycle(told=turns.coming(figures.depth))
         if turns.due(agent.books.changes, figures.depth):
             _offer(shipper, keeper, agent)
 
@@ -195,6 +195,10 @@ class Turns:
         self._every = 2 if 2 * interval_ms <= TELL_MS else 1
         self._left = 0
         self._changes = -1
+
+    def coming(self, waiting: int) -> bool:
+        """Whether it is after the next one, whatever begins and ends in that."""
+        return self._left <= 1 or waiting > 0
 
     def due(self, changes: int, waiting: int) -> bool:
         """Whether it is after this one; ``changes`` grows with what begins and ends."""

@@ -1,8 +1,9 @@
 """The newest state of a spool's writer, beside the database, where it can be written over.
 
 What changes all the time is the state alone, and a transaction of SQLite costs more than twice what
-it costs to write some kilobytes where others stood. There are two places, used by turns, so that
-one is whole at every moment, also while the other is being written. Each says which state of the
+it costs to write some kilobytes where others stood. What has to be on the disk at once goes into
+two places by turns, so that one is whole at every moment, also while the other is being written. A
+third is for what only has to outlive the process, which costs a tenth. Each says which state of the
 database it follows: one that follows another than is there counts no more.
 """
 
@@ -24,6 +25,8 @@ PLACE: Final = 1024 * 1024
 _HEAD: Final = struct.Struct("<4sIQ16s")
 """Format, length, number, and the digest of the state that this one follows."""
 _FORMAT: Final = b"new1"
+_PLACES: Final = (0, PLACE, 2 * PLACE)
+_IN_PASSING: Final = _PLACES[2]
 _SUM: Final = struct.Struct("<I")
 LARGEST: Final = PLACE - _HEAD.size - _SUM.size
 
@@ -35,7 +38,9 @@ class Newest:
         self._path = path
         self._file = -1
         self._number = 0
-        """Of what was written last; its lowest bit is the place."""
+        """Of what was written last."""
+        self._place = 0
+        """Which of the first two has what was put on the disk last."""
         self._follows = b""
         self.state: bytes | None = None
         """What was written last after the state that is followed; None where nothing was."""
@@ -52,9 +57,11 @@ class Newest:
         except FileNotFoundError:
             return
         with file:
-            places = [_whole(file, at) for at in (0, PLACE)]
+            places = [_whole(file, at) for at in _PLACES]
         whole = [one for one in places if one is not None]
         self._number = max((number for number, _, _ in whole), default=0)
+        first, second = (-1 if one is None else one[0] for one in places[:2])
+        self._place = int(second > first)
         ours = [(number, state) for number, of, state in whole if of == self._follows]
         if ours:
             self.state = max(ours)[1]
@@ -63,19 +70,28 @@ class Newest:
         """The database has another state: what was written before is of no use any more."""
         self._follows, self.state = _digest(state), None
 
-    def write(self, state: bytes) -> None:
-        """Have the state, of at most ``LARGEST`` bytes, on the disk when this returns.
+    def write(self, state: bytes, *, durable: bool) -> None:
+        """Write the state, of at most ``LARGEST`` bytes.
+
+        Args:
+            state: Replaces what was written before.
+            durable: It is on the disk when this returns; else it outlives the process, and where
+                the machine loses its power what was last put on the disk counts.
 
         Raises:
-            OSError: It is not; what was written before still is.
+            OSError: It could not be written; what was written before still is.
         """
         if self._file < 0 or not os.fstat(self._file).st_nlink:
             self._open()
         number = self._number + 1
         head = _HEAD.pack(_FORMAT, len(state), number, self._follows)
         parts = (head, state, _sum(head, state))
-        if os.pwritev(self._file, parts, number % 2 * PLACE) < sum(map(len, parts)):
+        place = 1 - self._place
+        at, flags = (_PLACES[place], os.RWF_DSYNC) if durable else (_IN_PASSING, 0)
+        if os.pwritev(self._file, parts, at, flags) < sum(map(len, parts)):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if durable:
+            self._place = place
         self._number, self.state = number, state
 
     def close(self) -> None:
@@ -87,11 +103,9 @@ class Newest:
 
     def _open(self) -> None:
         self.close()
-        # Each write is on the disk when it returns: one call, and not two.
-        flags = os.O_WRONLY | os.O_CREAT | os.O_DSYNC | os.O_CLOEXEC
-        self._file = os.open(self._path, flags, 0o600)
+        self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         # A file that grows has its length written too, with each write.
-        os.ftruncate(self._file, 2 * PLACE)
+        os.ftruncate(self._file, len(_PLACES) * PLACE)
         files.sync_folder(self._path.parent)
 
 

@@ -252,10 +252,15 @@ class Outbox:
                 self._newest.follow(named)
         killpoints.reach("spool.committed")
 
-    def keep(self, state: bytes) -> None:
+    def keep(self, state: bytes, *, durable: bool = True) -> None:
         """Replace the writer's state, a text in UTF-8, where nothing else changes with it.
 
-        It costs less than half of a transaction; it is on the disk when this returns.
+        It costs less than half of a transaction.
+
+        Args:
+            state: The whole of it.
+            durable: It is on the disk when this returns; else it outlives the process, and a
+                machine that loses its power falls back to what was put on the disk before.
 
         Raises:
             SpoolFull: There is no room; the state is as it was.
@@ -269,7 +274,7 @@ class Outbox:
         with self._lock:
             self._check_inode()
             try:
-                self._newest.write(state)
+                self._newest.write(state, durable=durable)
             except OSError as error:
                 raise unwritten(self.path, error) from error
         killpoints.reach("spool.kept")

@@ -30,3 +30,13 @@ def test_it_tells_at_once_what_waits() -> None:
     turns = Turns(10_000)
 
     assert [turns.due(3, n) for n in (0, 1, 2, 0, 0, 1)] == [True, True, True, False, True, True]
+
+
+def test_what_it_is_about_to_tell_is_known_beforehand() -> None:
+    turns = Turns(10_000)
+    coming = []
+    for waiting in (0, 0, 0, 0, 5, 0):
+        coming.append(turns.coming(waiting))
+        turns.due(3, waiting)
+
+    assert coming == [True, False, True, False, True, False]

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -36,11 +37,11 @@ def commit(outbox: Outbox, state: str) -> None:
         transaction.keep(state)
 
 
-def keep(path: Path, *states: str) -> None:
+def keep(path: Path, *states: str, durable: bool = True) -> None:
     """As a process that then dies: nothing is done at its end."""
     outbox = Outbox(path, dict)
     for state in states:
-        outbox.keep(state.encode())
+        outbox.keep(state.encode(), durable=durable)
     outbox.close()
 
 
@@ -80,6 +81,42 @@ def test_a_torn_write_leaves_the_state_before(path: Path) -> None:
 
     tear(path, "second")
     assert kept(path) == "first"
+
+
+def test_what_was_kept_in_passing_outlives_the_process(path: Path) -> None:
+    keep(path, "second")
+    keep(path, "third", "fourth", durable=False)
+    assert kept(path) == "fourth"
+
+    keep(path, "fifth")
+    assert kept(path) == "fifth"
+
+
+def test_a_machine_without_power_falls_back_to_what_was_on_the_disk(path: Path) -> None:
+    keep(path, "second")
+    keep(path, "in passing", durable=False)
+    keep(path, "third")
+    keep(path, "also in passing", durable=False)
+    # Neither was on the disk yet, and one was being put there.
+    tear(path, "also in passing")
+    tear(path, "third")
+
+    assert kept(path) == "second"
+
+
+def test_what_is_durable_is_written_through(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flags: list[int] = []
+
+    def written(file: int, parts: Sequence[bytes], at: int, how: int) -> int:
+        flags.append(how)
+        return pwritev(file, parts, at, how)
+
+    pwritev = os.pwritev
+    monkeypatch.setattr(os, "pwritev", written)
+    keep(path, "second")
+    keep(path, "third", durable=False)
+
+    assert flags == [os.RWF_DSYNC, 0]
 
 
 @pytest.mark.parametrize("length", [0, 10, 100, PLACE + 10])
@@ -169,7 +206,7 @@ def test_one_that_is_too_large_goes_into_the_database(path: Path) -> None:
     large = "x" * (LARGEST + 1)
     keep(path, "second", large)
     assert kept(path) == large
-    assert beside(path).stat().st_size == 2 * PLACE
+    assert beside(path).stat().st_size == 3 * PLACE
 
     keep(path, "x" * LARGEST)
     assert kept(path) == "x" * LARGEST

@@ -166,8 +166,8 @@ def test_after_any_events_it_says_what_counting_everything_again_says(
         what, arg = farm.change()
         getattr(kept, what)(arg)
         if step % 7 == 6 and farm.random.random() < 0.3:  # a watch that begins again
-            kept.replace_nodes(farm.nodes.values())
-            kept.replace_pods(farm.pods.values())
+            assert not any(kept.put_node(node) for node in farm.nodes.values())
+            assert not any(kept.put_pod(pod) for pod in farm.pods.values())
         if farm.random.random() < 0.5:  # a page that asks now and then
             kept.inventory(NOW)
     counted, startable = oracle(farm)
@@ -334,7 +334,6 @@ def test_news_without_news_is_none_and_a_change_touches_one_node(
     assert count(kept, "t4") == (800, 200)
     assert not any(kept.put_pod(each) for each in pods)
     assert not any(kept.put_node(each) for each in nodes)
-    assert not kept.replace_pods(pods)
     assert not kept.drop_pod("unknown")
     assert not kept.drop_node("unknown")
     looked: list[str] = []

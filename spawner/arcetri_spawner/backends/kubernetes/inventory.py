@@ -18,7 +18,7 @@ use. The scheduler does not know this rule: tie CPU-only sessions to what ``Stoc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -114,20 +114,6 @@ class Stock:
         self._mark(node)
         self._tidy(node)
         return True
-
-    def replace_nodes(self, nodes: Iterable[Mapping[str, Any]]) -> bool:
-        """Take a whole list of nodes, as after a watch began again; what is not in it is gone."""
-        listed = list(nodes)
-        there = {str((node.get("metadata") or {}).get("name", "")) for node in listed}
-        gone = [name for name in self._nodes if name not in there]
-        return any([*map(self.drop_node, gone), *map(self.put_node, listed)])
-
-    def replace_pods(self, pods: Iterable[Mapping[str, Any]]) -> bool:
-        """Take a whole list of pods, as after a watch began again; what is not in it is gone."""
-        listed = list(pods)
-        there = {str((pod.get("metadata") or {}).get("uid", "")) for pod in listed}
-        gone = [uid for uid in self._where if uid not in there]
-        return any([*map(self.drop_pod, gone), *map(self.put_pod, listed)])
 
     def inventory(self, as_of: datetime, *, stale: bool = False) -> Inventory:
         """Return what there is of every flavour.
