@@ -45,8 +45,8 @@ def codes_markdown(undocumented: Undocumented) -> str:
 _INTRO = {
     "Refused": "Asking again unchanged gives the same answer, unless the status is 503. In the"
     " order in which they are looked at: the first that holds is the one you see.",
-    "Not now": "The request is legitimate, but cannot start now. With `busy_quota`, `capacity_unknown` and"
-    " `busy_capacity` one waits in line; what could only wait for ever is answered with the status.",
+    "Not now": "The request is legitimate, but cannot start now: it waits in line. What could only"
+    " wait for ever is answered with the status, and not kept.",
     "Something went wrong": "The platform could not do what it was allowed to.",
 }
 
