@@ -88,6 +88,6 @@ class Starter(Protocol):
 class Estimator(Protocol):
     """Says how long a request will probably still wait."""
 
-    def __call__(self, grant: Grant, position: Position) -> ExpectedWait | None:
-        """None where too little is known to say anything."""
+    async def __call__(self, grant: Grant) -> ExpectedWait | None:
+        """None where too little is known to say anything; asked of requests that wait only."""
         ...

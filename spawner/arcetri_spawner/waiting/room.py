@@ -263,7 +263,7 @@ class WaitingRoom:
             alternatives=tuple(
                 one for one in offered.offers if one.startable and one.flavor != grant.flavor
             ),
-            expected=estimate(grant, position) if estimate and position else None,
+            expected=await estimate(grant) if estimate and entry.stage == "waiting" else None,
             trouble=entry.trouble,
             hold_until=entry.hold_until,
         )

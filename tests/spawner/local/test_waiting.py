@@ -16,6 +16,7 @@ import pytest
 from arcetri_spawner.backends.base import Session, Ticket, TicketState
 from arcetri_spawner.backends.local import end_instance
 from arcetri_spawner.errors import ArcetriError, BackendError, Busy, Conflict, Denied
+from arcetri_spawner.estimates.model import ExpectedWait
 from arcetri_spawner.policy.model import Grant, Identity, Standing
 from arcetri_spawner.service import SessionService
 from arcetri_spawner.waiting import room, unopened
@@ -162,6 +163,14 @@ async def test_who_asks_again_is_where_they_were(hub: Hub) -> None:
     assert [reason.code for reason in wait.reasons] == ["busy_capacity"]
     assert [offer.flavor for offer in wait.alternatives] == ["a100", "cpu"]
     assert wait.expected is None
+    said = ExpectedWait(*(timedelta(minutes=m) for m in (5, 20, 60)), confidence=0.8, sessions=40)
+
+    async def estimate(grant: Grant) -> ExpectedWait | None:
+        return said if grant.request_id == entry.id else None
+
+    hub.service.waiting.estimator = estimate
+    wait = await hub.service.waiting.tell(entry, await hub.people.known("bob"))
+    assert wait.expected == said
 
 
 async def test_a_start_of_what_waits_is_refused_and_changes_nothing(hub: Hub) -> None:
