@@ -26,6 +26,7 @@ from arcetri_hub.metrics import Metrics
 from arcetri_hub.reaper import Notice, Reaper, build_reaper
 from arcetri_hub.settings import KubernetesSettings, Settings, UsageSettings
 from arcetri_hub.usage import PREFIX, WITNESS
+from arcetri_hub.waiting import HubStarter, opened
 from arcetri_spawner.backends.base import Queue
 from arcetri_spawner.backends.local import LocalBackend, LocalConfig, LocalQueue
 from arcetri_spawner.catalog import CatalogHolder, ReloadResult
@@ -92,6 +93,8 @@ class Platform:
             interval=self.settings.culling_interval,
         )
         self._spawn(self._recover())
+        self._spawn(self._wait(HubStarter(app)))
+        self._spawn(self.service.unopened.run(opened(app), self.service.holds))
         self._spawn(self._keep_room())
         self._spawn(self._prune())
         self._spawn(self._stay_alone())
@@ -133,6 +136,11 @@ class Platform:
         gc.collect()
         gc.freeze()
         await self.backend.run()
+
+    async def _wait(self, starter: HubStarter) -> None:
+        """Have started whoever's turn comes, once it is known who waits."""
+        await self.service.recovered()
+        await self.service.waiting.run(starter)
 
     async def _stay_alone(self) -> None:
         """End this hub when another one has the database, so that it can be started to wait."""

@@ -106,7 +106,13 @@ class Conflict(StoreError):
     """Somebody else was faster."""
 
     default_code = "conflict"
-    codes = ("account_unknown", "posix_id_refused", "posix_id_taken", "request_ended")
+    codes = (
+        "account_unknown",
+        "posix_id_refused",
+        "posix_id_taken",
+        "request_ended",
+        "waits_no_more",
+    )
     status = 409
 
 

@@ -56,6 +56,10 @@ restarted hub does with a start, and in the undoing of one."""
 HUB_POINTS = (
     "spawner.called",
     "request.opened",
+    "request.waiting",
+    "request.admitted",
+    "request.moved",
+    "request.left",
     "request.starting",
     "request.running",
     "spawner.started",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Protocol
+from datetime import datetime, timedelta
+from typing import Protocol
 
 from arcetri_spawner.backends.base import Exited, Session, Ticket
 from arcetri_spawner.policy.model import Grant
@@ -15,10 +15,14 @@ class ServiceObserver(Protocol):
     """Told what happens, for metrics."""
 
     def request_decided(self, outcome: str, code: str) -> None:
-        """``outcome`` is started, denied, busy, cancelled or failed.
+        """``outcome`` is started, queued, denied, busy, cancelled or failed.
 
-        ``code`` is empty when it started or was cancelled.
+        ``code`` is empty when it started, is in line, or was cancelled.
         """
+        ...
+
+    def request_admitted(self, grant: Grant, waited: timedelta) -> None:
+        """A request's turn has come, at once or after it had waited."""
         ...
 
 
@@ -26,6 +30,9 @@ class Silent:
     """Tells nobody."""
 
     def request_decided(self, outcome: str, code: str) -> None:
+        """Ignore it."""
+
+    def request_admitted(self, grant: Grant, waited: timedelta) -> None:
         """Ignore it."""
 
 
@@ -37,6 +44,8 @@ class LiveRow:
     state: str
     session: Session | None
     asked: datetime
+    open_by: datetime | None = None
+    """Of what started by itself: until when it is kept for its user to open it."""
 
     @property
     def started(self) -> datetime | None:
@@ -58,8 +67,8 @@ class Live:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-def choice_of(grant: Grant) -> dict[str, Any]:
-    """What is remembered of a session that came to run, for the next time its user chooses."""
+def choice_of(grant: Grant) -> dict[str, str]:
+    """What was chosen, as it would be asked for again, and is remembered for the next time."""
     return {
         "group": grant.group,
         "flavor": grant.flavor,

@@ -8,7 +8,7 @@ the backend cannot be asked: it is asked again, and who wants such a session end
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -40,9 +40,6 @@ log = structlog.get_logger(__name__)
 
 DOUBT: Final = 5.0
 """Seconds between two questions about a session that could not be asked for."""
-
-_BEGUN: Final = frozenset({"starting", "running"})
-"""States in which the backend may have something of a request."""
 
 
 @dataclass(slots=True)
@@ -102,25 +99,23 @@ class Recovery:
         self.done = asyncio.Event()
         """Set once every request was looked at: who is not found by then is not there."""
 
-    async def run(self, known: Callable[[UUID], bool]) -> None:
-        """Look at every live request; what is not clear at once is seen through in the background.
+    async def run(self, begun: Iterable[RequestRow]) -> None:
+        """Look at requests that the backend may have something of: they start, or run.
+
+        What is not clear at once is seen through in the background.
 
         Args:
-            known: Whether a request is watched already.
+            begun: Those that nobody watches yet.
 
         Raises:
             StoreError: The database is away; a second call goes on.
         """
-        for row in await self._store.live_requests():
-            if not known(row.id) and not self.holds(row.id):
+        for row in begun:
+            if not self.holds(row.id):
                 await self._look_at(row)
         self.done.set()
 
     async def _look_at(self, row: RequestRow) -> None:
-        if row.state not in _BEGUN:
-            # It holds a place at most. Its user asks again with one click.
-            await self._end(row, "interrupted")
-            return
         found = await self._ask(row)
         if isinstance(found, Session | Exited):
             await self._settle(row, found)

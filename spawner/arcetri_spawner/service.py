@@ -34,6 +34,9 @@ from arcetri_spawner.gate import Gate
 from arcetri_spawner.live import Live, LiveRow, ServiceObserver, Silent, choice_of
 from arcetri_spawner.policy.model import Grant, Identity, Offers, Reason
 from arcetri_spawner.recovery import Recovery
+from arcetri_spawner.store.records import BEFORE_START
+from arcetri_spawner.waiting.room import WaitingRoom
+from arcetri_spawner.waiting.unopened import Unopened
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -41,6 +44,8 @@ if TYPE_CHECKING:
     from arcetri_spawner.catalog import CatalogHolder
     from arcetri_spawner.identity import IdentitySource
     from arcetri_spawner.store import Store
+    from arcetri_spawner.store.records import Standing
+    from arcetri_spawner.waiting.model import Entry
 
 log = structlog.get_logger(__name__)
 
@@ -60,6 +65,19 @@ class SessionService:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._gate = Gate(catalogs, store, backend, identities, clock)
+        self.waiting = WaitingRoom(
+            store=store,
+            queue=queue,
+            gate=self._gate,
+            catalogs=catalogs,
+            observer=observer or Silent(),
+            clock=clock,
+            runs=lambda request_id: request_id in self._live or request_id in self._unsettled,
+        )
+        """Who has asked and not started yet."""
+        self.unopened = Unopened(store, self.end, clock)
+        """What started by itself, and nobody has opened yet."""
+        self._catalogs = catalogs
         self._store = store
         self._queue = queue
         self._ends = Ends(store, queue)
@@ -91,24 +109,32 @@ class SessionService:
         """Every flavour this person's groups grant, and why one would not start now."""
         return await self._gate.offers(identity, server_name)
 
-    async def precheck(self, identity: Identity, server_name: str, raw: object) -> None:
-        """Refuse early what ``start`` would refuse anyway; writes nothing.
+    async def ask(self, username: str, server_name: str, raw: object) -> Entry:
+        """Ask for a session: it is admitted now, or waits in line and starts by itself.
+
+        Whoever is admitted at once is expected to ``start`` it; else the platform does.
 
         Raises:
             Denied: Policy refuses.
+            Busy: It could only wait for ever; nothing is kept.
+            StoreError: It could not be recorded.
         """
+        await self._recovery.done.wait()
         try:
-            await self._gate.precheck(identity, server_name, raw)
-        except Denied as error:
-            self._observer.request_decided("denied", error.code)
+            return await self.waiting.ask(username, server_name, raw)
+        except (Denied, Busy) as error:
+            self._observer.request_decided(_outcome(error), error.code)
             raise
 
     async def start(self, username: str, server_name: str, raw: object, launch: Launch) -> Session:
         """Decide, from groups asked for just now, and start what is granted.
 
+        What was asked for before and is admitted is what starts; ``raw`` is then not looked at.
+        Where nothing was asked for, it is now.
+
         Raises:
             Denied: Policy refuses.
-            Busy: It would have to wait; nothing was started.
+            Busy: It waits in line, or would have to; nothing was started.
             StoreError: It could not be recorded.
             BackendError: It could not be started; nothing of it remains.
         """
@@ -117,14 +143,8 @@ class SessionService:
         self._starting.add((username, server_name))
         try:
             session = await self._start(username, server_name, raw, launch)
-        except Denied as error:
-            self._observer.request_decided("denied", error.code)
-            raise
-        except Busy as error:
-            self._observer.request_decided("busy", error.code)
-            raise
         except ArcetriError as error:
-            self._observer.request_decided("failed", error.code)
+            self._observer.request_decided(_outcome(error), error.code)
             raise
         except BaseException:
             if (username, server_name) in self._cancelled:
@@ -142,30 +162,40 @@ class SessionService:
         return session
 
     async def _start(self, username: str, server_name: str, raw: object, launch: Launch) -> Session:
-        grant = await self._gate.decide_anew(username, server_name, raw)
+        waited = self.waiting.take(username, server_name)
+        if waited is None:
+            grant = await self._gate.decide_anew(username, server_name, raw)
+        else:
+            grant = await self._decide_again(waited)
         session: Session | None = None
         self._unsettled.add(grant.request_id)
         try:
-            # Inside, because the store finishes a write that nobody waits for any more.
-            await self._store.open_request(grant)
-            killpoints.reach("request.opened")
+            if waited is None:
+                # Inside, because the store finishes a write that nobody waits for any more.
+                await self._store.open_request(grant)
+                killpoints.reach("request.opened")
             self._by_server[username, server_name] = grant.request_id
             self._tell()
             ticket = await self._queue.submit(grant)
             if ticket.state is not TicketState.ADMITTED:
                 raise _busy(ticket.reason)
-            await self._store.mark(grant.request_id, "starting")
+            await self._store.begin(grant)
             killpoints.reach("request.starting")
+            if waited is not None:
+                self.waiting.begun(waited)
             self._handed.add((username, server_name))
             self._tell()
             session = await self._backend.start(grant, ticket, launch)
-            await self._store.started(grant.request_id, grant.account_id, choice_of(grant))
+            hold = self._hold() if waited and waited.by_itself else None
+            await self._store.started(grant.request_id, grant.account_id, choice_of(grant), hold)
             killpoints.reach("request.running")
             await self._queue.ready(ticket)
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError) and self._backend.closing:
                 raise  # The next hub goes on with it.
             # A cancelled start (JupyterHub's timeout, a closing hub) must be undone all the same.
+            if waited is not None:
+                self.waiting.begun(waited)
             tried = asyncio.Event()
             self._chores.start(self._abandon(grant, session, *self._why(grant, error), tried))
             await tried.wait()
@@ -173,8 +203,23 @@ class SessionService:
         finally:
             self._unsettled.discard(grant.request_id)
         self._keep(grant, ticket, session)
+        if hold is not None:
+            self.unopened.keep(grant, hold)
         log.info("session started", session=str(session.id), flavor=grant.flavor)
         return session
+
+    def _hold(self) -> datetime:
+        """Until when a session that starts by itself now is kept for somebody to open it."""
+        return self._clock() + self._catalogs.current.catalog.defaults.hold
+
+    async def _decide_again(self, waited: Entry) -> Grant:
+        try:
+            return await self.waiting.decide(waited)
+        except asyncio.CancelledError as error:
+            if waited.server in self._cancelled:
+                why = self._why(waited.grant, error)
+                self._chores.start(self.waiting.leave(waited, *why))
+            raise
 
     def cancelling(self, username: str, server_name: str, message: str = "") -> None:
         """Note that somebody wants a start undone, just before its task is cancelled.
@@ -269,12 +314,12 @@ class SessionService:
             await live.ended.wait()
 
     async def end(self, session_id: UUID, reason: str, message: str = "") -> None:
-        """End a session, with a message for its user; return when everything it held is free.
+        """End a session or a request; return when everything it held is free.
 
         Args:
-            session_id: Which one. One that has ended already is left as it is; one that still
-                starts is ended when that is over, and at once where the hub was restarted
-                meanwhile.
+            session_id: Which one. One that has ended already is left as it is; one that waits
+                leaves the queue; one that still starts is ended when that is over, and at once
+                where the hub was restarted meanwhile.
             reason: A stable code, as in the lease journal.
             message: Shown to the user on their next page.
 
@@ -283,6 +328,9 @@ class SessionService:
             InDoubt: It is not known whether it runs; nothing was done.
             BackendError: It could not be ended, and runs on as if nobody had asked.
         """
+        if waits := self.waiting.get(session_id):
+            await self.waiting.leave(waits, reason, message)
+            return
         await self._recovery.end(session_id, reason, message)
         while session_id in self._unsettled:
             await self._moved.wait()
@@ -305,11 +353,12 @@ class SessionService:
         await self.ended(session_id)
 
     def holds(self, session_id: UUID) -> bool:
-        """Whether a session starts, runs, or may be running for all that is known."""
+        """Whether a session waits, starts, runs, or may be running for all that is known."""
         return (
             session_id in self._live
             or session_id in self._unsettled
             or self._recovery.holds(session_id)
+            or self.waiting.get(session_id) is not None
         )
 
     async def find(self, username: str, server_name: str) -> Session | Unknown | None:
@@ -374,6 +423,10 @@ class SessionService:
         async for event in steps:
             yield event
 
+    async def standing(self, request_id: UUID) -> Standing | None:
+        """Where a request is, live or ended; None where there is none."""
+        return await self._store.standing(request_id)
+
     async def live(self) -> list[LiveRow]:
         """Everything that waits, starts or runs, oldest first."""
         rows = [
@@ -382,6 +435,7 @@ class SessionService:
                 state=row.state,
                 session=live.session if (live := self._live.get(row.id)) else None,
                 asked=row.asked,
+                open_by=self.unopened.until(row.id),
             )
             for row in await self._store.live_requests()
         ]
@@ -396,12 +450,24 @@ class SessionService:
 
         The backend has made its own records agree before this is called.
         """
-        await self._recovery.run(lambda session_id: session_id in self._live)
+        rows = await self._store.live_requests()
+        await self.waiting.recover(row for row in rows if row.state in BEFORE_START)
+        self.unopened.recover(rows)
+        await self._recovery.run(
+            row for row in rows if row.state not in BEFORE_START and row.id not in self._live
+        )
+
+    async def recovered(self) -> None:
+        """Return when it is known what ran and who waited before the hub was restarted."""
+        await self._recovery.done.wait()
 
     async def close(self, *, end_sessions: bool) -> None:
-        """Stop watching; with ``end_sessions``, end every session first."""
+        """Stop watching; with ``end_sessions``, end everything that waits or runs first."""
         if end_sessions:
+            for waits in self.waiting.entries():
+                await self.waiting.leave(waits, "shutdown")
             await asyncio.gather(*(self.end(key, "shutdown") for key in list(self._live)))
+        await self.waiting.close()
         tasks = [live.watcher for live in self._live.values() if live.watcher]
         tasks += [*self._chores.running(), *self._recovery.tasks()]
         for task in tasks:
@@ -413,3 +479,10 @@ def _busy(reason: Reason | None) -> Busy:
     if reason is None:
         return Busy("This flavour is busy.", remedy="Choose another one, or try again later.")
     return Busy(reason.sentence, code=reason.code, remedy=reason.remedy)
+
+
+def _outcome(error: ArcetriError) -> str:
+    """What a request that ended so is counted as."""
+    if isinstance(error, Denied):
+        return "denied"
+    return "busy" if isinstance(error, Busy) else "failed"

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -83,8 +84,8 @@ async def nothing_is_left(world: World, service: SessionService) -> bool:
         or procs.sessions_of(world.config.instance_id)
         or service._by_server
         or service._unsettled
-        or world.queue._tickets
-        or world.queue._grants
+        or service.waiting.entries()
+        or world.queue._entries
     )
 
 
@@ -165,6 +166,9 @@ class Noted:
     def request_decided(self, outcome: str, code: str) -> None:
         self.decided.append((outcome, code))
 
+    def request_admitted(self, grant: Grant, waited: timedelta) -> None:
+        pass
+
 
 @pytest.mark.parametrize(
     ("message", "said", "reason"),
@@ -216,7 +220,7 @@ async def test_a_failed_start_that_cannot_be_recorded_yet_is_recorded_later(
 
     # Until it is written that it is over, it counts.
     with pytest.raises(Denied) as caught:
-        await service.precheck(await People(world).known("alice"), "", T4)
+        await service.ask("alice", "", T4)
     assert caught.value.code == "already_running"
     with sqlite3.connect(world.state / "arcetri.sqlite", isolation_level=None) as database:
         database.execute("alter table elsewhere rename to arcetri_lease")
