@@ -23,6 +23,7 @@ from benchmarks import (
     pods,
     start,
 )
+from benchmarks.waits import bench as waits
 
 BENCHMARKS = {
     "catalog": catalog.run,
@@ -35,6 +36,7 @@ BENCHMARKS = {
     "pods": pods.run,
     "crowd": crowd.run,
     "following": following.run,
+    "waits": waits.run,
 }
 RESULTS = Path(__file__).parent.parent / "docs" / "reference" / "figures.json"
 
