@@ -336,6 +336,9 @@ def test_people_and_usage_can_be_in_postgresql(site: Site, postgres_server: Post
         "stringData": {"hub": postgres.url(hub), "ledger": postgres.url(ledger)},
     }
     release.cluster.apply(secret)
+    # Those that the first version knows nothing of went with the others, and come back.
+    going = [f"namespace/{NAME}-{part}" for part in ("agents", "storage", "images")]
+    release.cluster.run(["kubectl", "wait", "--for=delete", *going, "--timeout=120s"])
     release.values["database"] = {"existingSecret": "databases"}
     with postgres.reached(release.cluster, postgres_server):
         release.install()

@@ -86,5 +86,3 @@ def test_what_a_site_adds_to_sessions_is_obeyed_and_counted(site: Hub) -> None:
     assert [one["name"] for one in pod["spec"]["containers"]] == ["notebook", "beside"]
     until(lambda: offered("startable") == 0, "the licence is taken", 30)
     assert offered("total") == 2
-    on_the_node(site.cluster, 2, "users")
-    until(lambda: offered("startable") == 1, "there is another one", 30)

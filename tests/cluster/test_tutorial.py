@@ -59,6 +59,7 @@ def shell(cluster: Cluster, tmp_path: Path) -> Iterator[Shell]:
         " arcetri helm/arcetri": f" {NAME} helm/arcetri",
         "helm test arcetri": f"helm test {NAME}",
         "helm uninstall arcetri": f"helm uninstall {NAME}",
+        "label namespace arcetri ": f"label namespace {NAME} ",
         "helm history arcetri": f"helm history {NAME}",
         "helm rollback arcetri": f"helm rollback {NAME}",
         "arcetri-secrets": f"{NAME}-secrets",

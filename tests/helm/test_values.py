@@ -14,6 +14,7 @@ from traitlets.config import Config
 from arcetri_hub.settings import Settings
 from tests.support import helm
 from tests.support.helm import Json
+from tools.images import newest
 
 ROOT = Path(__file__).parents[2]
 OVERLAY = ROOT / "helm" / "z2jh-overlay" / "values.yaml"
@@ -279,6 +280,20 @@ def test_the_notes_say_that_policies_keep_prometheus_out(tmp_path: Path) -> None
 def test_published_passwords_are_for_this_machine_alone(values: Json) -> None:
     assert "iam.development" in helm.refused(helm.merged(DEVELOPMENT, values))
     assert helm.render(DEVELOPMENT)
+
+
+def test_the_chart_asks_for_the_images_that_are_built_of_the_same_checkout() -> None:
+    chart = yaml.safe_load((helm.CHART / "Chart.yaml").read_text(encoding="utf-8"))
+    names = ("hub", "proxy", "ledger", "agent", "provisioner")
+    wanted = {f"registry.example.org/arcetri/{name}:{newest(name)}" for name in names}
+    assert chart["appVersion"] == newest("hub") == overlay()["hub"]["image"]["tag"]
+    made = helm.render(helm.merged(helm.LEAST, SHARED))
+    assert {
+        container["image"]
+        for one in made
+        if "template" in one.get("spec", {})
+        for container in one["spec"]["template"]["spec"]["containers"]
+    } == wanted
 
 
 def catalog_of(objects: list[Json]) -> str:
