@@ -188,7 +188,7 @@ class SessionService:
             message: What its user reads, where it was not the user who cancelled it.
         """
         key = (username, server_name)
-        if key in self._starting or self._recovery.of(*key) is not None:
+        if key in self._starting or self.in_doubt(*key):
             self._cancelled[key] = message
 
     def _tell(self) -> None:
