@@ -8,7 +8,7 @@ the backend cannot be asked: it is asked again, and who wants such a session end
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -69,7 +69,7 @@ class _Case:
 
 
 class Recovery:
-    """Finds again what lived before the hub was restarted; ``run`` once, before anything else.
+    """Finds again what lived before the hub was restarted.
 
     Args:
         store: The requests.
@@ -99,28 +99,26 @@ class Recovery:
         self._cases: dict[UUID, _Case] = {}
         self._by_server: dict[tuple[str, str], _Case] = {}
         self._chores = Chores()
-        self.done = asyncio.Event()
-        """Set once every request was looked at: who is not found by then is not there."""
 
-    async def run(self, known: Callable[[UUID], bool]) -> None:
-        """Look at every live request; what is not clear at once is seen through in the background.
+    async def run(self, rows: Iterable[RequestRow]) -> None:
+        """Look at live requests; what is not clear at once is seen through in the background.
 
         Args:
-            known: Whether a request is watched already.
+            rows: Those that nobody watches yet.
 
         Raises:
             StoreError: The database is away; a second call goes on.
         """
-        for row in await self._store.live_requests():
-            if not known(row.id) and not self.holds(row.id):
+        for row in rows:
+            if self.holds(row.id):
+                continue
+            if row.state in _BEGUN:
                 await self._look_at(row)
-        self.done.set()
+            else:
+                # It holds a place at most. Its user asks again with one click.
+                await self._end(row, "interrupted")
 
     async def _look_at(self, row: RequestRow) -> None:
-        if row.state not in _BEGUN:
-            # It holds a place at most. Its user asks again with one click.
-            await self._end(row, "interrupted")
-            return
         found = await self._ask(row)
         if isinstance(found, Session | Exited):
             await self._settle(row, found)

@@ -75,6 +75,7 @@ class SessionService:
         """Servers whose start is being cancelled, with a message for its user."""
         self._unsettled: set[UUID] = set()
         """Requests whose start is under way."""
+        self._recovered = asyncio.Event()
         self._moved = asyncio.Event()
         """Set, and replaced, when a start was recorded or is over, or a doubt is."""
         self._chores = Chores()
@@ -112,7 +113,7 @@ class SessionService:
             StoreError: It could not be recorded.
             BackendError: It could not be started; nothing of it remains.
         """
-        await self._recovery.done.wait()
+        await self._recovered.wait()
         self._cancelled.pop((username, server_name), None)
         self._starting.add((username, server_name))
         try:
@@ -250,7 +251,7 @@ class SessionService:
         Raises:
             BackendError: It could not be ended, and runs on as if nobody had asked.
         """
-        await self._recovery.done.wait()
+        await self._recovered.wait()
         key = (username, server_name)
         cancelled = self._cancelled.get(key)
         why = (reason, "") if cancelled is None else ("cancelled", cancelled)
@@ -318,7 +319,7 @@ class SessionService:
         Returns:
             None when there is none; Unknown while it cannot be told whether there is.
         """
-        await self._recovery.done.wait()
+        await self._recovered.wait()
         doubt = self._recovery.doubt(username, server_name)
         if doubt is not None:
             return doubt
@@ -334,7 +335,7 @@ class SessionService:
 
     def in_doubt(self, username: str, server_name: str) -> bool:
         """Whether the platform was restarted and it is not known yet what a server has."""
-        known = self._recovery.done.is_set()
+        known = self._recovered.is_set()
         return not known or self._recovery.doubt(username, server_name) is not None
 
     async def outcome(self, username: str, server_name: str) -> None:
@@ -343,12 +344,12 @@ class SessionService:
         Raises:
             BackendError: Its start went on, and failed.
         """
-        await self._recovery.done.wait()
+        await self._recovered.wait()
         await self._recovery.outcome(username, server_name)
 
     async def poll(self, session_id: UUID) -> Exited | Unknown | None:
         """None while the session runs."""
-        await self._recovery.done.wait()
+        await self._recovered.wait()
         live = self._live.get(session_id)
         if live is None:
             return Exited(0, "ended")
@@ -396,7 +397,9 @@ class SessionService:
 
         The backend has made its own records agree before this is called.
         """
-        await self._recovery.run(lambda session_id: session_id in self._live)
+        rows = await self._store.live_requests()
+        await self._recovery.run(row for row in rows if row.id not in self._live)
+        self._recovered.set()
 
     async def close(self, *, end_sessions: bool) -> None:
         """Stop watching; with ``end_sessions``, end every session first."""

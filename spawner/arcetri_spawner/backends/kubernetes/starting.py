@@ -50,7 +50,7 @@ RETRY: Final = 1.0
 """Seconds between two tries while the API server gives no answer."""
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 1.0
-PATIENCE_SHARE: Final = 0.05
+PATIENCE_SHARE: Final = 0.08
 """Pauses grow with the time waited: an answer is noticed at most this share of it too late."""
 
 
@@ -221,22 +221,19 @@ class Starter:
         begin = time.monotonic() - age
         told: set[str] = set()
         troubled: float | None = None
+        trouble: Trouble | None = None
+        read: asyncio.Event | None = None
         while True:
             moved = self._cluster.moved(live.id)
             pod = self._cluster.pod(live.id)
             now = time.monotonic()
-            trouble: Trouble | None = None
-            if pod is not None:
-                events = self._cluster.told(pod)
-                for step in steps_of(pod, events):
-                    if step.message not in told:
-                        told.add(step.message)
-                        progress.tell(step.percent, step.message, step.details)
-                if await self._answers(pod, base_url):
-                    killpoints.reach("pod.up")
-                    progress.tell(100, "Your notebook server is ready.", last=True)
-                    return session_of(pod, str(url_of(pod)))
-                trouble = pod_trouble(pod, events)
+            if moved is not read:
+                # Read again only where something has: this is asked many times a second.
+                read, trouble = moved, self._read(pod, told, progress)
+            if pod is not None and await self._answers(pod, base_url):
+                killpoints.reach("pod.up")
+                progress.tell(100, "Your notebook server is ready.", last=True)
+                return session_of(pod, str(url_of(pod)))
             troubled = None if trouble is None else troubled or now
             late = now - begin > self._config.start_timeout
             if trouble is not None and troubled is not None:
@@ -253,6 +250,17 @@ class Starter:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause if running else LONGEST_PAUSE):
                     await moved.wait()
+
+    def _read(self, pod: Object | None, told: set[str], progress: Progress) -> Trouble | None:
+        """Tell the steps that were not told yet; the trouble that a pod is in."""
+        if pod is None:
+            return None
+        events = self._cluster.told(pod)
+        for step in steps_of(pod, events):
+            if step.message not in told:
+                told.add(step.message)
+                progress.tell(step.percent, step.message, step.details)
+        return pod_trouble(pod, events)
 
     @staticmethod
     async def _answers(pod: Object, base_url: str) -> bool:
