@@ -66,7 +66,7 @@ class _Case:
 
 
 class Recovery:
-    """Finds again what lived before the hub was restarted; ``run`` once, before anything else.
+    """Finds again what lived before the hub was restarted.
 
     Args:
         store: The requests.
@@ -96,8 +96,6 @@ class Recovery:
         self._cases: dict[UUID, _Case] = {}
         self._by_server: dict[tuple[str, str], _Case] = {}
         self._chores = Chores()
-        self.done = asyncio.Event()
-        """Set once every request was looked at: who is not found by then is not there."""
 
     async def run(self, begun: Iterable[RequestRow]) -> None:
         """Look at requests that the backend may have something of: they start, or run.
@@ -113,7 +111,6 @@ class Recovery:
         for row in begun:
             if not self.holds(row.id):
                 await self._look_at(row)
-        self.done.set()
 
     async def _look_at(self, row: RequestRow) -> None:
         found = await self._ask(row)

@@ -93,6 +93,7 @@ class SessionService:
         """Servers whose start is being cancelled, with a message for its user."""
         self._unsettled: set[UUID] = set()
         """Requests whose start is under way."""
+        self._recovered = asyncio.Event()
         self._moved = asyncio.Event()
         """Set, and replaced, when a start was recorded or is over, or a doubt is."""
         self._chores = Chores()
@@ -119,7 +120,7 @@ class SessionService:
             Busy: It could only wait for ever; nothing is kept.
             StoreError: It could not be recorded.
         """
-        await self._recovery.done.wait()
+        await self._recovered.wait()
         try:
             return await self.waiting.ask(username, server_name, raw)
         except (Denied, Busy) as error:
@@ -138,7 +139,7 @@ class SessionService:
             StoreError: It could not be recorded.
             BackendError: It could not be started; nothing of it remains.
         """
-        await self._recovery.done.wait()
+        await self._recovered.wait()
         self._cancelled.pop((username, server_name), None)
         self._starting.add((username, server_name))
         try:
@@ -233,7 +234,7 @@ class SessionService:
             message: What its user reads, where it was not the user who cancelled it.
         """
         key = (username, server_name)
-        if key in self._starting or self._recovery.of(*key) is not None:
+        if key in self._starting or self.in_doubt(*key):
             self._cancelled[key] = message
 
     def _tell(self) -> None:
@@ -295,7 +296,7 @@ class SessionService:
         Raises:
             BackendError: It could not be ended, and runs on as if nobody had asked.
         """
-        await self._recovery.done.wait()
+        await self._recovered.wait()
         key = (username, server_name)
         cancelled = self._cancelled.get(key)
         why = (reason, "") if cancelled is None else ("cancelled", cancelled)
@@ -367,7 +368,7 @@ class SessionService:
         Returns:
             None when there is none; Unknown while it cannot be told whether there is.
         """
-        await self._recovery.done.wait()
+        await self._recovered.wait()
         doubt = self._recovery.doubt(username, server_name)
         if doubt is not None:
             return doubt
@@ -383,7 +384,7 @@ class SessionService:
 
     def in_doubt(self, username: str, server_name: str) -> bool:
         """Whether the platform was restarted and it is not known yet what a server has."""
-        known = self._recovery.done.is_set()
+        known = self._recovered.is_set()
         return not known or self._recovery.doubt(username, server_name) is not None
 
     async def outcome(self, username: str, server_name: str) -> None:
@@ -392,12 +393,12 @@ class SessionService:
         Raises:
             BackendError: Its start went on, and failed.
         """
-        await self._recovery.done.wait()
+        await self._recovered.wait()
         await self._recovery.outcome(username, server_name)
 
     async def poll(self, session_id: UUID) -> Exited | Unknown | None:
         """None while the session runs."""
-        await self._recovery.done.wait()
+        await self._recovered.wait()
         live = self._live.get(session_id)
         if live is None:
             return Exited(0, "ended")
@@ -456,10 +457,11 @@ class SessionService:
         await self._recovery.run(
             row for row in rows if row.state not in BEFORE_START and row.id not in self._live
         )
+        self._recovered.set()
 
     async def recovered(self) -> None:
         """Return when it is known what ran and who waited before the hub was restarted."""
-        await self._recovery.done.wait()
+        await self._recovered.wait()
 
     async def close(self, *, end_sessions: bool) -> None:
         """Stop watching; with ``end_sessions``, end everything that waits or runs first."""

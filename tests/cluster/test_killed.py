@@ -210,3 +210,16 @@ async def test_a_start_in_doubt_is_undone_by_who_stops_it(hubs: Hubs) -> None:
         await world.service.end(row.id, "admin", "The room is too hot.")
         assert await why(world) == ("admin", "The room is too hot.")
         await gone(world, hubs)
+
+
+async def test_a_start_that_its_user_cancels_after_a_restart_is_told_as_cancelled(
+    hubs: Hubs,
+) -> None:
+    hubs.dies("pod.waiting", environment="missing")
+
+    async with podworld.opened(hubs.folder, NAMESPACE, hubs.instance, hubs.kubeconfig) as world:
+        await world.service.recover()
+        world.service.cancelling("alice", "")
+        await world.service.end_server("alice", "", "stopped")
+        assert await why(world) == ("cancelled", "")
+        await gone(world, hubs)
