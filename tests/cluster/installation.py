@@ -117,13 +117,16 @@ class Installation:
 @contextlib.contextmanager
 def installation(cluster: Cluster, namespace: str, folder: Path) -> Iterator[Installation]:
     """A node of four T4, and an installation that shares them out."""
-    names = Names(f"q{uuid4().hex[:6]}", namespace)
+    node = f"q{uuid4().hex[:6]}"
+    names = Names(node, namespace)
     cluster.simulate(simulated_node(names.instance, {GPU: DEVICES}, {LABEL: names.instance}))
     with (
         real.reachable(cluster, folder) as kubeconfig,
         Kueue.from_kubeconfig(kubeconfig) as kueue,
     ):
-        yield Installation(kueue, cluster, folder, kubeconfig, names)
+        made = Installation(kueue, cluster, folder, kubeconfig, names)
+        yield made
+        names = made.names  # a test may give it other ones
         for one in kueue.workloads.list(namespace).items:
             kueue.workloads.delete(one.name, namespace)
         for objects in (
@@ -135,4 +138,4 @@ def installation(cluster: Cluster, namespace: str, folder: Path) -> Iterator[Ins
         ):
             for found in objects.list(labels=names.selector).items:
                 objects.delete(found.name)
-    cluster.run(["kubectl", "delete", "node", names.instance, "--wait=false"])
+    cluster.run(["kubectl", "delete", "node", node, "--wait=false"])
