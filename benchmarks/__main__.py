@@ -22,6 +22,7 @@ from benchmarks import (
     offers,
     pods,
     start,
+    sync,
 )
 
 BENCHMARKS = {
@@ -35,6 +36,7 @@ BENCHMARKS = {
     "pods": pods.run,
     "crowd": crowd.run,
     "following": following.run,
+    "sync": sync.run,
 }
 RESULTS = Path(__file__).parent.parent / "docs" / "reference" / "figures.json"
 

@@ -114,12 +114,17 @@ class Installation:
         return ticket
 
 
+def simulate(cluster: Cluster, node: str) -> None:
+    """Add the node of an installation: four T4."""
+    cluster.simulate(simulated_node(node, {GPU: DEVICES}, {LABEL: node}))
+
+
 @contextlib.contextmanager
 def installation(cluster: Cluster, namespace: str, folder: Path) -> Iterator[Installation]:
     """A node of four T4, and an installation that shares them out."""
     node = f"q{uuid4().hex[:6]}"
     names = Names(node, namespace)
-    cluster.simulate(simulated_node(names.instance, {GPU: DEVICES}, {LABEL: names.instance}))
+    simulate(cluster, node)
     with (
         real.reachable(cluster, folder) as kubeconfig,
         Kueue.from_kubeconfig(kubeconfig) as kueue,
@@ -138,4 +143,4 @@ def installation(cluster: Cluster, namespace: str, folder: Path) -> Iterator[Ins
         ):
             for found in objects.list(labels=names.selector).items:
                 objects.delete(found.name)
-    cluster.run(["kubectl", "delete", "node", node, "--wait=false"])
+    cluster.run(["kubectl", "delete", "node", node, "--wait=false", "--ignore-not-found"])
