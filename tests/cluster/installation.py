@@ -114,16 +114,24 @@ class Installation:
         return ticket
 
 
+def simulate(cluster: Cluster, node: str) -> None:
+    """Add the node of an installation: four T4."""
+    cluster.simulate(simulated_node(node, {GPU: DEVICES}, {LABEL: node}))
+
+
 @contextlib.contextmanager
 def installation(cluster: Cluster, namespace: str, folder: Path) -> Iterator[Installation]:
     """A node of four T4, and an installation that shares them out."""
-    names = Names(f"q{uuid4().hex[:6]}", namespace)
-    cluster.simulate(simulated_node(names.instance, {GPU: DEVICES}, {LABEL: names.instance}))
+    node = f"q{uuid4().hex[:6]}"
+    names = Names(node, namespace)
+    simulate(cluster, node)
     with (
         real.reachable(cluster, folder) as kubeconfig,
         Kueue.from_kubeconfig(kubeconfig) as kueue,
     ):
-        yield Installation(kueue, cluster, folder, kubeconfig, names)
+        made = Installation(kueue, cluster, folder, kubeconfig, names)
+        yield made
+        names = made.names  # a test may give it other ones
         for one in kueue.workloads.list(namespace).items:
             kueue.workloads.delete(one.name, namespace)
         for objects in (
@@ -135,4 +143,4 @@ def installation(cluster: Cluster, namespace: str, folder: Path) -> Iterator[Ins
         ):
             for found in objects.list(labels=names.selector).items:
                 objects.delete(found.name)
-    cluster.run(["kubectl", "delete", "node", names.instance, "--wait=false"])
+    cluster.run(["kubectl", "delete", "node", node, "--wait=false", "--ignore-not-found"])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from arcetri_spawner.queues.names import Names
 from kueue_client import (
     ClusterQueue,
     ClusterQueueSpec,
@@ -20,9 +21,11 @@ from kueue_client import (
     TicketState,
     TicketStatus,
 )
+from tests.cluster import images
 from tests.cluster.cluster import Cluster
 from tests.cluster.installation import Installation, installation
 from tests.spawner.queues.catalogs import GPU
+from tests.support import helm
 from tests.support.platform import until
 
 pytestmark = pytest.mark.cluster
@@ -191,3 +194,53 @@ def test_the_documented_rights_are_enough(site: Installation) -> None:
     finally:
         for kind in ("clusterrole", "clusterrolebinding"):
             site.cluster.run(["kubectl", "delete", kind, account])
+
+
+def _deleted(site: Installation) -> bool:
+    found = site.queue("cms")
+    return found is None or found.metadata.deletion_timestamp is not None
+
+
+def test_the_charts_sync_keeps_the_queues(site: Installation) -> None:
+    """The real image, with the account and the rights that the chart gives it."""
+    site.catalog(cms={"quota": 2})
+    home = f"{site.names.namespace}-home"
+    registry, _, tag = site.cluster.load(images.HUB).rpartition("/")
+    values = {
+        "profiles": (site.folder / "profiles.yaml").read_text(encoding="utf-8"),
+        "images": {"registry": registry, "tag": tag.rpartition(":")[2], "pullPolicy": "Never"},
+        "sessions": {"namespace": site.names.namespace},
+        "queues": {"enabled": True, "interval": 2, "resources": {}},
+    }
+    made = helm.render(helm.merged(helm.LEAST, values), release=site.names.instance, namespace=home)
+    part = "app.kubernetes.io/component"
+    ours = [
+        one
+        for one in made
+        if one["kind"] != "NetworkPolicy"
+        and (
+            one["metadata"]["labels"].get(part) == "queues"
+            or (one["kind"], one["metadata"]["name"])
+            == ("ConfigMap", f"{site.names.instance}-profiles")
+        )
+    ]
+    site.cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": home}})
+    site.cluster.apply(*ours)
+    site.names = Names(f"{home}-{site.names.instance}", site.names.namespace)
+    try:
+        until(lambda: site.queue("cms"), "the queue is there", 60)
+        # It says nothing twice, and ends when it is told to.
+        pods = ["kubectl", f"--namespace={home}", f"--selector={part}=queues"]
+        site.kueue.cluster_queues.delete(site.names.cluster_queue("/cms"))
+        until(lambda: not _deleted(site), "it is there again", 60)
+        said = site.cluster.run([*pods[:1], "logs", *pods[1:], "--tail=-1"])
+        assert said.count("create ClusterQueue") == 3
+        assert said.count("Nothing to change.") <= 2
+        began = time.monotonic()
+        site.cluster.run([*pods[:1], "delete", "deployment", *pods[1:], "--cascade=foreground"])
+        assert time.monotonic() - began < 8  # not killed after its ten seconds
+    finally:
+        for one in ours:
+            if one["kind"].startswith("Cluster"):
+                site.cluster.run(["kubectl", "delete", one["kind"], one["metadata"]["name"]])
+        site.cluster.run(["kubectl", "delete", "namespace", home, "--wait=false", "--now"])

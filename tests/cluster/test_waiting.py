@@ -21,7 +21,7 @@ from arcetri_spawner.policy.model import FlavorInventory, Grant, Inventory
 from kueue_client import NotFound, StopPolicy, Workload
 from tests.cluster import kueue as real
 from tests.cluster.cluster import Cluster
-from tests.cluster.installation import DEVICES, Installation, installation
+from tests.cluster.installation import DEVICES, Installation, installation, simulate
 from tests.support.builders import EVERYONE, GIB, grant
 
 pytestmark = pytest.mark.cluster
@@ -47,13 +47,14 @@ class Hub:
 
     farm: Installation
     queue: KueueQueue
+    catalogs: CatalogHolder
     told: dict[UUID, Ticket] = field(default_factory=dict)
-    free: int = DEVICES
+    total: int = DEVICES
     _moved: asyncio.Event = field(default_factory=asyncio.Event)
 
     def inventory(self) -> Inventory:
         """What there is, as the backend would say."""
-        return Inventory({"t4": FlavorInventory(DEVICES, self.free)}, datetime.now(UTC))
+        return Inventory({"t4": FlavorInventory(self.total, self.total)}, datetime.now(UTC))
 
     async def listen(self) -> None:
         """Follow the tickets."""
@@ -96,7 +97,7 @@ async def hub(farm: Installation) -> AsyncIterator[Hub]:
     catalogs = CatalogHolder(farm.folder / "profiles.yaml")
     made: list[Hub] = []
     queue = KueueQueue(connect, farm.names, INSTANCE, catalogs, lambda: made[0].inventory())
-    made.append(Hub(farm, queue))
+    made.append(Hub(farm, queue, catalogs))
     listening = asyncio.create_task(made[0].listen())
     try:
         yield made[0]
@@ -258,7 +259,7 @@ async def test_what_is_deleted_or_deactivated_by_hand(desk: Hub) -> None:
     await desk.reach(running, TicketState.ADMITTED)
 
 
-async def test_the_catalog_moves_a_flavor_or_takes_it_away(desk: Hub) -> None:
+async def test_the_catalog_gives_less_or_nothing_any_more(desk: Hub) -> None:
     farm = desk.farm
     running = [asks("cms"), asks("cms")]
     for one in running:
@@ -274,10 +275,33 @@ async def test_the_catalog_moves_a_flavor_or_takes_it_away(desk: Hub) -> None:
         await desk.queue.finish(Ticket(running[0].request_id, TicketState.ADMITTED))
         await asyncio.sleep(1)
         assert desk.told[waits.request_id].state is TicketState.WAITING
+        # The group has nothing any more: who waits is told so, and who runs runs on.
+        farm.catalog(atlas={"quota": 1, "borrow": 1}, lhcb={"quota": 1})
+        await asyncio.to_thread(farm.sync)
+        desk.catalogs.reload()
+        await desk.reach(waits, TicketState.WAITING, "queue_no_flavor")
+        assert desk.told[running[1].request_id].state is TicketState.ADMITTED
     finally:
         (farm.folder / "profiles.yaml").write_text(text, encoding="utf-8")
+        desk.catalogs.reload()
         await asyncio.to_thread(farm.sync)
     await desk.reach(waits, TicketState.ADMITTED)
+
+
+async def test_a_lost_node_is_said_and_the_place_kept(desk: Hub) -> None:
+    one = asks("lhcb")
+    admitted = await desk.queue.submit(one)
+    await desk.queue.ready(admitted)
+    node = desk.farm.names.instance
+    desk.farm.cluster.run(["kubectl", "delete", "node", node, "--wait=false"])
+    desk.total = 0
+    evicted = await desk.reach(one, TicketState.EVICTED, "evicted_node")
+    assert evicted.reason is not None
+    assert evicted.reason.sentence == f"The node {node} that your session was given has failed."
+    await desk.queue.release(evicted, requeue=True)
+    await desk.reach(one, TicketState.WAITING, "capacity_none")
+    await asyncio.to_thread(simulate, desk.farm.cluster, node)
+    assert (await desk.reach(one, TicketState.ADMITTED)).placement == Placement(node=node)
 
 
 async def test_without_kueue_requests_are_kept_and_asked_again(desk: Hub) -> None:

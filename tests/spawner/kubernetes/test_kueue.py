@@ -170,6 +170,7 @@ def here(**changes: Any) -> words.Situation:
         (Cause.QUOTA, {"quota": None, "total": None, "free": None}, "queue_busy", "to become free"),
         (Cause.QUOTA, {"held": 0, "total": 0, "free": 0}, "capacity_none", "no NVIDIA T4 here"),
         (Cause.QUOTA, {"offered": False}, "queue_no_flavor", "does not give out NVIDIA T4"),
+        (Cause.LOCAL_QUEUE_MISSING, {"offered": False}, "queue_no_flavor", "does not give out"),
         (Cause.PLACEMENT, {"held": 1}, "queue_size", "No node has room for a session of this size"),
         (Cause.PLACEMENT, {"held": 1, "free": 0}, "busy_capacity", "All 8"),
         (Cause.TOO_LARGE, {"held": 1}, "queue_too_large", "can never have"),

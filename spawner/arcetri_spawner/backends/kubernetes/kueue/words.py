@@ -42,6 +42,8 @@ class Situation:
 
 def waiting(why: Explanation, here: Situation) -> Reason:
     """Why a request waits."""
+    if not here.offered:
+        return queueing.no_flavor(here.group, here.title)
     match why.cause:
         case Cause.QUOTA | Cause.TOO_LARGE | Cause.PLACEMENT | Cause.PREEMPTION:
             return _taken(why, here)
@@ -86,8 +88,6 @@ def _all_of(here: Situation, quota: int) -> Reason:
 
 def _taken(why: Explanation, here: Situation) -> Reason:
     """What is wanted is in use; by whom, is told from the platform's own numbers."""
-    if not here.offered:
-        return queueing.no_flavor(here.group, here.title)
     if why.cause is Cause.PREEMPTION:
         return queueing.lent(here.title)
     if here.beyond and here.quota is not None:
