@@ -151,7 +151,7 @@ class Platform:
     async def _wait(self, starter: HubStarter) -> None:
         """Have started whoever's turn comes, once it is known who waits."""
         await self.service.recovered()
-        await self.service.waiting.run(starter)
+        await self.service.reconciler.run(starter)
 
     async def _stay_alone(self) -> None:
         """End this hub when another one has the database, so that it can be started to wait."""

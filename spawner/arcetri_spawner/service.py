@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import structlog
@@ -35,6 +35,7 @@ from arcetri_spawner.live import Live, LiveRow, ServiceObserver, Silent, choice_
 from arcetri_spawner.policy.model import Grant, Identity, Offers, Reason
 from arcetri_spawner.recovery import Recovery
 from arcetri_spawner.store.records import BEFORE_START
+from arcetri_spawner.waiting.reconciler import Reconciler
 from arcetri_spawner.waiting.room import WaitingRoom
 from arcetri_spawner.waiting.unopened import Unopened
 
@@ -65,16 +66,17 @@ class SessionService:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._gate = Gate(catalogs, store, backend, identities, clock)
-        self.waiting = WaitingRoom(
-            store=store,
-            queue=queue,
-            gate=self._gate,
-            catalogs=catalogs,
-            observer=observer or Silent(),
-            clock=clock,
-            runs=lambda request_id: request_id in self._live or request_id in self._unsettled,
-        )
+        watched: dict[str, Any] = {
+            "store": store,
+            "queue": queue,
+            "gate": self._gate,
+            "observer": observer or Silent(),
+            "clock": clock,
+        }
+        self.waiting = WaitingRoom(catalogs=catalogs, **watched)
         """Who has asked and not started yet."""
+        self.reconciler = Reconciler(self.waiting, runs=self._has, **watched)
+        """What moves them on."""
         self.unopened = Unopened(store, self.end, clock)
         """What started by itself, and nobody has opened yet."""
         self._catalogs = catalogs
@@ -355,11 +357,13 @@ class SessionService:
 
     def holds(self, session_id: UUID) -> bool:
         """Whether a session waits, starts, runs, or may be running for all that is known."""
+        return self._has(session_id) or self.waiting.get(session_id) is not None
+
+    def _has(self, session_id: UUID) -> bool:
         return (
             session_id in self._live
             or session_id in self._unsettled
             or self._recovery.holds(session_id)
-            or self.waiting.get(session_id) is not None
         )
 
     async def find(self, username: str, server_name: str) -> Session | Unknown | None:
@@ -469,6 +473,7 @@ class SessionService:
             for waits in self.waiting.entries():
                 await self.waiting.leave(waits, "shutdown")
             await asyncio.gather(*(self.end(key, "shutdown") for key in list(self._live)))
+        await self.reconciler.close()
         await self.waiting.close()
         tasks = [live.watcher for live in self._live.values() if live.watcher]
         tasks += [*self._chores.running(), *self._recovery.tasks()]

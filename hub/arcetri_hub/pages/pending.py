@@ -45,6 +45,8 @@ class _Explains(PlatformHandler):
         }
         if name == "stop_pending.html":
             more["doubt"] = self.platform.service.in_doubt(user.name, server_name)
+        if self.platform.service.waiting.find(user.name, server_name):
+            more["waits_url"] = self.hub_url("waiting", user.name, server_name)
         if known.get("failed"):
             more["refusal"] = refusal_of(known.get("exception"))
         elif name == "not_running.html":

@@ -76,7 +76,9 @@ class WaitingPage(LooksAgain, LimitedBody, PlatformHandler):
             refusal = refusal_of(error)
             still = service.waiting.find(user.name, server_name)
             if still is None:
-                raise
+                # It was exchanged, and did not start: the next page says why.
+                self.redirect(self.hub_url("waiting", user.name, server_name))
+                return
             self.set_status(refusal.status)
             await self._render(user, still, refusal)
             return

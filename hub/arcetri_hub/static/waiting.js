@@ -6,11 +6,13 @@
   const page = document.getElementById("waiting");
   const notify = document.getElementById("notify");
   const said = document.getElementById("notify-status");
-  const INTERVAL = 3000;
+  const INTERVAL = 4000;
+  const HIDDEN = 4; // of a page that nobody sees, only each fourth look is made
   const WANTED = `arcetri-notify-${page.dataset.request}`;
   let told = "";
   let ready = "";
   let timer = 0;
+  let skipped = 0;
 
   function open() {
     if (ready && !document.hidden) {
@@ -37,6 +39,10 @@
   }
 
   async function look() {
+    skipped += 1;
+    if (document.hidden && skipped % HIDDEN) {
+      return;
+    }
     let now;
     try {
       const answer = await fetch(page.dataset.state, { headers: { Accept: "application/json" } });

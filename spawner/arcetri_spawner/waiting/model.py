@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 from uuid import UUID
 
 from arcetri_spawner.backends.base import Position, Ticket
 from arcetri_spawner.estimates.model import ExpectedWait
 from arcetri_spawner.policy.model import Grant, Offer, Reason
 
+RETRY: Final = 5.0
+"""Seconds after which what could not be asked, decided or begun is tried again."""
+
 Stage = Literal["asked", "waiting", "admitted"]
+
+
+def now() -> float:
+    """The event loop's clock, which nobody can set."""
+    return asyncio.get_running_loop().time()
 
 
 @dataclass(slots=True, eq=False)
@@ -34,8 +43,15 @@ class Entry:
     """On the event loop's clock: not before that is it tried again."""
     by_itself: bool = False
     """Whether the platform starts it, rather than its user who looks on."""
+    counted: bool = False
+    """Whether its turn has come before, and was counted then."""
     starting: bool = False
     """Whether a start has it; nobody else starts it then."""
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether somebody else is about to start it."""
+        return now() < self.claimed_until
 
     @property
     def id(self) -> UUID:

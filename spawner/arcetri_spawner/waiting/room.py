@@ -1,8 +1,7 @@
 """The waiting room: every request between being asked and being started, and whose turn it is.
 
-It keeps requests and the queue's tickets in agreement, whatever either forgets, and has the hub
-start what the queue admits. It holds nothing that the store does not: a restarted hub fills it from
-there.
+It holds nothing that the store does not: a restarted hub fills it from there. What moves it is the
+reconciler.
 """
 
 from __future__ import annotations
@@ -20,10 +19,9 @@ from arcetri_spawner.backends.base import Position, Queue, Ticket, TicketState
 from arcetri_spawner.chores import Chores
 from arcetri_spawner.errors import ArcetriError, Busy, Conflict, Denied
 from arcetri_spawner.gate import Gate
-from arcetri_spawner.live import choice_of
 from arcetri_spawner.policy import reasons
 from arcetri_spawner.policy.model import Grant, Identity, Reason, ReasonKind
-from arcetri_spawner.waiting.model import Entry, Estimator, Starter, Wait
+from arcetri_spawner.waiting.model import RETRY, Entry, Estimator, Wait, now
 
 if TYPE_CHECKING:
     from arcetri_spawner.catalog import CatalogHolder
@@ -34,25 +32,17 @@ log = structlog.get_logger(__name__)
 
 CLAIM: Final = 60.0
 """Seconds in which who asked, and was admitted at once, has to have begun the start."""
-SWEEP: Final = 2.0
-"""Seconds between two looks at everybody."""
-RETRY: Final = 5.0
-"""Seconds after which a start that could not be decided or begun is tried again."""
-RESYNC: Final = 60.0
-"""Seconds between two comparisons with the store."""
 
 UNDECIDED: Final = frozenset({"identity_unknown", "not_admitted", "session_limit", "flavor_limit"})
 """Refusals that may not hold in a minute: IAM answers again, somebody who is away logs in again, or
 stops another session of theirs. Whose turn has come is kept for a while."""
 
-HOLD_OVER: Final = "hold_over"
-"""How a request ended whose turn had come, and that could not be started within ``hold``."""
 LEFT: Final = "left"
 """How a request ended whose user left the queue."""
 
 
 class WaitingRoom:
-    """Asks for tickets, follows them, and has started what is admitted."""
+    """Asks for tickets, and knows what became of them."""
 
     def __init__(
         self,
@@ -63,7 +53,6 @@ class WaitingRoom:
         catalogs: CatalogHolder,
         observer: ServiceObserver,
         clock: Callable[[], datetime],
-        runs: Callable[[UUID], bool],
     ) -> None:
         """Begin empty.
 
@@ -74,7 +63,6 @@ class WaitingRoom:
             catalogs: For ``hold``.
             observer: Told what becomes of requests.
             clock: Tells the time, aware.
-            runs: Whether a request starts or runs: its ticket is then no concern of this room's.
         """
         self._store = store
         self._queue = queue
@@ -82,10 +70,10 @@ class WaitingRoom:
         self._catalogs = catalogs
         self._observer = observer
         self._clock = clock
-        self._runs = runs
-        self._starter: Starter | None = None
         self.estimator: Estimator | None = None
         """Says how long one will wait; None where nothing is estimated."""
+        self.admitted: Callable[[Entry], None] = lambda _entry: None
+        """Told of each request whose turn has come, and that nobody else is about to start."""
         self._entries: dict[UUID, Entry] = {}
         self._by_server: dict[tuple[str, str], Entry] = {}
         self._chores = Chores()
@@ -101,6 +89,10 @@ class WaitingRoom:
         """A request that has not started yet, if it is one."""
         entry = self._entries.get(request_id)
         return None if entry is None or entry.starting else entry
+
+    def known(self, request_id: UUID) -> Entry | None:
+        """A request that has not started yet, or that a start has just taken."""
+        return self._entries.get(request_id)
 
     def entries(self) -> list[Entry]:
         """Everybody, oldest first."""
@@ -132,7 +124,7 @@ class WaitingRoom:
             raise
         killpoints.reach("request.opened")
         self._claim(entry)
-        await self._submit(entry)
+        await self.submit(entry)
         if entry.stage == "waiting" and (why := _endless(entry.ticket)):
             await self.leave(entry, why.code, str(reasons.busy(why)))
             raise reasons.busy(why)
@@ -152,7 +144,7 @@ class WaitingRoom:
         await self._store.mark(entry.id, "ended", reason=reason, message=message)
         killpoints.reach("request.left")
         self._drop(entry)
-        await self._finish(Ticket(entry.id, TicketState.GONE))
+        await self.finish(Ticket(entry.id, TicketState.GONE))
 
     async def move(self, entry: Entry, raw: object) -> Entry:
         """Exchange a request that waits for one that starts now, or keep it where it is.
@@ -174,7 +166,7 @@ class WaitingRoom:
         self._add(other)
         self._claim(other)
         try:
-            await self._submit(other)
+            await self.submit(other)
         finally:
             if other.stage != "admitted":
                 await self._take_back(entry, other)
@@ -185,15 +177,15 @@ class WaitingRoom:
                 code=why.code if why else None,
                 remedy="Your request keeps its place.",
             )
-        await self._finish(Ticket(entry.id, TicketState.GONE))
+        await self.finish(Ticket(entry.id, TicketState.GONE))
         return other
 
     async def _take_back(self, entry: Entry, instead: Entry) -> None:
         await self._store.take_back(entry.id, instead.id)
         self._drop(instead)
         self._add(entry)
-        await self._finish(Ticket(instead.id, TicketState.GONE))
-        await self._submit(entry)
+        await self.finish(Ticket(instead.id, TicketState.GONE))
+        await self.submit(entry)
 
     # Starting
 
@@ -223,9 +215,9 @@ class WaitingRoom:
             return await self._gate.decide_again(entry.grant)
         except Denied as error:
             if entry.by_itself and error.code in UNDECIDED:
-                self.put_back(entry, _told(error))
+                self.put_back(entry, told(error))
             else:
-                await self._deny(entry, error)
+                await self.deny(entry, error)
             raise
         except BaseException:
             self.put_back(entry)
@@ -235,7 +227,7 @@ class WaitingRoom:
         """Keep a request that was taken and has not begun to start."""
         entry.starting = False
         entry.trouble = trouble
-        entry.try_after = _now() + RETRY
+        entry.try_after = now() + RETRY
 
     def begun(self, entry: Entry) -> None:
         """Forget a request that starts: it is a session's from now on."""
@@ -286,18 +278,10 @@ class WaitingRoom:
         for row in rows:
             if row.id in self._entries:
                 continue
-            entry = Entry(row.grant, row.asked)
+            entry = Entry(row.grant, row.asked, counted=row.admitted is not None)
             self._add(entry)
             # One silence is enough to know: the others are asked for later.
-            answers = answers and await self._submit(entry)
-
-    async def run(self, starter: Starter) -> None:
-        """Follow the queue and have started what it admits, for ever."""
-        await starter.ready()
-        self._starter = starter
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._follow())
-            group.create_task(self._sweep())
+            answers = answers and await self.submit(entry)
 
     async def close(self) -> None:
         """Give up what is under way; all of it is taken up again by the next hub."""
@@ -306,43 +290,7 @@ class WaitingRoom:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _follow(self) -> None:
-        while True:
-            try:
-                async for ticket in self._queue.watch():
-                    try:
-                        await self._moved(ticket)
-                    except ArcetriError as error:
-                        log.warning("a ticket's change waits", why=error.code)
-            except Exception:
-                log.exception("the queue cannot be followed")
-            await asyncio.sleep(RETRY)
-
-    async def _moved(self, ticket: Ticket) -> None:
-        entry = self._entries.get(ticket.request_id)
-        if entry is None:
-            await self._stray(ticket)
-        elif entry.starting:
-            return
-        elif ticket.state is TicketState.EVICTED:
-            # It holds nothing yet that could be lost: it goes back to its place.
-            await self._queue.release(ticket, requeue=True)
-        elif ticket.state is TicketState.GONE:
-            entry.ticket = None
-            await self._submit(entry)
-        else:
-            await self._note(entry, ticket)
-
-    async def _stray(self, ticket: Ticket) -> None:
-        """Take away the ticket of a request that is over."""
-        if ticket.state is TicketState.GONE or self._runs(ticket.request_id):
-            return
-        live = {row.id for row in await self._store.live_requests()}
-        if ticket.request_id not in live and not self._runs(ticket.request_id):
-            log.warning("a ticket without a request is taken away", request=str(ticket.request_id))
-            await self._finish(ticket)
-
-    async def _submit(self, entry: Entry) -> bool:
+    async def submit(self, entry: Entry) -> bool:
         """Have a request stand in line; False when the queue could not be asked, and is later."""
         try:
             ticket = await self._queue.submit(entry.grant)
@@ -352,13 +300,13 @@ class WaitingRoom:
             return True
         except ArcetriError as error:
             log.warning("the queue cannot be asked", request=str(entry.id), why=error.code)
-            entry.trouble = _told(error)
-            entry.try_after = _now() + RETRY
+            entry.trouble = told(error)
+            entry.try_after = now() + RETRY
             return False
-        await self._note(entry, ticket)
+        await self.note(entry, ticket)
         return True
 
-    async def _note(self, entry: Entry, ticket: Ticket) -> None:
+    async def note(self, entry: Entry, ticket: Ticket) -> None:
         """Keep what the queue says of a request, and act on it."""
         before, entry.ticket = entry.stage, ticket
         if ticket.state is TicketState.ADMITTED:
@@ -375,95 +323,22 @@ class WaitingRoom:
         now = self._clock()
         entry.stage, entry.trouble = "admitted", None
         entry.hold_until = now + self._catalogs.current.catalog.defaults.hold
-        self._observer.request_admitted(entry.grant, now - entry.asked)
-        if self._is_claimed(entry):
+        if not entry.counted:
+            entry.counted = True
+            self._observer.request_admitted(entry.grant, now - entry.asked)
+        if entry.is_claimed:
             # Its start comes at once, and writes where it is.
             return
         await self._store.admitted(entry.id, entry.hold_until)
         killpoints.reach("request.admitted")
-        self._chores.start(self._start(entry))
+        self.admitted(entry)
 
-    async def _start(self, entry: Entry) -> None:
-        """Have a server started whose turn has come; what cannot be decided is tried again."""
-        if self._starter is None or self.get(entry.id) is not entry or self._is_claimed(entry):
-            return
-        entry.by_itself = True
-        entry.try_after = _now() + RETRY
-        try:
-            await self._gate.decide_again(entry.grant)
-            if self.get(entry.id) is entry:
-                entry.trouble = None
-                await self._starter.start(*entry.server, choice_of(entry.grant))
-        except Denied as error:
-            if self.get(entry.id) is not entry:
-                return
-            if error.code in UNDECIDED:
-                entry.trouble = _told(error)
-                return
-            self._observer.request_decided("denied", error.code)
-            await self._deny(entry, error)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the next one gets their turn
-            log.warning("a start did not begin", request=str(entry.id), why=str(error))
-        finally:
-            entry.try_after = _now() + RETRY
-
-    async def _deny(self, entry: Entry, error: Denied) -> None:
+    async def deny(self, entry: Entry, error: Denied) -> None:
+        """End a request that policy refuses by now."""
         await self.leave(entry, error.code, str(error))
 
-    async def _sweep(self) -> None:
-        """See to whom nobody else sees to: no ticket, no start, or kept for too long."""
-        loop = asyncio.get_running_loop()
-        resync = loop.time() + RESYNC
-        while True:
-            for entry in self.entries():
-                try:
-                    await self._see_to(entry)
-                except ArcetriError as error:
-                    log.warning("a request waits", request=str(entry.id), why=error.code)
-            if loop.time() > resync:
-                resync = loop.time() + RESYNC
-                try:
-                    await self._resync()
-                except ArcetriError as error:
-                    log.warning("requests and tickets are not compared", why=error.code)
-            await asyncio.sleep(SWEEP)
-
-    async def _see_to(self, entry: Entry) -> None:
-        if entry.starting or self._is_claimed(entry):
-            return
-        if entry.stage == "admitted" and entry.hold_until and self._clock() >= entry.hold_until:
-            await self._let_go(entry)
-        elif _now() >= entry.try_after:
-            if entry.ticket is None:
-                await self._submit(entry)
-            elif entry.stage == "admitted":
-                await self._start(entry)
-
-    async def _let_go(self, entry: Entry) -> None:
-        why = f" {entry.trouble.sentence}" if entry.trouble else ""
-        log.info("an admitted request was not started in time", request=str(entry.id))
-        await self.leave(
-            entry,
-            HOLD_OVER,
-            "It was your turn, but your session could not be started in time, and the device went"
-            f" to the next in line.{why} Ask again.",
-        )
-
-    async def _resync(self) -> None:
-        """Find requests that this room forgot or that ended behind its back."""
-        before = set(self._entries)
-        rows = {row.id: row for row in await self._store.live_requests()}
-        for row in rows.values():
-            lost = row.id not in self._entries and not self._runs(row.id)
-            if lost and row.state in ("waiting", "admitted"):
-                log.warning("a request without a ticket is put in line", request=str(row.id))
-                await self.recover([row])
-        for request_id in before - rows.keys():
-            if (entry := self.get(request_id)) is not None:
-                self._drop(entry)
-                await self._finish(Ticket(request_id, TicketState.GONE))
-
-    async def _finish(self, ticket: Ticket) -> None:
+    async def finish(self, ticket: Ticket) -> None:
+        """Have a ticket taken away; where the queue gives no answer, when it does."""
         try:
             await self._queue.finish(ticket)
         except ArcetriError as error:
@@ -491,19 +366,11 @@ class WaitingRoom:
             del self._by_server[entry.server]
 
     def _claim(self, entry: Entry) -> None:
-        entry.claimed_until = _now() + CLAIM
+        entry.claimed_until = now() + CLAIM
 
     def unclaim(self, entry: Entry) -> None:
         """Who asked will not start it: the platform does, when its turn comes."""
         entry.claimed_until = 0.0
-
-    @staticmethod
-    def _is_claimed(entry: Entry) -> bool:
-        return _now() < entry.claimed_until
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def _endless(ticket: Ticket | None) -> Reason | None:
@@ -511,7 +378,8 @@ def _endless(ticket: Ticket | None) -> Reason | None:
     return reason if reason and reason.endless else None
 
 
-def _told(error: ArcetriError) -> Reason:
+def told(error: ArcetriError) -> Reason:
+    """Why something has to wait, as it was said."""
     return Reason(error.code, ReasonKind.WAIT, error.message, error.remedy, error.remedy)
 
 

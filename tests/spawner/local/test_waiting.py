@@ -19,7 +19,7 @@ from arcetri_spawner.errors import ArcetriError, BackendError, Busy, Conflict, D
 from arcetri_spawner.estimates.model import ExpectedWait
 from arcetri_spawner.policy.model import Grant, Identity, Standing
 from arcetri_spawner.service import SessionService
-from arcetri_spawner.waiting import room, unopened
+from arcetri_spawner.waiting import reconciler, room, unopened
 from tests.spawner.local.test_service import People, until
 from tests.spawner.local.world import World, catalog_text, launch
 
@@ -109,7 +109,7 @@ async def a_hub(folder: Path, instance: str, catalog: str) -> AsyncIterator[Hub]
         await hub.service.recover()
         seen = lambda name, _server, _since: name in hub.opened  # noqa: E731
         work = [
-            asyncio.create_task(hub.service.waiting.run(hub)),
+            asyncio.create_task(hub.service.reconciler.run(hub)),
             asyncio.create_task(hub.service.unopened.run(seen, hub.service.holds)),
         ]
         yield hub
@@ -123,7 +123,12 @@ async def a_hub(folder: Path, instance: str, catalog: str) -> AsyncIterator[Hub]
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module, name in ((room, "SWEEP"), (room, "RETRY"), (unopened, "LOOK")):
+    for module, name in (
+        (reconciler, "SWEEP"),
+        (reconciler, "RETRY"),
+        (room, "RETRY"),
+        (unopened, "LOOK"),
+    ):
         monkeypatch.setattr(module, name, 0.05)
 
 
@@ -387,7 +392,7 @@ async def test_a_ticket_without_a_request_is_taken_away(hub: Hub) -> None:
     await world.queue.submit(grant)
     assert len(await world.store.leases()) == 1
     await world.store.mark(grant.request_id, "ended", reason="behind its back")
-    await hub.service.waiting._stray(Ticket(grant.request_id, TicketState.ADMITTED))
+    await hub.service.reconciler._stray(Ticket(grant.request_id, TicketState.ADMITTED))
 
     assert await world.store.leases() == {}
 
