@@ -12,7 +12,7 @@ from benchmarks.waits.traces import generate
 
 SEEDS = (1, 2, 3)
 WEEKS = 6
-EVERY = 24
+EVERY = 40
 
 
 def run() -> dict[str, Any]:

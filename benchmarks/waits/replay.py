@@ -292,9 +292,11 @@ def _played(
         outcome.asking.name: outcome.begun
         for outcome in serve(asking, trace.places, trace.quotas, length, held)
     }
-    return [
-        math.inf if begun[one.name] is None else (begun[one.name] or now) - now for one in waiting
-    ]
+    waits = []
+    for one in waiting:
+        at = begun[one.name]
+        waits.append(math.inf if at is None else at - now)
+    return waits
 
 
 class Best:
@@ -341,7 +343,11 @@ class Best:
         half = begun - BEGIN > self._weeks * 7 * DAY / 2
         key = (group, weekday if self._regime.bursts else 0, int(hour * 4), half)
         if key not in self._banks:
+            # What the sessions of one day have in common is not known beforehand: a day of
+            # another week each.
+            weeks = 7 * DAY if self._regime.bursts else 0.0
             self._banks[key] = sorted(
-                lasts(self._regime, group, begun, self._draw, self._weeks)[0] for _ in range(_BANK)
+                lasts(self._regime, group, begun + number * weeks, self._draw, self._weeks)[0]
+                for number in range(_BANK)
             )
         return self._banks[key]

@@ -253,7 +253,7 @@ def build_platform(settings: Settings) -> Platform:
     if settings.usage is not None:
         lengths = _lengths(settings.usage)
         expectations = _expectations(settings, service, catalogs, backend, lengths)
-        service.waiting.estimator = expectations.of
+        service.waiting.estimator = expectations
     _platform = Platform(
         settings,
         catalogs,

@@ -114,8 +114,8 @@ class Expectations:
             await self._look_surely()
         return self._expected.get(request_id)
 
-    async def of(self, grant: Grant) -> ExpectedWait | None:
-        """As ``expected``, of a request by what it was granted."""
+    async def __call__(self, grant: Grant) -> ExpectedWait | None:
+        """The same, for whoever has the grant of the request."""
         return await self.expected(grant.request_id)
 
     async def run(self) -> None:

@@ -103,6 +103,7 @@ async def test_who_waits_is_told_and_from_memory_then() -> None:
     assert timedelta() < found.low < found.likely < found.high < 6 * HOUR
     assert (found.confidence, found.sessions) == (0.8, 40)
     assert await world.expected(waiting) == found
+    assert await world.expectations(waiting.grant) == found
     assert world.looks == 1
 
 

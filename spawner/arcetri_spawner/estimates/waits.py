@@ -50,7 +50,7 @@ def expected_waits(
         By request. One is absent where too little is known, or where more than a tenth of the plays
         never come to it, as under a quota of 0.
     """
-    groups = sorted({*(one.group for one in line.running), *(one.group for one in line.waiting)})
+    groups = sorted({one.group for one in line.running} | {one.group for one in line.waiting})
     found = {group: laws.of(line.flavor_type, line.flavor, group) for group in groups}
     known = {group: law for group, law in found.items() if law is not None}
     if not line.waiting or len(known) < len(groups):
