@@ -22,6 +22,7 @@ from benchmarks import (
     offers,
     pods,
     start,
+    sync,
 )
 from benchmarks.waits import bench as waits
 
@@ -37,6 +38,7 @@ BENCHMARKS = {
     "crowd": crowd.run,
     "following": following.run,
     "waits": waits.run,
+    "sync": sync.run,
 }
 RESULTS = Path(__file__).parent.parent / "docs" / "reference" / "figures.json"
 

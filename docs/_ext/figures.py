@@ -242,6 +242,19 @@ PARTS: Final[Mapping[str, tuple[str, list[Line]]]] = {
             ),
         ],
     ),
+    "sync": (
+        "Kueue's queues of a large catalog, kept as it says",
+        [
+            Line("Groups", "groups"),
+            Line("Objects that come of them", "objects"),
+            Line("Written where the catalog is as it was", "unchanged/writes", _exactly(0)),
+            Line("… read, a kind's whole list in one", "unchanged/reads"),
+            Line("… in", "unchanged/seconds", unit="s"),
+            Line("Objects written where one group's quota is another", "one_change/objects", _exactly(1)),
+            Line("… requests that write", "one_change/writes", _exactly(1)),
+            Line("To make them all", "made/seconds", unit="s"),
+        ],
+    ),
 }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
 import structlog
+from jupyterhub.app import JupyterHub
 
 from arcetri_accounting.client import PastLengths, Witness
 from arcetri_accounting.spool import SpoolError
@@ -25,6 +26,7 @@ from arcetri_hub.metrics import Metrics
 from arcetri_hub.reaper import Notice, Reaper, build_reaper
 from arcetri_hub.settings import KubernetesSettings, Settings, UsageSettings
 from arcetri_hub.usage import PREFIX, WITNESS
+from arcetri_hub.waiting import HubStarter, opened
 from arcetri_hub.waitmetrics import WaitMetrics
 from arcetri_spawner.backends.base import Queue
 from arcetri_spawner.backends.local import LocalBackend, LocalConfig, LocalQueue
@@ -98,6 +100,8 @@ class Platform:
             interval=self.settings.culling_interval,
         )
         self._spawn(self._recover())
+        self._spawn(self._wait(HubStarter(app)))
+        self._spawn(self.service.unopened.run(opened(app), self.service.holds))
         self._spawn(self._keep_room())
         self._spawn(self._prune())
         self._spawn(self._stay_alone())
@@ -143,6 +147,11 @@ class Platform:
         gc.collect()
         gc.freeze()
         await self.backend.run()
+
+    async def _wait(self, starter: HubStarter) -> None:
+        """Have started whoever's turn comes, once it is known who waits."""
+        await self.service.recovered()
+        await self.service.reconciler.run(starter)
 
     async def _stay_alone(self) -> None:
         """End this hub when another one has the database, so that it can be started to wait."""
@@ -240,7 +249,11 @@ def build_platform(settings: Settings) -> Platform:
         identities=identities,
         observer=metrics,
     )
-    lengths = _lengths(settings.usage) if settings.usage else None
+    lengths = expectations = None
+    if settings.usage is not None:
+        lengths = _lengths(settings.usage)
+        expectations = _expectations(settings, service, catalogs, backend, lengths)
+        service.waiting.estimator = expectations
     _platform = Platform(
         settings,
         catalogs,
@@ -252,9 +265,7 @@ def build_platform(settings: Settings) -> Platform:
         metrics,
         witness=witness,
         lengths=lengths,
-        expectations=(
-            _expectations(settings, service, catalogs, backend, lengths) if lengths else None
-        ),
+        expectations=expectations,
     )
     use_service(lambda: get_platform().service)
     return _platform
@@ -299,6 +310,7 @@ def _cluster(
     from arcetri_spawner.backends.kubernetes.config import KubernetesConfig
     from arcetri_spawner.backends.kubernetes.connecting import connect
     from arcetri_spawner.backends.kubernetes.queue import SlotQueue
+    from arcetri_spawner.kubespawner import sample_pod
     from arcetri_spawner.provisioner.client import ProvisionerClient
 
     told = kubernetes.provisioner
@@ -308,6 +320,7 @@ def _cluster(
             instance_id=settings.instance_id,
             start_timeout=settings.start_timeout - 10,
             patience=kubernetes.patience,
+            strict_groups=kubernetes.strict_groups,
         ),
         store,
         catalogs,
@@ -315,8 +328,35 @@ def _cluster(
         numbers=identities,
         told=witness.saw if witness else tell_nobody_of,
         provisioner=ProvisionerClient(told.url, told.token_file) if told else None,
+        # The site's own configuration is read after the platform's: it is asked for later.
+        sample=lambda: sample_pod(JupyterHub.instance().config),
     )
-    return backend, SlotQueue(backend, store, catalogs)
+    if kubernetes.queue == "slots":
+        return backend, SlotQueue(backend, store, catalogs)
+    return backend, _kueue(settings.instance_id, kubernetes, backend, catalogs)
+
+
+def _kueue(
+    instance: str,
+    kubernetes: KubernetesSettings,
+    backend: KubernetesBackend,
+    catalogs: CatalogHolder,
+) -> Queue:
+    """The queues of Kueue, over a connection of their own, which goes with the backend."""
+    # Imported here: who does without Kueue needs no client of it.
+    from arcetri_spawner.backends.kubernetes.kueue.queue import KueueQueue
+    from arcetri_spawner.queues.connecting import connect
+    from arcetri_spawner.queues.names import Names
+
+    queue = KueueQueue(
+        connect,
+        Names(kubernetes.queues_name, kubernetes.namespace),
+        instance,
+        catalogs,
+        backend.current_inventory,
+    )
+    backend.closes(queue.close)
+    return queue
 
 
 def _witness(usage: UsageSettings, catalogs: CatalogHolder) -> Witness | None:
