@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 from arcetri_spawner.backends.base import Backend
 from arcetri_spawner.errors import Denied
+from arcetri_spawner.live import choice_of
 from arcetri_spawner.policy import authorize, offers, parse_options
 from arcetri_spawner.policy.model import Grant, Identity, Offers
 
@@ -128,13 +129,3 @@ class Gate:
             request_id=again.request_id if again else uuid4(),
             server_name=server_name,
         )
-
-
-def choice_of(grant: Grant) -> dict[str, str]:
-    """What was chosen, as it would be asked for again."""
-    return {
-        "flavor": grant.flavor,
-        "group": grant.group,
-        "environment": grant.environment,
-        "size": grant.size,
-    }

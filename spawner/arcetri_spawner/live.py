@@ -65,3 +65,13 @@ class Live:
     end_reason: str = ""
     end_message: str = ""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+def choice_of(grant: Grant) -> dict[str, str]:
+    """What was chosen, as it would be asked for again, and is remembered for the next time."""
+    return {
+        "group": grant.group,
+        "flavor": grant.flavor,
+        "environment": grant.environment,
+        "size": grant.size,
+    }

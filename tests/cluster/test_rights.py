@@ -19,11 +19,12 @@ RELEASE = "rightful"
 HOMES = {
     **{name: namespace for name, (namespace, _) in connections.pods(RELEASE, RELEASE).items()},
     "sessions": f"{RELEASE}-sessions",
+    "images": f"{RELEASE}-images",
 }
 KINDS = ("ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
 
 # A verb, a resource, and where: a component's namespace, another one, or the whole cluster.
-OWN, SESSIONS, ELSEWHERE, EVERYWHERE = "own", "sessions", "kube-system", ""
+OWN, SESSIONS, IMAGES, ELSEWHERE, EVERYWHERE = "own", "sessions", "images", "kube-system", ""
 Right = tuple[str, str, str]
 
 MAY: Mapping[str, tuple[Right, ...]] = {
@@ -37,16 +38,25 @@ MAY: Mapping[str, tuple[Right, ...]] = {
         ("delete", "pods", SESSIONS),
         ("create", "secrets", SESSIONS),
         ("watch", "events", SESSIONS),
+        ("create", "workloads.kueue.x-k8s.io", SESSIONS),
+        ("patch", "workloads.kueue.x-k8s.io/status", SESSIONS),
+        ("watch", "clusterqueues.kueue.x-k8s.io", EVERYWHERE),
     ),
     "ledger": (("create", "tokenreviews.authentication.k8s.io", EVERYWHERE),),
     "provisioner": (("create", "tokenreviews.authentication.k8s.io", EVERYWHERE),),
     "agent": (("list", "pods", EVERYWHERE), ("watch", "pods", EVERYWHERE)),
     "prepuller": (
-        ("create", "daemonsets.apps", OWN),
-        ("patch", "daemonsets.apps", OWN),
-        ("delete", "daemonsets.apps", OWN),
-        ("watch", "daemonsets.apps", OWN),
-        ("list", "pods", OWN),
+        ("create", "daemonsets.apps", IMAGES),
+        ("patch", "daemonsets.apps", IMAGES),
+        ("delete", "daemonsets.apps", IMAGES),
+        ("watch", "daemonsets.apps", IMAGES),
+        ("list", "pods", IMAGES),
+    ),
+    "queues": (
+        ("list", "nodes", EVERYWHERE),
+        ("create", "clusterqueues.kueue.x-k8s.io", EVERYWHERE),
+        ("patch", "resourceflavors.kueue.x-k8s.io", EVERYWHERE),
+        ("delete", "localqueues.kueue.x-k8s.io", SESSIONS),
     ),
     "proxy": (),
     "session": (),
@@ -81,15 +91,30 @@ _NOBODY: tuple[Right, ...] = (
     ("approve", "signers.certificates.k8s.io", EVERYWHERE),
 )
 MUST_NOT: Mapping[str, tuple[Right, ...]] = {
-    "hub": (("create", "tokenreviews.authentication.k8s.io", EVERYWHERE),),
+    "hub": (
+        ("create", "tokenreviews.authentication.k8s.io", EVERYWHERE),
+        ("create", "workloads.kueue.x-k8s.io", ELSEWHERE),
+        ("patch", "clusterqueues.kueue.x-k8s.io", EVERYWHERE),
+        ("delete", "localqueues.kueue.x-k8s.io", SESSIONS),
+    ),
     "ledger": (("list", "pods", EVERYWHERE), ("list", "nodes", EVERYWHERE)),
     "provisioner": (("list", "pods", EVERYWHERE), ("get", "persistentvolumes", EVERYWHERE)),
     "agent": (("delete", "pods", SESSIONS), ("list", "nodes", EVERYWHERE)),
     "prepuller": (
         ("create", "daemonsets.apps", SESSIONS),
         ("create", "daemonsets.apps", EVERYWHERE),
-        ("create", "deployments.apps", OWN),
+        ("create", "daemonsets.apps", OWN),
+        ("list", "pods", OWN),
+        ("get", "secrets", IMAGES),
+        ("get", "configmaps", IMAGES),
+        ("create", "deployments.apps", IMAGES),
         ("list", "pods", EVERYWHERE),
+    ),
+    "queues": (
+        ("list", "pods", EVERYWHERE),
+        ("create", "localqueues.kueue.x-k8s.io", ELSEWHERE),
+        ("create", "workloads.kueue.x-k8s.io", SESSIONS),
+        ("patch", "nodes", EVERYWHERE),
     ),
     "proxy": (("list", "pods", OWN), ("list", "nodes", EVERYWHERE)),
     "session": (
@@ -148,7 +173,9 @@ def _asked(user: str, home: str, right: Right) -> dict[str, Any]:
         "resource": resource,
         "group": group,
         "subresource": subresource,
-        "namespace": {OWN: home, SESSIONS: HOMES["sessions"]}.get(where, where),
+        "namespace": {OWN: home, SESSIONS: HOMES["sessions"], IMAGES: HOMES["images"]}.get(
+            where, where
+        ),
     }
     return {
         "apiVersion": "authorization.k8s.io/v1",
@@ -196,7 +223,8 @@ def test_the_api_server_knows_of_no_other_right(
     cluster: Cluster, accounts: dict[str, str], component: str
 ) -> None:
     """Every rule that holds for an account, wherever it comes from, is one that is listed."""
-    for place in {HOMES[component], HOMES["sessions"]}:
+    named = {HOMES["sessions"]: "sessions", HOMES["images"]: "images"}
+    for place in {HOMES[component], *named}:
         review = {
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SelfSubjectRulesReview",
@@ -205,11 +233,10 @@ def test_the_api_server_knows_of_no_other_right(
         (answer,) = _create(cluster, review, user=accounts[component])
         status = answer["status"]
         assert not status["incomplete"]
-        where = "sessions" if place == HOMES["sessions"] else "own"
         assert rules_of(status["resourceRules"], RELEASE) == {
             *DISCOVERY,
             *RIGHTS[component].get("cluster", ()),
-            *RIGHTS[component].get(where, ()),
+            *RIGHTS[component].get(named.get(place, "own"), ()),
         }
         allowed = {path for rule in status["nonResourceRules"] for path in rule["nonResourceURLs"]}
         assert {verb for rule in status["nonResourceRules"] for verb in rule["verbs"]} == {"get"}

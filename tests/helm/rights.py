@@ -11,7 +11,9 @@ Rule = tuple[str, str, str]
 RIGHTS: Mapping[str, Mapping[str, frozenset[Rule]]] = {
     "hub": {
         "cluster": frozenset(
-            (verb, resource, "") for resource in ("nodes", "pods") for verb in ("list", "watch")
+            (verb, resource, "")
+            for resource in ("nodes", "pods", "kueue.x-k8s.io/clusterqueues")
+            for verb in ("list", "watch")
         ),
         "sessions": frozenset(
             {
@@ -19,6 +21,14 @@ RIGHTS: Mapping[str, Mapping[str, frozenset[Rule]]] = {
                 ("create", "secrets", ""),
                 ("list", "events", ""),
                 ("watch", "events", ""),
+                *(
+                    (verb, "kueue.x-k8s.io/workloads", "")
+                    for verb in ("get", "list", "watch", "create", "patch", "delete")
+                ),
+                ("patch", "kueue.x-k8s.io/workloads/status", ""),
+                ("list", "kueue.x-k8s.io/localqueues", ""),
+                ("watch", "kueue.x-k8s.io/localqueues", ""),
+                ("get", "visibility.kueue.x-k8s.io/localqueues/pendingworkloads", ""),
             }
         ),
     },
@@ -26,7 +36,7 @@ RIGHTS: Mapping[str, Mapping[str, frozenset[Rule]]] = {
     "provisioner": {"cluster": frozenset({("create", "authentication.k8s.io/tokenreviews", "")})},
     "agent": {"cluster": frozenset({("list", "pods", ""), ("watch", "pods", "")})},
     "prepuller": {
-        "own": frozenset(
+        "images": frozenset(
             {
                 *(
                     (verb, "apps/daemonsets", "")
@@ -34,14 +44,36 @@ RIGHTS: Mapping[str, Mapping[str, frozenset[Rule]]] = {
                 ),
                 ("list", "pods", ""),
                 ("watch", "pods", ""),
-                ("get", "apps/deployments", "RELEASE-prepuller"),
+                ("get", "configmaps", "RELEASE-prepuller"),
             }
         )
+    },
+    "queues": {
+        "cluster": frozenset(
+            {
+                ("list", "nodes", ""),
+                *(
+                    (verb, f"kueue.x-k8s.io/{resource}", "")
+                    for resource in (
+                        "topologies",
+                        "resourceflavors",
+                        "workloadpriorityclasses",
+                        "cohorts",
+                        "clusterqueues",
+                    )
+                    for verb in ("list", "create", "patch", "delete")
+                ),
+            }
+        ),
+        "sessions": frozenset(
+            (verb, "kueue.x-k8s.io/localqueues", "")
+            for verb in ("list", "create", "patch", "delete")
+        ),
     },
     "proxy": {},
     "session": {},
 }
-"""Rights in the whole cluster, in a component's own namespace, and in that of sessions."""
+"""Rights in the whole cluster, in one's own namespace, and in those of sessions and of images."""
 
 DISCOVERY: frozenset[Rule] = frozenset(
     {

@@ -15,10 +15,11 @@ from tests.helm.rights import RIGHTS, rules_of
 from tests.support import helm
 
 PAGES = {
-    "hub-rights.yaml": {"hub"},
-    "accounting-rights.yaml": {"agent", "ledger"},
-    "prepuller-rights.yaml": {"prepuller"},
-    "provisioner.yaml": {"provisioner"},
+    ("hub-rights.yaml", "hub-queues-rights.yaml"): {"hub"},
+    ("accounting-rights.yaml",): {"agent", "ledger"},
+    ("prepuller-rights.yaml",): {"prepuller"},
+    ("provisioner.yaml",): {"provisioner"},
+    ("queues-rights.yaml",): {"queues"},
 }
 KINDS = ("ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
 
@@ -32,11 +33,12 @@ def _rendered() -> list[helm.Json]:
     return [one for one in objects if one["kind"] in KINDS]
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_a_page_shows_what_the_chart_makes(page: str) -> None:
-    text = (ROOT / "docs" / "reference" / page).read_text(encoding="utf-8")
-    shown = [one for one in yaml.safe_load_all(text) if one["kind"] in KINDS]
-    made = [one for one in _rendered() if _component(one) in PAGES[page]]
+@pytest.mark.parametrize("pages", PAGES, ids=" ".join)
+def test_pages_show_what_the_chart_makes(pages: tuple[str, ...]) -> None:
+    texts = [(ROOT / "docs" / "reference" / page).read_text(encoding="utf-8") for page in pages]
+    objects = [one for text in texts for one in yaml.safe_load_all(text)]
+    shown = [one for one in objects if one["kind"] in KINDS]
+    made = [one for one in _rendered() if _component(one) in PAGES[pages]]
     assert _bare(shown) == _bare(made)
 
 
@@ -57,7 +59,12 @@ def test_each_component_has_the_rights_that_are_listed_and_no_others() -> None:
     for one in _rendered():
         if one["kind"] in ("Role", "ClusterRole"):
             component = _component(one)
-            place = {None: "cluster", homes[component]: "own", homes["session"]: "sessions"}
+            place = {
+                None: "cluster",
+                homes[component]: "own",
+                homes["session"]: "sessions",
+                homes["pulled image"]: "images",
+            }
             where = place[one["metadata"].get("namespace")]
             found[component].setdefault(where, set()).update(rules_of(one["rules"], helm.RELEASE))
     assert found == RIGHTS

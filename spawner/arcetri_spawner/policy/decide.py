@@ -173,7 +173,7 @@ def _offer(situation: Situation, flavor: str) -> Offer:
         share=entry.share,
         simulated=have.simulated if have else False,
         total=have.total if have else 0,
-        free=have.free if have else 0,
+        free=have.startable if have else 0,
         startable=startable,
         groups=groups,
         environments=case.environments,

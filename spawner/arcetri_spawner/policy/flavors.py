@@ -203,7 +203,7 @@ class FlavorCase:
         if inventory is None:
             return _UNBOUNDED
         have = self.have
-        return have.free if have and not inventory.stale else 0
+        return have.startable if have and not inventory.stale else 0
 
     @cached_property
     def _capacity_reasons(self) -> tuple[Reason, ...]:
@@ -216,4 +216,6 @@ class FlavorCase:
         have = self.have
         if have is None or have.total <= 0:
             return (reasons.capacity_none(self.flavor, self.title, alternative),)
+        if have.free > 0:
+            return (reasons.busy_room(self.title, alternative),)
         return (reasons.busy_capacity(self.title, have.total, alternative),)

@@ -46,6 +46,14 @@ class FlavorInventory:
     free: int
     """Devices nobody holds, on places that can start a session now."""
     simulated: bool = False
+    room: int | None = None
+    """For how many more sessions of its smallest size there is room beside the devices: cores,
+    memory, and what else a session takes; None where devices are all that counts."""
+
+    @property
+    def startable(self) -> int:
+        """How many more sessions would start now."""
+        return self.free if self.room is None else min(self.free, self.room)
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,13 @@ REFUSAL_CODES: Final = (
 )
 """Codes of reasons that refuse, in the order in which they are looked at."""
 
-WAITING_CODES: Final = ("busy_quota", "capacity_unknown", "capacity_none", "busy_capacity")
+WAITING_CODES: Final = (
+    "busy_quota",
+    "capacity_unknown",
+    "capacity_none",
+    "busy_capacity",
+    "busy_room",
+)
 """Codes of reasons that only make one wait."""
 
 ALL_CODES: Final = (*REFUSAL_CODES, *WAITING_CODES)
@@ -490,6 +496,17 @@ def busy_capacity(title: str, total: int, alternative: str | None) -> Reason:
         f"{what} in use.",
         or_alternative(_IN_LINE, alternative),
         f"{_IN_LINE}.",
+    )
+
+
+def busy_room(title: str, alternative: str | None) -> Reason:
+    """A device is free, and where it is there is no room for a session."""
+    return _wait(
+        "busy_room",
+        f"{shown(title)} is free, but where it is other work has taken the cores, the memory or"
+        " what else a session needs.",
+        or_alternative("Try again when a session there ends", alternative),
+        "Try again when a session there ends.",
     )
 
 

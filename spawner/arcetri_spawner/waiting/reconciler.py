@@ -17,7 +17,8 @@ import structlog
 from arcetri_spawner.backends.base import Queue, Ticket, TicketState
 from arcetri_spawner.chores import Chores
 from arcetri_spawner.errors import ArcetriError, Denied
-from arcetri_spawner.gate import Gate, choice_of
+from arcetri_spawner.gate import Gate
+from arcetri_spawner.live import choice_of
 from arcetri_spawner.waiting.model import RETRY, Entry, Starter, now
 from arcetri_spawner.waiting.room import UNDECIDED, WaitingRoom, told
 

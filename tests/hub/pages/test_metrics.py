@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from arcetri_hub import metrics
 from arcetri_hub.auth import ANSWER_KINDS
+from arcetri_hub.waitmetrics import WAIT_OUTCOMES, WaitMetrics
 from arcetri_spawner import errors
 from arcetri_spawner.backends import kubernetes, local
 from arcetri_spawner.catalog import CatalogHolder
@@ -247,6 +248,7 @@ def test_the_page_and_the_code_name_the_same_metrics(path: Path) -> None:
     registry = CollectorRegistry()
     metrics.Metrics(registry).request_admitted(grant(), timedelta(0))
     registry.register(metrics.PlatformCollector(platform(path)))
+    WaitMetrics(lambda: 0, registry)
     rows = re.findall(
         r"^\| `(\w+)` \| (\w+) \| `?(\w+)`?(?:, `\w+`)? \|", PAGE.read_text(), re.MULTILINE
     )
@@ -265,5 +267,5 @@ def test_the_page_and_the_code_name_the_same_metrics(path: Path) -> None:
 
 def test_the_page_names_every_value_that_is_no_code() -> None:
     page = PAGE.read_text()
-    for value in (*metrics.OUTCOMES, *metrics.RELOADS, *metrics.IAM_ANSWERS):
+    for value in (*metrics.OUTCOMES, *metrics.RELOADS, *metrics.IAM_ANSWERS, *WAIT_OUTCOMES):
         assert f"`{value}`" in page

@@ -115,6 +115,7 @@ def test_none_promises_a_start_that_comes_by_itself(builder: Any) -> None:
         reasons.capacity_unknown,
         reasons.capacity_none,
         reasons.busy_capacity,
+        reasons.busy_room,
     ],
     ids=lambda builder: builder.__name__,
 )
