@@ -24,6 +24,7 @@ from benchmarks import (
     start,
     sync,
 )
+from benchmarks.waits import bench as waits
 
 BENCHMARKS = {
     "catalog": catalog.run,
@@ -36,6 +37,7 @@ BENCHMARKS = {
     "pods": pods.run,
     "crowd": crowd.run,
     "following": following.run,
+    "waits": waits.run,
     "sync": sync.run,
 }
 RESULTS = Path(__file__).parent.parent / "docs" / "reference" / "figures.json"

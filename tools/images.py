@@ -43,7 +43,10 @@ def main(names: tuple[str, ...], registry: str, tag: str, plain_http: bool) -> N
     unknown = [name for name in names if name not in NAMES]
     if not names or unknown:
         said = f"There is no image {', '.join(unknown)}. " if unknown else ""
-        raise click.ClickException(f"{said}Name one or more: ENV={','.join(NAMES)}")
+        raise click.ClickException(
+            f'{said}Name one or more, with spaces between them: make images ENV="hub science".'
+            f" There are {', '.join(NAMES)}."
+        )
     try:
         for name in names:
             archive = images.build(IMAGES[name])

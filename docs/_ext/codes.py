@@ -54,7 +54,8 @@ def codes_markdown(undocumented: Undocumented) -> str:
 _INTRO = {
     "Refused": "Asking again unchanged gives the same answer, unless the status is 503. In the"
     " order in which they are looked at: the first that holds is the one you see.",
-    "Not now": "The request is legitimate, but nothing was started: ask again later.",
+    "Not now": "The request is legitimate, but cannot start now: it waits in line. What could only"
+    " wait for ever is answered with the status, and not kept.",
     "In a queue": "What a request waits for where Kueue keeps the queues, besides those above.",
     "Wanted back": "Why what a session holds is asked back, where Kueue keeps the queues. The"
     " session goes on until its work is saved.",

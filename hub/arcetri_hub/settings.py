@@ -98,6 +98,10 @@ class KubernetesSettings(_Section):
     patience: float = Field(default=90.0, ge=0)
     """Seconds for which a start bears a trouble that may go by itself, such as a registry that
     does not answer."""
+    strict_groups: bool = False
+    """Whether an image's own ``/etc/group`` can give its user no further groups. True only where
+    each node's ``status.features.supplementalGroupsPolicy`` says so (containerd 2): other nodes
+    refuse the session's pod."""
     queue: Literal["slots", "kueue"] = "slots"
     """Who says whose turn it is: ``slots`` admits what the cluster has room for, and nobody waits;
     with ``kueue``, requests stand in the queues that ``arcetri queues sync`` makes."""

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from jupyterhub.utils import maybe_future
 from kubespawner import KubeSpawner
+from traitlets.config import Config
 
 from arcetri_spawner.backends.base import Launch
 from arcetri_spawner.jupyterhub import ArcetriSpawner
@@ -47,3 +48,31 @@ class ArcetriKubeSpawner(ArcetriSpawner, KubeSpawner):
             pod = await maybe_future(self.modify_pod_hook(self, pod))
         made: Mapping[str, Any] = self.api.api_client.sanitize_for_serialization(pod)
         return made
+
+
+class _Nobody(ArcetriKubeSpawner):
+    """A session that is nobody's and is never started, to see what the site's settings make."""
+
+    def get_env(self) -> dict[str, str]:
+        """Nothing: what nodes a pod needs does not depend on it."""
+        return {}
+
+    def get_args(self) -> list[str]:
+        """Nothing, for the same reason."""
+        return []
+
+
+async def sample_pod(config: Config) -> Mapping[str, Any]:
+    """Return the pod that the site's settings make, as the API's JSON, whoever it is for.
+
+    Functions that a site gives for a pod are called for a person ``mock@name``; hooks that change
+    a pod afterwards (``modify_pod_hook``, ``pre_spawn_hook``) are not: they may do more.
+
+    Args:
+        config: JupyterHub's whole configuration.
+    """
+    spawner = _Nobody(_mock=True, config=config)
+    made: Mapping[str, Any] = spawner.api.api_client.sanitize_for_serialization(
+        await spawner.get_pod_manifest()
+    )
+    return made

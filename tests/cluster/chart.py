@@ -198,7 +198,7 @@ def _remove(release: Release) -> None:
         release.helm("uninstall", name, "--ignore-not-found", "--wait", "--timeout=60s")
     # What the chart keeps on purpose goes with the namespaces.
     gone = ["--now", "--ignore-not-found", "--timeout=90s"]
-    spaces = [name, *(f"{name}-{part}" for part in ("sessions", "storage", "agents"))]
+    spaces = [name, *(f"{name}-{part}" for part in ("sessions", "storage", "agents", "images"))]
     cluster.run(["kubectl", "delete", "namespace", *spaces, *gone])
     names = [f"{name}-{part}" for part in ("hub", "ledger", "sessions-shared", "storage-shared")]
     cluster.run(["kubectl", "delete", "pv", *names, *gone])

@@ -73,6 +73,16 @@ class Hub:
         part.kill()
         part.wait(10)
 
+    def terminate(self, name: str) -> None:
+        """Tell a part to end, and wait until it has."""
+        part = self._parts.pop(name)
+        part.terminate()
+        try:
+            part.wait(20)
+        except subprocess.TimeoutExpired:
+            part.kill()
+            raise
+
     def start(self, name: str) -> None:
         """Start a part, and wait until it answers."""
         part = self._parts[name] = inside(
@@ -170,7 +180,7 @@ def rights(namespace: str, page: Path = RIGHTS) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all(text))
 
 
-def _account(cluster: Cluster, state: Path, namespace: str, *, queues: bool) -> Path:
+def account(cluster: Cluster, state: Path, namespace: str, *, queues: bool = False) -> Path:
     """A kubeconfig with the hub's own rights, and no more."""
     there = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": HOME}}
     more = rights(namespace, QUEUES_RIGHTS) if queues else []
@@ -194,6 +204,7 @@ def running(
     environment: dict[str, str] | None = None,
     usage: UsageSettings | None = None,
     provisioner: ProvisionerSettings | None = None,
+    site: str = "",
     queues: str = "",
 ) -> Iterator[Hub]:
     """Run the platform on a cluster.
@@ -207,14 +218,17 @@ def running(
         usage: The ledger, where there is one.
         provisioner: Who makes folders; without one they must be there.
         queues: What its queues in Kueue are called; without a name it does without Kueue.
+        site: The site's own JupyterHub configuration.
     """
     state.mkdir()
-    account = _account(cluster, state, namespace, queues=bool(queues))
-    told = {"KUBECONFIG": str(account), **(environment or {})}
+    kubeconfig = account(cluster, state, namespace, queues=bool(queues))
+    told = {"KUBECONFIG": str(kubeconfig), **(environment or {})}
     (state / "profiles.yaml").write_text(yaml.safe_dump(catalog), encoding="utf-8")
     for name in ("client", "proxy", "cookie", "crypt"):
         (state / name).write_text(SECRET, encoding="ascii")
         (state / name).chmod(0o600)
+    (state / "site").mkdir()
+    (state / "site" / "site.py").write_text(site, encoding="utf-8")
     port, iam_port, hub_port, api_port = (ports.choose() for _ in range(4))
     settings = Settings(
         state_dir=state,
@@ -237,6 +251,7 @@ def running(
             queue="kueue" if queues else "slots",
             queues_name=queues or "arcetri",
         ),
+        site_config=state / "site",
         usage=usage,
         cookie_secret_file=state / "cookie",
         crypt_key_file=state / "crypt",

@@ -45,6 +45,8 @@ class Image:
     """Writes its bill of materials, while it is built."""
     smoke: str = ""
     """A notebook inside that has to run before the image is any good."""
+    answers: tuple[tuple[str, ...], ...] = ()
+    """Commands that have to end well inside, as the image's own account."""
     prepare: Callable[[Path], None] | None = None
     """Puts what is not in the repository into the build's folder."""
     made_from: Callable[[], list[str | Path]] | None = None
@@ -59,6 +61,7 @@ class Image:
         parts += self.made_from() if self.made_from else []
         parts += [image.digest() for image in self.below]
         parts += [self.smoke] if self.smoke else []
+        parts += [word for command in self.answers for word in command]
         return cache.digest(parts)
 
     @property
@@ -130,8 +133,10 @@ def _code() -> list[str | Path]:
     return [part for path in files for part in (str(path.relative_to(ROOT)), path)]
 
 
-def _platform(name: str) -> tuple[Image, Image]:
+def _platform(name: str, *answers: tuple[str, ...]) -> tuple[Image, Image]:
     """One of the platform's images, after the one with what it needs of others.
+
+    ``answers`` are commands that show that all it runs is there and can be loaded.
 
     The two are kept apart, so that a change of our own code installs nothing of others anew.
     """
@@ -143,6 +148,7 @@ def _platform(name: str) -> tuple[Image, Image]:
         base=packages,
         argument="PACKAGES",
         tool=SBOM,
+        answers=answers,
         prepare=_build_wheel,
         made_from=_code,
     )
@@ -178,11 +184,19 @@ SCIENCE = _environment("science")
 HEAVY = tuple(map(_environment, ("torch", "jax", "tensorflow")))
 """Environments of many gigabytes, which are built only for who asks (``make images``)."""
 ENVIRONMENTS = {image.name: image for image in (MINIMAL, SCIENCE, *HEAVY)}
-HUB_PACKAGES, HUB = _platform("hub")
-PROXY_PACKAGES, PROXY = _platform("proxy")
-LEDGER_PACKAGES, LEDGER = _platform("ledger")
-AGENT_PACKAGES, AGENT = _platform("agent")
-PROVISIONER_PACKAGES, PROVISIONER = _platform("provisioner")
+HUB_PACKAGES, HUB = _platform(
+    "hub",
+    ("jupyterhub", "--version"),
+    ("arcetri", "prepull", "--help"),
+    ("python", "-m", "arcetri_hub.devidp", "--help"),
+    ("python", "-c", "import arcetri_hub.factory, arcetri_spawner.kubespawner, psycopg"),
+)
+PROXY_PACKAGES, PROXY = _platform("proxy", ("python", "-m", "arcetri_hub.proxy", "--help"))
+LEDGER_PACKAGES, LEDGER = _platform(
+    "ledger", ("arcetri-ledger", "serve", "--help"), ("python", "-c", "import psycopg")
+)
+AGENT_PACKAGES, AGENT = _platform("agent", ("arcetri-agent", "run", "--help"))
+PROVISIONER_PACKAGES, PROVISIONER = _platform("provisioner", ("arcetri-provisioner", "--help"))
 INSTALLED = (HUB, PROXY, LEDGER, AGENT, PROVISIONER)
 """The images that the chart runs."""
 BUILTIN = (PAUSE, COREDNS)
@@ -238,6 +252,8 @@ def _build(image: Image, archive: Path) -> None:
             )  # fmt: skip
             if image.smoke:
                 _try(folder, image)
+            if image.answers:
+                _ask(folder, image)
             target = f"docker-archive:{fresh}:{image.reference}"
             _buildah(folder, "push", "--quiet", image.reference, target)
         except subprocess.CalledProcessError as error:
@@ -254,6 +270,14 @@ def _try(folder: Path, image: Image) -> None:
     somebody = ["--user=204242:304242", "--env=HOME=/tmp", "--workingdir=/tmp"]
     begin = ["run", "--isolation=chroot", *somebody, container, "--"]
     _buildah(folder, *begin, "jupyter", "execute", "--timeout=600", image.smoke)
+
+
+def _ask(folder: Path, image: Image) -> None:
+    """Run the image's commands inside it, one after the other."""
+    container = f"ask-{image.name}"
+    _buildah(folder, "from", "--quiet", "--pull-never", f"--name={container}", image.reference)
+    for command in image.answers:
+        _buildah(folder, "run", "--isolation=chroot", container, "--", *command)
 
 
 def _buildah(folder: Path, *arguments: str) -> None:

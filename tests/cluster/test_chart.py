@@ -17,10 +17,11 @@ from typing import Any
 from uuid import UUID
 
 import httpx
+import psycopg
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
-from tests.cluster import addresses, chart, enforcement, images, sharedfs
+from tests.cluster import addresses, chart, enforcement, images, postgres, sharedfs
 from tests.cluster.chart import Release
 from tests.cluster.cluster import Cluster
 from tests.cluster.devices import DEFAULT_LAYOUT, nvml
@@ -28,8 +29,11 @@ from tests.cluster.test_sessions import UID, catalog
 from tests.support.kernels import compute
 from tests.support.nvml import FakeMachine
 from tests.support.platform import until
+from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.tiers import find_chromium
 from tests.system.test_notebooks import in_a_cell, log_in, start
+
+__all__ = ["postgres_server"]
 
 pytestmark = pytest.mark.cluster
 
@@ -218,10 +222,20 @@ def test_folders_are_made_for_who_comes_first(site: Site) -> None:
 def test_images_are_on_the_node_before_they_are_asked_for(site: Site) -> None:
     where = f"--namespace={NAME}"
     ask = ["kubectl", "exec", where, f"deployment/{NAME}-prepuller", "--"]
-    ask += ["sh", "-c", f"arcetri prepull status {where} --release={NAME} || true"]
+    status = f"arcetri prepull status --namespace={NAME}-images --release={NAME}"
+    ask += ["sh", "-c", f"{status} || true"]
     there = f"{images.MINIMAL.reference}: on 1 of 1 nodes"
     until(lambda: there in site.release.cluster.run(ask), "it is there", 60)
     assert "there-is-no/such:1: on 0 of 1 nodes" in site.release.cluster.run(ask)
+    # Where the platform's Secrets are, nobody makes pods but the operator.
+    everywhere = site.release.cluster.kubectl("get", "daemonsets", "--all-namespaces")["items"]
+    selected = {"app.kubernetes.io/instance": NAME, "app.kubernetes.io/component": "prepull-image"}
+    homes = {
+        one["metadata"]["namespace"]
+        for one in everywhere
+        if selected.items() <= one["metadata"].get("labels", {}).items()
+    }
+    assert homes == {f"{NAME}-images"}
 
 
 @pytest.fixture
@@ -309,3 +323,39 @@ def test_it_goes_back_to_the_first_version(site: Site) -> None:
     with site.api() as api:
         api.delete("/hub/api/users/alice/server")
         until(lambda: not site.release.pods(), "the pod is gone")
+
+
+def test_people_and_usage_can_be_in_postgresql(site: Site, postgres_server: PostgresServer) -> None:
+    """The same release again, this time with databases that are elsewhere."""
+    release = site.release
+    hub, ledger = (postgres_server.new_database() for _ in range(2))
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "databases", "namespace": NAME},
+        "stringData": {"hub": postgres.url(hub), "ledger": postgres.url(ledger)},
+    }
+    release.cluster.apply(secret)
+    # Those that the first version knows nothing of went with the others, and come back.
+    going = [f"namespace/{NAME}-{part}" for part in ("agents", "storage", "images")]
+    release.cluster.run(["kubectl", "wait", "--for=delete", *going, "--timeout=120s"])
+    release.values["database"] = {"existingSecret": "databases"}
+    with postgres.reached(release.cluster, postgres_server):
+        release.install()
+        until(release.answers, "the platform answers", 60)
+        session = release.platform.start_session("alice", flavor="cpu", environment="python")
+        with psycopg.connect(hub) as rows:
+            found = rows.execute("select state from arcetri_request where id = %s", (session,))
+            assert found.fetchall() == [("running",)]
+            names = rows.execute("select name from users").fetchall()
+            assert ("alice",) in names, "JupyterHub's own tables are elsewhere"
+
+        def counted() -> list[Any]:
+            with psycopg.connect(ledger) as rows:
+                asked = "select session from usage_allocation where session = %s"
+                return rows.execute(asked, (str(session),)).fetchall()
+
+        until(counted, "the ledger has it", 60)
+        with release.platform.api("alice") as api:
+            api.delete("/users/alice/server")
+            until(lambda: not release.pods(), "the pod is gone")

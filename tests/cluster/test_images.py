@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import tarfile
+from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
 
@@ -12,6 +14,7 @@ import httpx
 import pytest
 
 from tests.cluster import images, pipsettings
+from tests.cluster.cache import ClusterError
 from tests.cluster.cluster import Cluster
 from tests.cluster.images import Image
 from tests.cluster.pods import pod, running
@@ -87,6 +90,42 @@ def test_a_bill_of_materials_names_all_that_was_locked(name: str) -> None:
             assert f"pkg:pypi/{re.sub('[._-]+', '-', package)}@{version}" in listed
     assert sum(purl.startswith("pkg:deb/debian/") for purl in listed) > 50
     assert any(purl.startswith("pkg:deb/debian/tini@") for purl in listed)
+
+
+@pytest.mark.cluster
+@pytest.mark.usefixtures("cluster")
+@pytest.mark.parametrize("image", images.INSTALLED, ids=lambda image: image.name)
+def test_an_image_of_the_platform_was_tried_as_nobody_and_says_what_is_in_it(image: Image) -> None:
+    told = _config(image)["config"]
+    # Where something needs more, its pod says so; the image as it is may do nothing.
+    assert told["User"] == "1000:1000"
+    # The program that it starts is one of those that had to answer before it was kept.
+    program = 2 if told["Cmd"][:2] == ["python", "-m"] else 0
+    assert told["Cmd"][program] in [word for command in image.answers for word in command]
+    bill = json.loads(_file(image, "usr/share/arcetri/sbom.cdx.json"))
+    assert bill["metadata"]["component"]["name"] == f"arcetri/{image.name}"
+    listed = {part["purl"].partition("?")[0].lower() for part in bill["components"]}
+    assert f"pkg:pypi/arcetri@{metadata.version('arcetri')}" in listed
+    text = (images.PLATFORM / image.name / "requirements.txt").read_text(encoding="utf-8")
+    locked = re.findall(r"^([a-z0-9._-]+)==(\S+) \\", text, re.MULTILINE)
+    wanted = {f"pkg:pypi/{re.sub('[._-]+', '-', name)}@{number}" for name, number in locked}
+    assert wanted
+    assert wanted <= listed
+    assert any(purl.startswith("pkg:deb/debian/tini@") for purl in listed)
+
+
+@pytest.mark.cluster
+@pytest.mark.usefixtures("cluster")
+def test_a_platforms_image_that_does_not_answer_is_not_kept(tmp_path: Path) -> None:
+    broken = replace(
+        images.BASE, name="broken", folder=tmp_path / "broken", base=images.BASE, argument="BASE",
+        answers=(("arcetri-agent", "run", "--help"),),
+    )  # fmt: skip
+    broken.folder.mkdir()
+    (broken.folder / "Containerfile").write_text("ARG BASE\nFROM ${BASE}\n", encoding="ascii")
+    with pytest.raises(ClusterError, match="broken could not be built"):
+        images.build(broken)
+    assert not broken.archive.exists()
 
 
 @pytest.mark.cluster

@@ -32,11 +32,11 @@ MAY = (
     *((verb, "daemonsets.apps") for verb in ("list", "watch", "create", "patch", "delete")),
     ("list", "pods"),
     ("watch", "pods"),
-    ("get", f"deployments.apps/{ACCOUNT}"),
+    ("get", f"configmaps/{ACCOUNT}"),
 )
 MUST_NOT = (
-    ("get", "deployments.apps/hub"),
-    ("list", "deployments.apps"),
+    ("get", "configmaps/hub"),
+    ("list", "configmaps"),
     ("update", "daemonsets.apps"),
     ("create", "pods"),
     ("delete", "pods"),
@@ -56,7 +56,9 @@ class Prepuller:
         self.catalog = state / "profiles.yaml"
         self._state = state
         self._process: subprocess.Popen[bytes] | None = None
-        text = RIGHTS.read_text(encoding="utf-8").replace("arcetri}", f"{namespace}}}")
+        text = RIGHTS.read_text(encoding="utf-8")
+        for home in ("arcetri-images", "arcetri"):
+            text = text.replace(f"namespace: {home}}}", f"namespace: {namespace}}}")
         cluster.apply(*yaml.safe_load_all(text))
         create = ["kubectl", "create", "token", ACCOUNT, f"--namespace={namespace}"]
         config = yaml.safe_load(cluster.kubeconfig.read_text(encoding="utf-8"))
@@ -145,7 +147,7 @@ def site(cluster: Cluster, namespace: str) -> Registry:
     label = "pod-security.kubernetes.io/enforce=restricted"
     cluster.run(["kubectl", "label", "namespace", namespace, label])
     found = registry.started(cluster)
-    cluster.apply(found.secret(namespace), owner(namespace))
+    cluster.apply(found.secret(namespace))
     return found
 
 
@@ -154,23 +156,6 @@ def prepuller(site: Registry, namespace: str, tmp_path: Path) -> Iterator[Prepul
     made = Prepuller(site.cluster, namespace, tmp_path)
     yield made
     made.end(kill=True)
-
-
-def owner(namespace: str) -> dict[str, Any]:
-    """What stands for the prepuller's own Deployment."""
-    labels = {"app": ACCOUNT}
-    metadata = {"labels": labels}
-    spec = pod("x", namespace)["spec"]
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": ACCOUNT, "namespace": namespace},
-        "spec": {
-            "replicas": 0,
-            "selector": {"matchLabels": labels},
-            "template": {"metadata": metadata, "spec": spec},
-        },
-    }
 
 
 def foreign(namespace: str) -> dict[str, Any]:
@@ -278,7 +263,7 @@ def test_what_others_change_is_repaired_and_a_new_process_goes_on(
     assert "Traceback" not in prepuller.log()
 
     # With the release go its DaemonSets, and nobody has to run for that.
-    cluster.run(["kubectl", "delete", "deployment", ACCOUNT, f"--namespace={namespace}"])
+    cluster.run(["kubectl", "delete", "configmap", ACCOUNT, f"--namespace={namespace}"])
     prepuller.until(lambda: not prepuller.sets(), "they are gone with their owner")
 
 

@@ -19,11 +19,12 @@ RELEASE = "rightful"
 HOMES = {
     **{name: namespace for name, (namespace, _) in connections.pods(RELEASE, RELEASE).items()},
     "sessions": f"{RELEASE}-sessions",
+    "images": f"{RELEASE}-images",
 }
 KINDS = ("ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
 
 # A verb, a resource, and where: a component's namespace, another one, or the whole cluster.
-OWN, SESSIONS, ELSEWHERE, EVERYWHERE = "own", "sessions", "kube-system", ""
+OWN, SESSIONS, IMAGES, ELSEWHERE, EVERYWHERE = "own", "sessions", "images", "kube-system", ""
 Right = tuple[str, str, str]
 
 MAY: Mapping[str, tuple[Right, ...]] = {
@@ -45,11 +46,11 @@ MAY: Mapping[str, tuple[Right, ...]] = {
     "provisioner": (("create", "tokenreviews.authentication.k8s.io", EVERYWHERE),),
     "agent": (("list", "pods", EVERYWHERE), ("watch", "pods", EVERYWHERE)),
     "prepuller": (
-        ("create", "daemonsets.apps", OWN),
-        ("patch", "daemonsets.apps", OWN),
-        ("delete", "daemonsets.apps", OWN),
-        ("watch", "daemonsets.apps", OWN),
-        ("list", "pods", OWN),
+        ("create", "daemonsets.apps", IMAGES),
+        ("patch", "daemonsets.apps", IMAGES),
+        ("delete", "daemonsets.apps", IMAGES),
+        ("watch", "daemonsets.apps", IMAGES),
+        ("list", "pods", IMAGES),
     ),
     "queues": (
         ("list", "nodes", EVERYWHERE),
@@ -102,7 +103,11 @@ MUST_NOT: Mapping[str, tuple[Right, ...]] = {
     "prepuller": (
         ("create", "daemonsets.apps", SESSIONS),
         ("create", "daemonsets.apps", EVERYWHERE),
-        ("create", "deployments.apps", OWN),
+        ("create", "daemonsets.apps", OWN),
+        ("list", "pods", OWN),
+        ("get", "secrets", IMAGES),
+        ("get", "configmaps", IMAGES),
+        ("create", "deployments.apps", IMAGES),
         ("list", "pods", EVERYWHERE),
     ),
     "queues": (
@@ -168,7 +173,9 @@ def _asked(user: str, home: str, right: Right) -> dict[str, Any]:
         "resource": resource,
         "group": group,
         "subresource": subresource,
-        "namespace": {OWN: home, SESSIONS: HOMES["sessions"]}.get(where, where),
+        "namespace": {OWN: home, SESSIONS: HOMES["sessions"], IMAGES: HOMES["images"]}.get(
+            where, where
+        ),
     }
     return {
         "apiVersion": "authorization.k8s.io/v1",
@@ -216,7 +223,8 @@ def test_the_api_server_knows_of_no_other_right(
     cluster: Cluster, accounts: dict[str, str], component: str
 ) -> None:
     """Every rule that holds for an account, wherever it comes from, is one that is listed."""
-    for place in {HOMES[component], HOMES["sessions"]}:
+    named = {HOMES["sessions"]: "sessions", HOMES["images"]: "images"}
+    for place in {HOMES[component], *named}:
         review = {
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SelfSubjectRulesReview",
@@ -225,11 +233,10 @@ def test_the_api_server_knows_of_no_other_right(
         (answer,) = _create(cluster, review, user=accounts[component])
         status = answer["status"]
         assert not status["incomplete"]
-        where = "sessions" if place == HOMES["sessions"] else "own"
         assert rules_of(status["resourceRules"], RELEASE) == {
             *DISCOVERY,
             *RIGHTS[component].get("cluster", ()),
-            *RIGHTS[component].get(where, ()),
+            *RIGHTS[component].get(named.get(place, "own"), ()),
         }
         allowed = {path for rule in status["nonResourceRules"] for path in rule["nonResourceURLs"]}
         assert {verb for rule in status["nonResourceRules"] for verb in rule["verbs"]} == {"get"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,7 +16,7 @@ from arcetri_hub.devidp.demo import DEMO_USERS
 from arcetri_hub.up import ports
 from tests.cluster import volumes
 from tests.cluster.cluster import Cluster
-from tests.docs.console import Shell, blocks
+from tests.docs.console import Block, Shell, blocks
 from tests.docs.test_pages import ON_CLUSTER
 from tests.support.platform import login, xsrf
 
@@ -23,6 +24,8 @@ pytestmark = pytest.mark.cluster
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "tutorials" / "cluster.md"
+UPGRADE = ROOT / "docs" / "how-to" / "upgrade.md"
+"""Run in the midst of the tutorial, on the platform that it has installed."""
 NAME = "tutored"
 
 
@@ -56,6 +59,11 @@ def shell(cluster: Cluster, tmp_path: Path) -> Iterator[Shell]:
         " arcetri helm/arcetri": f" {NAME} helm/arcetri",
         "helm test arcetri": f"helm test {NAME}",
         "helm uninstall arcetri": f"helm uninstall {NAME}",
+        "label namespace arcetri ": f"label namespace {NAME} ",
+        "helm history arcetri": f"helm history {NAME}",
+        "helm rollback arcetri": f"helm rollback {NAME}",
+        "arcetri-secrets": f"{NAME}-secrets",
+        "values site.yaml": f"values helm/try/values.yaml --set {told}",
         "--namespace arcetri": f"--namespace {NAME}",
         "namespace/arcetri-": f"namespace/{NAME}-",
         "arcetri/service/arcetri-": f"{NAME}/service/{NAME}-",
@@ -78,7 +86,7 @@ def shell(cluster: Cluster, tmp_path: Path) -> Iterator[Shell]:
 def _remove(cluster: Cluster) -> None:
     gone = ["--now", "--ignore-not-found", "--timeout=90s"]
     cluster.run(["helm", "uninstall", NAME, f"--namespace={NAME}", "--ignore-not-found"])
-    spaces = [NAME, *(f"{NAME}-{part}" for part in ("sessions", "storage", "agents"))]
+    spaces = [NAME, *(f"{NAME}-{part}" for part in ("sessions", "storage", "agents", "images"))]
     cluster.run(["kubectl", "delete", "namespace", *spaces, *gone])
     for one in cluster.kubectl("get", "pv")["items"]:
         if one["spec"].get("claimRef", {}).get("namespace") in spaces:
@@ -89,12 +97,33 @@ def _remove(cluster: Cluster) -> None:
     cluster.run(["rm", "-rf", "/var/lib/arcetri-try"])
 
 
+def _on_cluster(page: Path) -> list[tuple[Path, Block]]:
+    found = [one for one in blocks(page.read_text()) if one.mark.startswith(ON_CLUSTER)]
+    return [
+        (page, replace(block, mark=block.mark.replace(ON_CLUSTER, "tested"))) for block in found
+    ]
+
+
+def _inside(block: Block, cluster: Cluster) -> Block:
+    """A block whose reader has a cluster at hand: here it is another one's."""
+    run = f"{sys.executable} -m tests.cluster.command --state {cluster.state.folder} run"
+    return replace(
+        block,
+        commands=tuple(
+            replace(one, text=f"{run} {shlex.quote(one.text)}") for one in block.commands
+        ),
+    )
+
+
 @pytest.mark.timeout(900)
-def test_the_tutorial_is_what_happens(shell: Shell) -> None:
-    found = [one for one in blocks(PAGE.read_text()) if one.mark.startswith(ON_CLUSTER)]
-    assert len(found) > 8
-    for block in found:
+def test_the_tutorial_is_what_happens(cluster: Cluster, shell: Shell) -> None:
+    tutorial = _on_cluster(PAGE)
+    upgrade = [(page, _inside(block, cluster)) for page, block in _on_cluster(UPGRADE)]
+    assert len(tutorial) > 8
+    assert len(upgrade) > 2
+    (stop,) = (number for number, (_, block) in enumerate(tutorial) if "stop" in block.mark)
+    for page, block in [*tutorial[:stop], *upgrade, *tutorial[stop:]]:
         try:
-            shell.run(replace(block, mark=block.mark.replace(ON_CLUSTER, "tested")))
+            shell.run(block)
         except AssertionError as error:
-            raise AssertionError(f"{PAGE.name}:{block.line}\n{error}") from None
+            raise AssertionError(f"{page.name}:{block.line}\n{error}") from None

@@ -40,6 +40,7 @@ def pods(
         **{name: (home, labels(name, release)) for name, home in homes.items()},
         "session": (f"{release}-sessions", {"arcetri.dev/session": "one"}),
         "another session": (f"{release}-sessions", {"arcetri.dev/session": "two"}),
+        "pulled image": (f"{release}-images", labels("prepull-image", release)),
         "monitoring": (f"{release}-monitoring", {"app.kubernetes.io/name": "prometheus"}),
         "browsers": (f"{release}-elsewhere", {"app": "ingress"}),
         # Labels are anybody's to use; it is the namespace that counts.

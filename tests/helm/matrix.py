@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from tests.helm import connections
 from tests.support import helm
 
+ROOT = Path(__file__).parents[2]
 MONITORING = (
     "monitoring.coreos.com/v1/ServiceMonitor",
     "monitoring.coreos.com/v1/PodMonitor",
@@ -33,6 +37,10 @@ _PLACED = {
 
 MATRIX: Mapping[str, Mapping[str, Any]] = {
     "the least": helm.LEAST,
+    "the example": {
+        "profiles": {"version": 1},
+        **yaml.safe_load((ROOT / "helm" / "example" / "site.yaml").read_text(encoding="utf-8")),
+    },
     "a try": {
         "profiles": "version: 1\n",
         "images": {"registry": "registry.example.org/arcetri", "tag": "2026.11"},
@@ -75,9 +83,10 @@ MATRIX: Mapping[str, Mapping[str, Any]] = {
         helm.LEAST,
         _SHARED,
         {
-            "sessions": {"create": False, "namespace": "people"},
-            "agents": {"create": False, "namespace": "watchers"},
+            "sessions": {"create": False, "namespace": "people", "strictGroups": True},
+            "agents": {"create": False, "namespace": "watchers", "migMonitoring": False},
             "provisioner": {"create": False, "namespace": "keepers"},
+            "prepuller": {"create": False, "namespace": "pulls"},
             "hub": {"serviceAccount": {"create": False, "name": "jupyter"}},
         },
     ),

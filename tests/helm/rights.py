@@ -36,7 +36,7 @@ RIGHTS: Mapping[str, Mapping[str, frozenset[Rule]]] = {
     "provisioner": {"cluster": frozenset({("create", "authentication.k8s.io/tokenreviews", "")})},
     "agent": {"cluster": frozenset({("list", "pods", ""), ("watch", "pods", "")})},
     "prepuller": {
-        "own": frozenset(
+        "images": frozenset(
             {
                 *(
                     (verb, "apps/daemonsets", "")
@@ -44,7 +44,7 @@ RIGHTS: Mapping[str, Mapping[str, frozenset[Rule]]] = {
                 ),
                 ("list", "pods", ""),
                 ("watch", "pods", ""),
-                ("get", "apps/deployments", "RELEASE-prepuller"),
+                ("get", "configmaps", "RELEASE-prepuller"),
             }
         )
     },
@@ -73,7 +73,7 @@ RIGHTS: Mapping[str, Mapping[str, frozenset[Rule]]] = {
     "proxy": {},
     "session": {},
 }
-"""Rights in the whole cluster, in a component's own namespace, and in that of sessions."""
+"""Rights in the whole cluster, in one's own namespace, and in those of sessions and of images."""
 
 DISCOVERY: frozenset[Rule] = frozenset(
     {

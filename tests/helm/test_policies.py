@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+import itertools
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -73,10 +76,10 @@ def _to_its_pods(tried: Connection) -> bool:
 
 def test_every_pod_of_ours_is_isolated_both_ways(policies: Policies) -> None:
     ends = world(4).ends
-    for name in (*COMPONENTS, "session"):
+    for name in (*COMPONENTS, "session", "pulled image"):
         for direction in ("ingress", "egress"):
             assert policies.isolating(ends[name], direction), (name, direction)
-    for name in ("session", "agent", "provisioner"):
+    for name in ("session", "agent", "provisioner", "pulled image"):
         stray = Pod(ends[name].namespace, {"any": "thing"}, "10.42.0.99")
         assert policies.isolating(stray, "ingress")
         assert policies.isolating(stray, "egress")
@@ -229,6 +232,59 @@ def test_with_zero_to_jupyterhub_its_hub_and_proxy_take_our_places() -> None:
     for name in ("session", "ledger"):
         assert policies.verdict(Connection(ends[name], hub, 8081))
         assert not policies.verdict(Connection(ends[name], proxy, 8001))
+
+
+OVERLAY = Path(__file__).parents[2] / "helm" / "z2jh-overlay" / "values.yaml"
+
+
+def test_the_overlays_rules_let_both_charts_through_and_no_more() -> None:
+    """zero-to-jupyterhub's own policies with nothing in them but what the overlay adds."""
+    overlay = yaml.safe_load(OVERLAY.read_text(encoding="utf-8"))
+    given = {
+        "hub": overlay["hub"]["networkPolicy"],
+        "proxy": overlay["proxy"]["chp"]["networkPolicy"],
+    }
+    theirs = [
+        {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "NetworkPolicy",
+            "metadata": {"name": name, "namespace": helm.NAMESPACE},
+            "spec": {
+                "podSelector": {"matchLabels": {"app": "jupyterhub", "component": name}},
+                "policyTypes": ["Ingress", "Egress"],
+                "ingress": rules.get("ingress", []),
+                "egress": rules["egress"],
+            },
+        }
+        for name, rules in given.items()
+    ]
+    values = {"hub": {"enabled": False, "publicUrl": "https://ai.example.org"}}
+    objects = helm.render(helm.merged(connections.everything(), values))
+    ours = [one for one in objects if one["kind"] == "NetworkPolicy"]
+    policies = Policies.of([*ours, *theirs], NAMESPACES, READINGS[0])
+    ends = dict(world(4).ends)
+    for number, name in enumerate(("hub", "proxy")):
+        labels = {"app": "jupyterhub", "component": name}
+        ends[name] = Pod(helm.NAMESPACE, labels, f"10.42.1.{number}")
+    reached = {
+        (source, target, port)
+        for source, target in itertools.permutations(ends, 2)
+        if {source, target} & {"hub", "proxy"}
+        for port in (8000, 8001, 8010, 8011, 8012, 8020, 8081, 8888, 443, 6443, 5432)
+        if policies.verdict(Connection(ends[source], ends[target], port))
+        and not _to_its_pods(Connection(ends[source], ends[target], port))
+    }
+    near = {one for one in reached if not {*one[:2]} & {*STRANGERS}}
+    assert near == {
+        ("hub", "session", 8888), ("hub", "another session", 8888),
+        ("hub", "ledger", 8010), ("hub", "provisioner", 8020),
+        ("proxy", "session", 8888), ("proxy", "another session", 8888),
+        ("proxy", "ledger", 8010),
+        ("session", "hub", 8081), ("another session", "hub", 8081),
+        ("ledger", "hub", 8081), ("test", "hub", 8081),
+    }  # fmt: skip
+    assert {port for source, _, port in reached - near if source == "hub"} == {443, 6443}
+    assert not {one for one in reached - near if one[0] == "proxy"}
 
 
 def test_without_policies_there_are_none() -> None:

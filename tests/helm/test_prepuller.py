@@ -52,10 +52,10 @@ def test_what_the_operator_says_reaches_the_command() -> None:
     taint = "hub.jupyter.org/dedicated"
     made = deployment(pullSecrets=["catalog", "platform"], nodes={"pool": "gpu"}, taints=[taint])
     (container,) = made["spec"]["template"]["spec"]["containers"]
-    assert container["image"] == "registry.example/arcetri/hub:0.1.0"
+    assert container["image"] == "registry.example/arcetri/hub:0.2.0"
     assert container["args"][:3] == ["arcetri", "prepull", "run"]
     assert container["args"][4:] == [
-        "--namespace=arcetri",
+        "--namespace=arcetri-images",
         "--release=arcetri",
         "--owner=arcetri-prepuller",
         "--port=8012",
@@ -64,6 +64,20 @@ def test_what_the_operator_says_reaches_the_command() -> None:
         "--node=pool=gpu",
         f"--toleration={taint}",
     ]
+
+
+def test_it_may_do_nothing_where_the_platforms_secrets_are() -> None:
+    objects = rendered(namespace="pulls", create=False)
+    rights = [one for (kind, _), one in objects.items() if kind in ("Role", "RoleBinding")]
+    assert [one["metadata"]["namespace"] for one in rights] == ["pulls", "pulls"]
+    # Owners are of one's own namespace: what the DaemonSets go with must be beside them.
+    assert objects["ConfigMap", "arcetri-prepuller"]["metadata"]["namespace"] == "pulls"
+    assert "--namespace=pulls" in _container(objects)["args"]
+
+
+def _container(objects: dict[tuple[str, str], dict[str, Any]]) -> dict[str, Any]:
+    made = objects["Deployment", "arcetri-prepuller"]
+    return dict(made["spec"]["template"]["spec"]["containers"][0])
 
 
 def test_its_pod_is_restricted() -> None:

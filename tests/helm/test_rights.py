@@ -59,7 +59,12 @@ def test_each_component_has_the_rights_that_are_listed_and_no_others() -> None:
     for one in _rendered():
         if one["kind"] in ("Role", "ClusterRole"):
             component = _component(one)
-            place = {None: "cluster", homes[component]: "own", homes["session"]: "sessions"}
+            place = {
+                None: "cluster",
+                homes[component]: "own",
+                homes["session"]: "sessions",
+                homes["pulled image"]: "images",
+            }
             where = place[one["metadata"].get("namespace")]
             found[component].setdefault(where, set()).update(rules_of(one["rules"], helm.RELEASE))
     assert found == RIGHTS

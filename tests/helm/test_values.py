@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from traitlets.config import Config
 from arcetri_hub.settings import Settings
 from tests.support import helm
 from tests.support.helm import Json
+from tools.images import newest
 
 ROOT = Path(__file__).parents[2]
 OVERLAY = ROOT / "helm" / "z2jh-overlay" / "values.yaml"
@@ -47,6 +49,7 @@ def test_the_hub_can_read_its_settings(tmp_path: Path) -> None:
             "database": {"existingSecret": "postgres"},
             "iam": {"scopes": ["openid", "offline_access"], "groupsClaim": "groups"},
             "culler": {"interval": 10},
+            "sessions": {"strictGroups": True},
         },
     )
     settings = settings_of(helm.render(values), tmp_path)
@@ -55,6 +58,7 @@ def test_the_hub_can_read_its_settings(tmp_path: Path) -> None:
     assert settings.iam.scopes == ("openid", "offline_access")
     assert settings.culling_interval == 10
     assert settings.kubernetes is not None
+    assert settings.kubernetes.strict_groups
     assert settings.kubernetes.provisioner is not None
 
 
@@ -81,10 +85,187 @@ DEVELOPMENT = {
         ({"hub": {"replicas": 2}}, "additional properties 'replicas' not allowed"),
         ({"images": {"pullPolicy": "Sometimes"}}, "/images/pullPolicy"),
         ({"hub": {"publicUrl": "https://ai.example.org/hub"}}, "/hub/publicUrl"),
+        ({"hub": {"url": "http://hub:8081"}}, "set hub.publicUrl"),
     ],
 )
 def test_what_cannot_be_is_refused_with_what_to_do(values: Json, words: str) -> None:
     assert words in helm.refused(helm.merged(helm.LEAST, values))
+
+
+PLACES = ("sessions", "agents", "provisioner", "prepuller")
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("other", ["release", *PLACES])
+def test_a_namespace_is_for_one_thing_alone(place: str, other: str) -> None:
+    if place == other:
+        return
+    values: Json = {place: {"namespace": helm.NAMESPACE}}
+    if other != "release":
+        values = {name: {"namespace": "shared", "create": False} for name in (place, other)}
+    said = helm.refused(helm.merged(helm.LEAST, SHARED, values))
+    last = place if other == "release" else max(place, other, key=PLACES.index)
+    assert f"{last}.namespace: {'arcetri' if other == 'release' else 'shared'} is " in said
+    assert "Leave it empty for one of the chart's, or name another" in said
+
+
+def test_a_namespace_of_nothing_is_in_nobodys_way() -> None:
+    off = {
+        "agents": {"enabled": False, "namespace": "same"},
+        "prepuller": {"enabled": False, "namespace": "same"},
+        # There is no claim on which it could make folders, so it does not run.
+        "provisioner": {"namespace": "same"},
+    }
+    made = helm.render(helm.merged(helm.LEAST, off))
+    assert not [one for one in made if one["metadata"].get("namespace") == "same"]
+
+
+ELSEWHERE = {"hub": {"enabled": False, "publicUrl": "https://j.example.org"}}
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"hub": {"extraConfig": {"site": "c.A.b = 1"}}}, "hub.extraConfig in the values of zero"),
+        ({"hub": {"extraEnv": {"A": "1"}}}, "hub.extraEnv there"),
+        ({"hub": {"extraVolumes": [{"name": "a"}]}}, "hub.extraVolumes there"),
+        ({"hub": {"extraVolumeMounts": [{"name": "a"}]}}, "hub.extraVolumeMounts there"),
+        ({"hub": {"podAnnotations": {"a": "b"}}}, "hub.annotations there"),
+        ({"hub": {"nodeSelector": {"a": "b"}}}, "hub.nodeSelector there"),
+        ({"hub": {"tolerations": [{"operator": "Exists"}]}}, "hub.tolerations there"),
+        ({"hub": {"affinity": {"podAffinity": {}}}}, "hub.extraPodSpec there"),
+        ({"hub": {"priorityClassName": "high"}}, "hub.extraPodSpec there"),
+        ({"ingress": {"enabled": True, "host": "j.example.org"}}, "in ingress in the values of"),
+        ({"proxy": {"service": {"type": "LoadBalancer"}}}, "proxy.service.type in the values of"),
+        ({"networkPolicy": {"hub": {"egress": [{}]}}}, "hub.networkPolicy in its values"),
+        ({"networkPolicy": {"proxy": {"ingress": [{}]}}}, "proxy.chp.networkPolicy in its values"),
+    ],
+)
+def test_what_is_said_to_a_hub_that_is_switched_off_is_refused(values: Json, words: str) -> None:
+    assert words in helm.refused(helm.merged(helm.LEAST, ELSEWHERE, values))
+
+
+CSI = {"driver": "nfs.csi.k8s.io", "volumeHandle": "files", "volumeAttributes": {"share": "/"}}
+
+
+def csi(handle: str) -> Json:
+    return {"csi": {**CSI, "volumeHandle": handle}}
+
+
+def test_two_volumes_of_csi_never_have_the_same_handle() -> None:
+    def claims(**claims: Json) -> Json:
+        return helm.merged(helm.LEAST, {"storage": {"claims": claims}})
+
+    shared = {"size": "1Gi", "source": csi("files")}
+    assert "provisionerSource" in helm.refused(claims(shared=shared))
+    both = {**shared, "provisionerSource": csi("files-provisioner")}
+    made = helm.render(claims(shared=both))
+    handles = {
+        one["spec"]["claimRef"]["namespace"]: one["spec"]["csi"]["volumeHandle"]
+        for one in made
+        if one["kind"] == "PersistentVolume"
+    }
+    assert handles == {"arcetri-sessions": "files", "arcetri-storage": "files-provisioner"}
+    other = {"size": "1Gi", "source": csi("other"), "provisionerSource": csi("files")}
+    assert "volumeHandle files" in helm.refused(claims(another=other, shared=both))
+    alone = helm.merged(claims(shared=shared), {"provisioner": {"enabled": False}})
+    assert helm.render(alone)
+    useless = {"size": "1Gi", "provisionerSource": csi("files")}
+    assert "no provisioner sees this claim" in helm.refused(claims(shared=useless))
+
+
+def test_what_holds_sessions_back_outlives_the_release() -> None:
+    kept = {
+        key(one)[1:]
+        for one in helm.render(helm.LEAST)
+        if one["kind"] == "NetworkPolicy"
+        if one["metadata"].get("annotations", {}).get("helm.sh/resource-policy") == "keep"
+    }
+    assert kept == {("arcetri-sessions", f"arcetri-{name}") for name in ("default", "sessions")}
+
+
+# What it prints at the end
+
+
+def notes(*values: Json) -> str:
+    """What an operator reads after an installation, without what only a cluster could tell."""
+    text = yaml.safe_dump(helm.merged(helm.LEAST, *values))
+    command = ("install", helm.RELEASE, helm.CHART, "--dry-run=client", "--values=-")
+    result = helm.call(*command, f"--namespace={helm.NAMESPACE}", stdin=text)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.partition("\nNOTES:\n")[2]
+
+
+SHOWN = """
+kind: Notes
+text: {{ include "arcetri/templates/NOTES.txt" . | toJson }}
+"""
+
+
+def notes_with_prometheus(chart: Path, *values: Json) -> str:
+    """The same on a cluster with the operator; only a rendering can be told of one."""
+    shutil.copytree(helm.CHART, chart)
+    (chart / "templates" / "shown.yaml").write_text(SHOWN, encoding="utf-8")
+    text = yaml.safe_dump(helm.merged(helm.LEAST, *values))
+    known = [f"--api-versions={one}" for one in KNOWN]
+    result = helm.call("template", helm.RELEASE, chart, "--values=-", *known, stdin=text)
+    assert result.returncode == 0, result.stderr
+    objects = yaml.safe_load_all(result.stdout)
+    return str(next(one["text"] for one in objects if one and one["kind"] == "Notes"))
+
+
+INGRESS = {"ingress": {"enabled": True, "host": "ai.example.org"}}
+KNOWN = ("monitoring.coreos.com/v1/ServiceMonitor", "monitoring.coreos.com/v1/PodMonitor")
+PROMETHEUS = {"networkPolicy": {"monitoring": {"from": [{"podSelector": {}}]}}}
+CLAIM = {"storage": {"claims": {"shared": {"size": "1Gi"}}}}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "words"),
+    [
+        ({}, INGRESS, "nobody else can reach it: set ingress"),
+        (
+            {"proxy": {"service": {"type": "LoadBalancer"}}},
+            {"hub": {"publicUrl": "https://ai.example.org"}},
+            "a service of the type LoadBalancer lets people in, but a login sends them to",
+        ),
+        (
+            {"proxy": {"service": {"type": "NodePort"}}},
+            {},
+            "the proxy itself is open to the network as a NodePort, without TLS",
+        ),
+        (
+            {**INGRESS, "hub": {"publicUrl": "http://localhost:8000"}},
+            INGRESS,
+            "the ingress lets people in, but a login sends them to http://localhost:8000",
+        ),
+        ({"hub": {"publicUrl": "http://ai.example.org"}}, INGRESS, "over plain HTTP"),
+        ({"agents": {"enabled": False}}, {}, "set agents.enabled=true"),
+        ({"provisioner": {"enabled": False}}, SHARED, "set provisioner.enabled=true"),
+        (CLAIM, SHARED, "no claim in storage.claims has a source"),
+        (
+            {"prepuller": {"create": False, "namespace": "pulls"}},
+            {},
+            "the namespace pulls must have the label pod-security.kubernetes.io/enforce=restricted",
+        ),
+        (
+            {"agents": {"create": False, "namespace": "watchers"}},
+            {},
+            "watchers must have the label pod-security.kubernetes.io/enforce=privileged",
+        ),
+    ],
+)
+def test_the_notes_list_what_is_missing_and_only_that(wrong: Json, right: Json, words: str) -> None:
+    assert words in notes(wrong)
+    assert words not in notes(right)
+
+
+def test_the_notes_say_that_policies_keep_prometheus_out(tmp_path: Path) -> None:
+    words = "name its pods in networkPolicy.monitoring.from"
+    assert words in notes_with_prometheus(tmp_path / "blocked")
+    assert words not in notes_with_prometheus(tmp_path / "let in", PROMETHEUS)
+    assert words not in notes()
+    assert "label namespace arcetri pod-security.kubernetes.io/enforce=restricted" in notes()
 
 
 @pytest.mark.parametrize(
@@ -99,6 +280,20 @@ def test_what_cannot_be_is_refused_with_what_to_do(values: Json, words: str) -> 
 def test_published_passwords_are_for_this_machine_alone(values: Json) -> None:
     assert "iam.development" in helm.refused(helm.merged(DEVELOPMENT, values))
     assert helm.render(DEVELOPMENT)
+
+
+def test_the_chart_asks_for_the_images_that_are_built_of_the_same_checkout() -> None:
+    chart = yaml.safe_load((helm.CHART / "Chart.yaml").read_text(encoding="utf-8"))
+    names = ("hub", "proxy", "ledger", "agent", "provisioner")
+    wanted = {f"registry.example.org/arcetri/{name}:{newest(name)}" for name in names}
+    assert chart["appVersion"] == newest("hub") == overlay()["hub"]["image"]["tag"]
+    made = helm.render(helm.merged(helm.LEAST, SHARED))
+    assert {
+        container["image"]
+        for one in made
+        if "template" in one.get("spec", {})
+        for container in one["spec"]["template"]["spec"]["containers"]
+    } == wanted
 
 
 def catalog_of(objects: list[Json]) -> str:
@@ -192,8 +387,10 @@ DOCUMENTED = {
         "extraVolumeMounts",
         "extraVolumes",
         "image",
+        "networkPolicy",
     },
     "prePuller": {"continuous", "hook"},
+    "proxy": {"chp"},
     "scheduling": {"userPlaceholder", "userScheduler"},
     "singleuser": {"cloudMetadata", "storage"},
 }
@@ -209,6 +406,13 @@ def test_the_overlay_uses_documented_keys_alone() -> None:
     assert {name: set(values) for name, values in overlay().items()} == DOCUMENTED
 
 
+def database_file(values: Json) -> str:
+    """Where the hub is told to look for its database's URL, with PostgreSQL."""
+    made = helm.render(helm.merged(values, {"database": {"existingSecret": "arcetri-database"}}))
+    configured = (one.get("data", {}).get("settings.json") for one in made)
+    return str(json.loads(next(filter(None, configured)))["database_url_file"])
+
+
 def test_the_overlay_mounts_what_this_chart_makes(tmp_path: Path) -> None:
     values = helm.merged(
         helm.LEAST, SHARED, {"hub": {"enabled": False, "publicUrl": "https://j.example.org"}}
@@ -219,6 +423,10 @@ def test_the_overlay_mounts_what_this_chart_makes(tmp_path: Path) -> None:
     for volume in hub["extraVolumes"]:
         if "configMap" in volume:
             assert volume["configMap"]["name"] in names
+        if "persistentVolumeClaim" in volume:
+            claims = {key(one)[1:] for one in made if one["kind"] == "PersistentVolumeClaim"}
+            claim = volume["persistentVolumeClaim"]["claimName"]
+            assert ("jupyterhub", claim) in claims
     sources = [s for v in hub["extraVolumes"] for s in v.get("projected", {}).get("sources", ())]
     secrets = [one["secret"]["name"] for one in sources if "secret" in one]
     assert secrets == ["arcetri-secrets", values["iam"]["existingSecret"]]
@@ -232,6 +440,9 @@ def test_the_overlay_mounts_what_this_chart_makes(tmp_path: Path) -> None:
         told.usage.service_token_file,
         told.usage.witness_token_file,
         told.metrics_token_file,
+        told.state_dir,
+        told.usage.spool,
+        database_file(values),
     ):
         assert any(Path(str(path)).is_relative_to(place) for place in places), path
     assert {one["kind"] for one in made if "hub" in key(one)[2]} >= {"ClusterRole", "Role"}

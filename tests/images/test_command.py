@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import version
 
 from click.testing import CliRunner
@@ -14,6 +15,9 @@ def test_it_says_what_there_is() -> None:
         said = CliRunner().invoke(images.main, names)
         assert said.exit_code == 1
         assert "torch" in said.stderr
+        # What it shows can be typed.
+        (shown,) = re.findall(r'make images ENV="([^"]+)"', said.stderr)
+        assert {*shown.split()} <= {*images.NAMES}
     assert "torhc" in said.stderr
 
 

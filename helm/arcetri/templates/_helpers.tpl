@@ -52,6 +52,10 @@ labels: {{- include "arcetri.labels" (list $root $component) | nindent 2 }}
 {{- include "arcetri.namespaceOf" (list . "storage" .Values.provisioner) -}}
 {{- end -}}
 
+{{- define "arcetri.imagesNamespace" -}}
+{{- include "arcetri.namespaceOf" (list . "images" .Values.prepuller) -}}
+{{- end -}}
+
 {{- /* The service account of the hub, as NAMESPACE:NAME. */ -}}
 {{- define "arcetri.hubAccount" -}}
 {{- .Release.Namespace }}:{{ include "arcetri.hubAccountName" . -}}

@@ -109,8 +109,8 @@ def show(profiles: Path, **options: Any) -> None:
 @click.option(
     "--owner",
     default="",
-    metavar="DEPLOYMENT",
-    help="A Deployment of the namespace: when it goes, the DaemonSets go too.",
+    metavar="CONFIGMAP",
+    help="A ConfigMap of the namespace: when it goes, the DaemonSets go too.",
 )
 @click.option(
     "--port",

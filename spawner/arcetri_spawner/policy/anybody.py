@@ -47,8 +47,8 @@ def startable_by_anybody(
             continue
         granted = grants.get(name, [])
         if name in index.everyone or any(quota is None for _, quota in granted):
-            found[name] = have.free
+            found[name] = have.startable
             continue
         rooms = (max((quota or 0) - in_use.get((path, name), 0), 0) for path, quota in granted)
-        found[name] = min(have.free, sum(rooms))
+        found[name] = min(have.startable, sum(rooms))
     return found

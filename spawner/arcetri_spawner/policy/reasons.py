@@ -54,7 +54,13 @@ REFUSAL_CODES: Final = (
 )
 """Codes of reasons that refuse, in the order in which they are looked at."""
 
-WAITING_CODES: Final = ("busy_quota", "capacity_unknown", "capacity_none", "busy_capacity")
+WAITING_CODES: Final = (
+    "busy_quota",
+    "capacity_unknown",
+    "capacity_none",
+    "busy_capacity",
+    "busy_room",
+)
 """Codes of reasons that only make one wait."""
 
 ALL_CODES: Final = (*REFUSAL_CODES, *WAITING_CODES)
@@ -422,9 +428,18 @@ def size_not_for_flavor(size: str, title: str, fitting: Iterable[str]) -> Reason
 
 # What only makes one wait --------------------------------------------------------------------
 
+_IN_LINE: Final = "Ask for it all the same, and wait in line"
+
 
 def busy_quota(
-    flavor: str, title: str, group: GroupPath, used: int, quota: int, alternative: str | None
+    flavor: str,
+    title: str,
+    group: GroupPath,
+    used: int,
+    quota: int,
+    alternative: str | None,
+    *,
+    borrows: bool = False,
 ) -> Reason:
     """The charged group uses its whole quota of the flavour."""
     if quota == 0:
@@ -437,12 +452,13 @@ def busy_quota(
                 alternative,
             ),
             "",
+            endless=not borrows,
         )
     return _wait(
         "busy_quota",
         f"{group_name(group)} uses {used} of its {quota} {shown(title)}.",
-        or_alternative("Try again when a session of the group ends", alternative),
-        "Try again when a session of the group ends.",
+        or_alternative(_IN_LINE, alternative),
+        f"{_IN_LINE}.",
     )
 
 
@@ -452,8 +468,8 @@ def capacity_unknown(title: str, alternative: str | None) -> Reason:
         "capacity_unknown",
         f"It is not known now whether {shown(title)} is free: what runs the sessions does not"
         " answer.",
-        or_alternative("Sessions that run go on; start again in a few minutes", alternative),
-        "Sessions that run go on; start again in a few minutes.",
+        or_alternative("Sessions that run go on, and what is asked for waits", alternative),
+        "Sessions that run go on, and what is asked for waits.",
     )
 
 
@@ -468,6 +484,7 @@ def capacity_none(flavor: str, title: str, alternative: str | None) -> Reason:
             alternative,
         ),
         "Try again when one is connected.",
+        endless=True,
     )
 
 
@@ -477,8 +494,19 @@ def busy_capacity(title: str, total: int, alternative: str | None) -> Reason:
     return _wait(
         "busy_capacity",
         f"{what} in use.",
-        or_alternative("Try again when a session that holds one ends", alternative),
-        "Try again when a session that holds one ends.",
+        or_alternative(_IN_LINE, alternative),
+        f"{_IN_LINE}.",
+    )
+
+
+def busy_room(title: str, alternative: str | None) -> Reason:
+    """A device is free, and where it is there is no room for a session."""
+    return _wait(
+        "busy_room",
+        f"{shown(title)} is free, but where it is other work has taken the cores, the memory or"
+        " what else a session needs.",
+        or_alternative("Try again when a session there ends", alternative),
+        "Try again when a session there ends.",
     )
 
 
@@ -486,5 +514,5 @@ def _refuse(code: str, sentence: str, remedy: str, own: str | None = None) -> Re
     return Reason(code, ReasonKind.REFUSE, sentence, remedy, remedy if own is None else own)
 
 
-def _wait(code: str, sentence: str, remedy: str, own: str) -> Reason:
-    return Reason(code, ReasonKind.WAIT, sentence, remedy, own)
+def _wait(code: str, sentence: str, remedy: str, own: str, *, endless: bool = False) -> Reason:
+    return Reason(code, ReasonKind.WAIT, sentence, remedy, own, endless)

@@ -35,7 +35,7 @@ class Running:
     """The catalog."""
     settings: Prepulling
     owner: str = ""
-    """The Deployment that this process belongs to: when it goes, so do the DaemonSets."""
+    """A ConfigMap of the namespace: when it goes, so do the DaemonSets."""
     port: int = 0
     """Where metrics are served; 0 serves none."""
 
@@ -108,20 +108,22 @@ async def _catalogs(path: Path) -> CatalogHolder:
 
 
 async def _owned(api: Api, options: Running) -> Prepulling:
-    """The settings, with the Deployment that the DaemonSets go with."""
+    """The settings, with the object that the DaemonSets go with."""
     if not options.owner:
         return options.settings
-    path = f"/apis/apps/v1/namespaces/{options.settings.namespace}/deployments/{options.owner}"
+    path = f"/api/v1/namespaces/{options.settings.namespace}/configmaps/{options.owner}"
     while True:
         try:
             found = await api.get(path)
         except (ApiAway, ApiRefused) as error:
-            log.warning("cannot read its own Deployment yet", path=path, why=str(error)[:300])
+            log.warning(
+                "cannot read what its DaemonSets go with yet", path=path, why=str(error)[:300]
+            )
             await asyncio.sleep(RETRY)
             continue
         owner = {
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
             "name": options.owner,
             "uid": found["metadata"]["uid"],
         }

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from arcetri_spawner.backends.kubernetes import tally
 from arcetri_spawner.backends.kubernetes.demand import demand_of
 from arcetri_spawner.backends.kubernetes.inventory import Stock
-from arcetri_spawner.backends.kubernetes.manifest import JsonObject
-from arcetri_spawner.backends.kubernetes.offering import Need, Offering
-from arcetri_spawner.backends.kubernetes.placement import Placement
+from arcetri_spawner.backends.kubernetes.manifest import BadManifest, JsonObject
+from arcetri_spawner.backends.kubernetes.offering import Offering
+from arcetri_spawner.backends.kubernetes.site import Site
 from arcetri_spawner.catalog.models import Catalog
 from tests.spawner.kubernetes.cluster import GPU_TAINT, T4, Farm, container, node, pod
 from tests.spawner.kubernetes.plans import cluster_catalog
@@ -306,15 +306,95 @@ def test_the_sites_own_selector_tolerations_and_containers_count() -> None:
     taint = {"key": "hub.jupyter.org/dedicated", "value": "user", "effect": "NoSchedule"}
     users = node("users", labels={"pool": "users"}, taints=[taint])
     assert stock(users, node("other")).startable("cpu", "small") == 8
-    site = {
-        "place": lambda flavor: Placement.of(
-            flavor,
-            node_selector={"pool": "users"},
-            tolerations=[{"key": "hub.jupyter.org/dedicated", "value": "user"}],
-        ),
-        "beside": Need(cpu=2000, memory=GIB),
-    }
-    assert stock(users, node("other"), **site).startable("cpu", "small") == 4
+    added = site(
+        nodeSelector={"pool": "users"},
+        tolerations=[{"key": "hub.jupyter.org/dedicated", "value": "user"}],
+        containers=[container("notebook"), container("proxy", cpu="2", memory="1Gi")],
+    )
+    assert stock(users, node("other"), site=added).startable("cpu", "small") == 4
+
+
+def site(**spec: Any) -> Site:
+    """What a site adds whose settings make a pod of this spec."""
+    return Site.of({"spec": {"containers": [container("notebook")], **spec}})
+
+
+@pytest.mark.parametrize(
+    ("spec", "fit"),
+    [
+        ({}, 8),
+        # A plain init container runs alone: it counts only where it takes more than the rest.
+        ({"initContainers": [container("i", cpu="2", memory="1Gi")]}, 8),
+        ({"initContainers": [container("i", cpu="4", memory="1Gi")]}, 4),
+        ({"initContainers": [container("i", cpu="2", memory="1Gi", always=True)]}, 4),
+        ({"containers": [container("notebook"), {"name": "no-requests"}]}, 8),
+        ({"containers": [container("n"), {"resources": {"limits": {"cpu": "14"}}}]}, 1),
+        # The size bounds the notebook, whatever the site asks for it.
+        ({"containers": [container("n", cpu="9", memory="60Gi")]}, 8),
+        ({"containers": [container("n", **{"example.org/licence": "1"})]}, 3),
+        # Devices of the catalog's vendors are taken from every container.
+        ({"containers": [container("n"), container("x", **{"nvidia.com/gpu": "1"})]}, 8),
+    ],
+)
+def test_what_a_site_adds_is_counted_as_the_scheduler_does(spec: JsonObject, fit: int) -> None:
+    one = node("n1", cpu="16", memory="64Gi", **{"example.org/licence": "3"})
+    assert stock(one, site=site(**spec)).startable("cpu", "small") == fit
+
+
+@pytest.mark.parametrize(
+    ("terms", "fit"),
+    [
+        ([{"matchExpressions": [{"key": "pool", "operator": "In", "values": ["a", "b"]}]}], True),
+        ([{"matchExpressions": [{"key": "pool", "operator": "NotIn", "values": ["a"]}]}], False),
+        ([{"matchExpressions": [{"key": "no", "operator": "NotIn", "values": ["a"]}]}], True),
+        ([{"matchExpressions": [{"key": "pool", "operator": "Exists"}]}], True),
+        ([{"matchExpressions": [{"key": "pool", "operator": "DoesNotExist"}]}], False),
+        ([{"matchExpressions": [{"key": "disk", "operator": "Gt", "values": ["9"]}]}], True),
+        ([{"matchExpressions": [{"key": "disk", "operator": "Lt", "values": ["9"]}]}], False),
+        ([{"matchExpressions": [{"key": "no", "operator": "Lt", "values": ["9"]}]}], False),
+        ([{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n1"]}]}], True),
+        ([{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n2"]}]}], False),
+        ([{}], False),
+        ([{}, {"matchExpressions": [{"key": "pool", "operator": "Exists"}]}], True),
+    ],
+)
+def test_node_affinity_that_a_site_requires_is_counted(terms: list[JsonObject], fit: bool) -> None:
+    one = node("n1", labels={"pool": "a", "disk": "10"})
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
+    kept = stock(one, site=site(affinity={"nodeAffinity": required}))
+    assert (kept.startable("cpu", "small") > 0) is fit
+
+
+def test_a_device_without_room_beside_it_is_free_and_starts_nothing() -> None:
+    one = gpu_node(cpu="5", memory="64Gi")
+    assert count(stock(one), "t4") == (4, 4)
+    assert stock(one).inventory(NOW).flavors["t4"].startable == 2
+    added = site(containers=[container("notebook"), container("proxy", cpu="4")])
+    assert count(stock(one, site=added), "t4") == (4, 4)
+    assert stock(one, site=added).inventory(NOW).flavors["t4"].startable == 0
+
+
+def test_devices_keep_room_for_a_whole_session_with_what_the_site_adds() -> None:
+    one = gpu_node(cpu="16", memory="64Gi")
+    added = site(containers=[container("notebook"), container("proxy", cpu="1", memory="1Gi")])
+    tolerant = CATALOG.model_copy(
+        update={
+            "flavors": {
+                **CATALOG.flavors,
+                "cpu": CATALOG.flavors["cpu"].model_copy(
+                    update={"tolerations": ("nvidia.com/gpu",)}
+                ),
+            }
+        }
+    )
+    assert stock(one, catalog=tolerant).startable("cpu", "small") == 4
+    # Four devices keep 3 cores each, and 4 of 16 are left for sessions of 3.
+    assert stock(one, catalog=tolerant, site=added).startable("cpu", "small") == 1
+
+
+def test_a_pod_that_is_none_says_where() -> None:
+    with pytest.raises(BadManifest, match=r"spec\.tolerations"):
+        site(tolerations="all")
 
 
 def test_another_catalog_counts_from_now_on() -> None:

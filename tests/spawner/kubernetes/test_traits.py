@@ -17,11 +17,16 @@ from jupyterhub.objects import Hub, Server
 from kubernetes_asyncio.client import ApiClient
 from kubespawner.objects import make_pod
 from kubespawner.spawner import KubeSpawner
+from structlog.testing import capture_logs
+from traitlets.config import Config
 
 from arcetri_accounting.contract import podmarks
 from arcetri_spawner.backends.kubernetes.manifest import JsonObject
 from arcetri_spawner.backends.kubernetes.plan import PodPlan
 from arcetri_spawner.backends.kubernetes.pod import ShapedPod, shape_pod
+from arcetri_spawner.backends.kubernetes.sample import site_of
+from arcetri_spawner.backends.kubernetes.site import Need, Site
+from arcetri_spawner.kubespawner import sample_pod
 from tests.spawner.kubernetes.plans import DATA, HOME, TOKEN, plan
 from tests.spawner.kubernetes.restricted import containers, devices, secrets_named, violations
 
@@ -114,6 +119,49 @@ async def test_the_manifest_of_a_whole_spawner_is_taken(monkeypatch: pytest.Monk
         "spec.hostNetwork",
     }
     check(shaped, plan("cpu"))
+
+
+async def test_what_a_site_adds_is_known_before_anybody_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    client = SimpleNamespace(api_client=SimpleNamespace(sanitize_for_serialization=sanitized))
+    monkeypatch.setattr("kubespawner.spawner.load_config", lambda **_: None)
+    monkeypatch.setattr("kubespawner.spawner.shared_client", lambda *_: client)
+    config = Config()
+    config.KubeSpawner.node_selector = {"pool": "users"}
+    config.KubeSpawner.tolerations = [{"key": "pool", "operator": "Exists"}]
+    config.KubeSpawner.node_affinity_required = [
+        {"matchExpressions": [{"key": "disk", "operator": "Exists"}]}
+    ]
+    config.KubeSpawner.extra_containers = [
+        {"name": "files", "image": "x", "resources": {"requests": {"cpu": "500m"}}}
+    ]
+    config.KubeSpawner.init_containers = {
+        "01-fetch": {"name": "fetch", "image": "x", "resources": {"requests": {"memory": "3Gi"}}}
+    }
+    config.KubeSpawner.extra_resource_guarantees = {"ephemeral-storage": "1Gi"}
+    # What only a session could know must not be asked for.
+    config.KubeSpawner.environment = {"WHO": lambda spawner: spawner.user.nobody_has_this}
+    found = await site_of(lambda: sample_pod(config))
+    assert found.node_selector == {"pool": "users"}
+    assert [one["key"] for one in found.tolerations] == ["pool"]
+    assert found.terms == ({"matchExpressions": [{"key": "disk", "operator": "Exists"}]},)
+    need = found.need(1000, 2 << 30, plan().rules)
+    assert need == Need(1500, 3 << 30, {"ephemeral-storage": 1 << 30})
+
+
+async def test_a_site_whose_functions_fail_for_nobody_is_told_and_adds_nothing() -> None:
+    async def broken() -> JsonObject:
+        raise KeyError("nobody")
+
+    async def odd() -> JsonObject:
+        return {"spec": {"containers": []}}
+
+    for sample in (broken, odd):
+        with capture_logs() as said:
+            assert await site_of(sample) == Site()
+        assert "is not counted in what is free" in said[0]["event"]
+    assert await site_of(None) == Site()
 
 
 # What a hostile site could ask -----------------------------------------------------------------

@@ -6,7 +6,7 @@ trouble, so that grants and every refusal are all common.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from random import Random
 from typing import Any, Final
@@ -118,7 +118,12 @@ class _Maker:
         if self._rarely():
             del flavors[self.random.choice(FLAVORS)]
         environments = self._mostly(None, self._some(ENVIRONMENTS))
-        return inventory(flavors, stale=self._rarely(20), environments=environments)
+        found = inventory(flavors, stale=self._rarely(20), environments=environments)
+        rooms = {
+            name: replace(have, room=self._mostly(None, *range(have.free + 1)))
+            for name, have in found.flavors.items()
+        }
+        return replace(found, flavors=rooms)
 
     def _session(self, options: Options) -> LiveSession:
         alike = self._rarely(2)

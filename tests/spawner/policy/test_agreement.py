@@ -107,7 +107,8 @@ def _after(case: Case, granted: Grant, number: int) -> Case:
     """The situation when the grant has started."""
     flavors = dict(case.inventory.flavors)
     have = flavors[granted.flavor]
-    flavors[granted.flavor] = FlavorInventory(have.total, have.free - 1)
+    room = None if have.room is None else have.room - 1
+    flavors[granted.flavor] = FlavorInventory(have.total, have.free - 1, room=room)
     started = live_session(
         granted.flavor,
         granted.group,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -10,7 +11,14 @@ from arcetri_spawner.catalog.models import Catalog
 from arcetri_spawner.errors import Denied
 from arcetri_spawner.groups import EVERYONE, GroupPath
 from arcetri_spawner.policy import authorize, parse_options, waiting_reason
-from arcetri_spawner.policy.model import Grant, Identity, Inventory, LiveSession, Standing
+from arcetri_spawner.policy.model import (
+    FlavorInventory,
+    Grant,
+    Identity,
+    Inventory,
+    LiveSession,
+    Standing,
+)
 from tests.support.builders import (
     ASTRO,
     CMS,
@@ -255,6 +263,8 @@ def test_capacity_and_quota_make_one_wait() -> None:
     assert _waits(who, inventory(), *busy[:1], flavor="t4") == ""
     assert _waits(who, inventory(), *busy, flavor="t4") == "busy_quota"
     assert _waits(who, inventory({"t4": (0, 2)}), flavor="t4") == "busy_capacity"
+    cramped = replace(inventory({"t4": 2}), flavors={"t4": FlavorInventory(2, 2, room=0)})
+    assert _waits(who, cramped, flavor="t4") == "busy_room"
     assert _waits(who, inventory({"t4": 0}), flavor="t4") == "capacity_none"
     assert _waits(who, inventory({}), flavor="t4") == "capacity_none"
     assert _waits(who, inventory(stale=True), flavor="t4") == "capacity_unknown"

@@ -35,6 +35,7 @@ _VALUES: dict[str, Any] = {
     "until": datetime(2026, 12, 1, tzinfo=UTC),
     "message": _HOSTILE,
     "alternative": "CPU only",
+    "borrows": False,
     "lacking": (_HOSTILE, "torch"),
     "group": GroupPath("/" + _HOSTILE),
     "environment": _HOSTILE,
@@ -114,6 +115,7 @@ def test_none_promises_a_start_that_comes_by_itself(builder: Any) -> None:
         reasons.capacity_unknown,
         reasons.capacity_none,
         reasons.busy_capacity,
+        reasons.busy_room,
     ],
     ids=lambda builder: builder.__name__,
 )

@@ -1,7 +1,6 @@
 {{- /* The hub's settings file; docs/reference/settings.md has each key. */ -}}
 {{- define "arcetri.settings" -}}
-{{- /* zero-to-jupyterhub's hub has its volume at a place of its own. */ -}}
-{{- $state := ternary "/srv/arcetri" "/srv/jupyterhub" .Values.hub.enabled -}}
+{{- $state := "/srv/arcetri" -}}
 {{- $secret := "/etc/arcetri/secrets" -}}
 {{- $iam := dict
   "issuer" (ternary (printf "http://127.0.0.1:%v/" .Values.iam.developmentPort) .Values.iam.issuer .Values.iam.development)
@@ -17,6 +16,7 @@
 {{- $kubernetes := dict
   "namespace" (include "arcetri.sessionsNamespace" .)
   "patience" .Values.hub.patience
+  "strict_groups" .Values.sessions.strictGroups
 -}}
 {{- if include "arcetri.provisioned" . }}
 {{- $_ := set $kubernetes "provisioner" (dict
@@ -55,6 +55,7 @@
 {{- $_ := set $settings "crypt_key_file" (printf "%s/crypt" $secret) }}
 {{- $_ := set $settings "supervisor_token_file" (printf "%s/supervisor" $secret) }}
 {{- else if not .Values.database.existingSecret }}
+{{- /* Where zero-to-jupyterhub keeps the database that is the hub's and the platform's. */}}
 {{- $_ := set $settings "database_url" "sqlite:////srv/jupyterhub/jupyterhub.sqlite" }}
 {{- end }}
 {{- if not .Values.iam.development }}{{ $_ := set $settings "ip" "0.0.0.0" }}{{ end -}}

@@ -119,3 +119,8 @@ public); of IPv6 what is global, without the tunnels that carry IPv4.
   ports: {{- toYaml . | nindent 2 }}
   {{- end }}
 {{- end -}}
+
+{{- /* Sessions that run on after the release are held to it as before. */ -}}
+{{- define "arcetri.keptWithSessions" -}}
+annotations: {helm.sh/resource-policy: keep}
+{{- end -}}

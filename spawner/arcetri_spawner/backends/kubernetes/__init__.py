@@ -12,11 +12,12 @@ Everything here but what talks to the API server is pure and works on the API's 
 from arcetri_spawner.backends.kubernetes.inventory import Room, Stock
 from arcetri_spawner.backends.kubernetes.manifest import BadManifest, Overruled
 from arcetri_spawner.backends.kubernetes.marks import Marks, read_marks
-from arcetri_spawner.backends.kubernetes.offering import Need, Offering
+from arcetri_spawner.backends.kubernetes.offering import Offering
 from arcetri_spawner.backends.kubernetes.placement import Placement
 from arcetri_spawner.backends.kubernetes.plan import Person, PodPlan, Rules
 from arcetri_spawner.backends.kubernetes.pod import ShapedPod, shape_pod
 from arcetri_spawner.backends.kubernetes.refusals import cluster_away, refusal
+from arcetri_spawner.backends.kubernetes.site import Need, Site
 from arcetri_spawner.backends.kubernetes.steps import steps_of
 from arcetri_spawner.backends.kubernetes.trouble import exit_of, pod_trouble
 from arcetri_spawner.backends.kubernetes.words import ClusterTrouble, Trouble
@@ -34,6 +35,7 @@ __all__ = [
     "Room",
     "Rules",
     "ShapedPod",
+    "Site",
     "Stock",
     "Trouble",
     "cluster_away",

@@ -17,5 +17,7 @@ class KubernetesConfig:
     """Seconds a session may take until it answers; pulling a large image takes minutes."""
     patience: float = 90.0
     """Seconds for which a start bears a trouble that may go by itself."""
+    strict_groups: bool = False
+    """Every node can keep an image's own /etc/group from giving its user further groups."""
     list_timeout: float = 20.0
     """Seconds that a hub's start waits for the API server before it goes on without."""

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from arcetri_spawner.backends.kubernetes.placement import Placement
+from arcetri_spawner.backends.kubernetes.plan import Rules
 from arcetri_spawner.backends.kubernetes.quantities import cores_to_millis
+from arcetri_spawner.backends.kubernetes.site import Need, Site
 from arcetri_spawner.catalog.models import Catalog, Flavor, Size
 
-
-@dataclass(frozen=True, slots=True)
-class Need:
-    """What a session takes of a node, besides its device and its place among the node's pods."""
-
-    cpu: int
-    """Thousandths of a core."""
-    memory: int
-    """Bytes."""
+NOTHING_ADDED: Final = Site()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,28 +27,23 @@ class Offering:
     """By flavour: the sizes that go with it, the smallest first."""
 
     @classmethod
-    def of(
-        cls,
-        catalog: Catalog,
-        *,
-        place: Callable[[Flavor], Placement] = Placement.of,
-        beside: Need = Need(0, 0),
-    ) -> Offering:
+    def of(cls, catalog: Catalog, site: Site = NOTHING_ADDED) -> Offering:
         """Return what a catalog offers.
 
         Args:
             catalog: The catalog of the moment.
-            place: Where a flavour's sessions may go; give one that knows the site's node selector
-                and tolerations, where it has any.
-            beside: What the site's extra containers take in every session.
+            site: What the site's settings demand of nodes, and take of them, besides.
         """
+        rules = Rules.of(catalog, namespace="", instance="")
         needs = {
-            name: Need(cores_to_millis(size.cpu) + beside.cpu, size.memory + beside.memory)
+            name: site.need(cores_to_millis(size.cpu), size.memory, rules)
             for name, size in catalog.sizes.items()
         }
         return cls(
             flavors=dict(catalog.flavors),
-            placements={name: place(flavor) for name, flavor in catalog.flavors.items()},
+            placements={
+                name: site.place(flavor, rules) for name, flavor in catalog.flavors.items()
+            },
             needs=needs,
             sizes={
                 flavor: tuple(

@@ -35,6 +35,9 @@ class Placement:
     tolerations: tuple[JsonObject, ...]
     """Which taints of a node do not matter, as the API has them."""
     refused: tuple[Refused, ...] = field(default=(), compare=False)
+    terms: tuple[JsonObject, ...] = ()
+    """Of a node affinity that is required, as the API has them, one of which must match; none: no
+    such affinity."""
 
     @classmethod
     def of(
@@ -44,6 +47,7 @@ class Placement:
         node_selector: Mapping[str, str] | None = None,
         tolerations: Sequence[JsonObject] = (),
         reserved: Iterable[str] = (),
+        terms: Sequence[JsonObject] = (),
     ) -> Placement:
         """Return where a flavour's sessions go.
 
@@ -52,6 +56,7 @@ class Placement:
             node_selector: What the site's configuration demands of nodes besides.
             tolerations: What the site's configuration tolerates besides.
             reserved: Taints that only flavours which name them may tolerate: ``Rules.taints``.
+            terms: Of the node affinity that the site's configuration requires besides.
         """
         own: list[JsonObject] = [
             {"key": key, "operator": "Exists"} for key in dict.fromkeys(flavor.tolerations)
@@ -63,15 +68,71 @@ class Placement:
                 refused.append(Refused(index, reason))
             elif toleration not in own:
                 own.append(toleration)
-        return cls({**(node_selector or {}), **flavor.nodes}, tuple(own), tuple(refused))
-
-    def fits(self, labels: Mapping[str, str], taints: Iterable[Mapping[str, Any]]) -> bool:
-        """Whether a session may start on a node with these labels and taints."""
-        return all(labels.get(key) == value for key, value in self.labels.items()) and all(
-            any(tolerates(toleration, taint) for toleration in self.tolerations)
-            for taint in taints
-            if taint.get("effect") in _BLOCKING
+        return cls(
+            {**(node_selector or {}), **flavor.nodes}, tuple(own), tuple(refused), tuple(terms)
         )
+
+    def fits(
+        self, labels: Mapping[str, str], taints: Iterable[Mapping[str, Any]], name: str = ""
+    ) -> bool:
+        """Whether a session may start on a node with these labels and taints.
+
+        Args:
+            labels: The node's.
+            taints: The node's.
+            name: The node's, which a node affinity can ask for.
+        """
+        return (
+            all(labels.get(key) == value for key, value in self.labels.items())
+            and all(
+                any(tolerates(toleration, taint) for toleration in self.tolerations)
+                for taint in taints
+                if taint.get("effect") in _BLOCKING
+            )
+            and (not self.terms or any(matches(term, labels, name) for term in self.terms))
+        )
+
+
+def matches(term: Mapping[str, Any], labels: Mapping[str, str], name: str = "") -> bool:
+    """Whether a node is what a term of a node affinity asks for, by Kubernetes' rules."""
+    expressions = term.get("matchExpressions") or ()
+    fields = term.get("matchFields") or ()
+    if not expressions and not fields:
+        return False
+    return all(_holds(one, labels) for one in expressions) and all(
+        _holds(one, {"metadata.name": name}) for one in fields
+    )
+
+
+def _holds(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    key, operator = str(expression.get("key")), str(expression.get("operator"))
+    values = [str(value) for value in expression.get("values") or ()]
+    value = labels.get(key)
+    if operator in ("Exists", "DoesNotExist"):
+        return (value is not None) == (operator == "Exists")
+    if operator in ("In", "NotIn"):
+        return (value in values) == (operator == "In")
+    try:
+        there, asked = int(value or ""), int(values[0])
+    except (ValueError, IndexError):
+        return False
+    return there > asked if operator == "Gt" else operator == "Lt" and there < asked
+
+
+def required_terms(spec: JsonObject) -> list[JsonObject]:
+    """The terms of the node affinity that a pod requires; none where it requires none.
+
+    Raises:
+        BadManifest: Something else is there.
+    """
+    found: Any = spec
+    path = "spec"
+    for key in ("affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution"):
+        path = f"{path}.{key}"
+        if key not in found:
+            return []
+        found = child(found, key, path)
+    return children(found, "nodeSelectorTerms", f"{path}.nodeSelectorTerms")
 
 
 def tolerates(toleration: Mapping[str, Any], taint: Mapping[str, Any]) -> bool:

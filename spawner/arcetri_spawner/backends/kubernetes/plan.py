@@ -29,7 +29,7 @@ class Rules:
     """Every claim that a volume of the catalog lies on."""
     strict_groups: bool = False
     """Whether every node can keep an image's own /etc/group from giving its user further groups
-    (``status.features.supplementalGroupsPolicy`` of the nodes)."""
+    (``status.features.supplementalGroupsPolicy`` of the nodes): the operator says so."""
 
     @classmethod
     def of(

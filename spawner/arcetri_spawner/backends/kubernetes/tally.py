@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from arcetri_spawner.backends.kubernetes.demand import CPU, MEMORY, PODS
-from arcetri_spawner.backends.kubernetes.node import NodeBook
-from arcetri_spawner.backends.kubernetes.offering import Need, Offering
+from arcetri_spawner.backends.kubernetes.node import NodeBook, NodeFacts
+from arcetri_spawner.backends.kubernetes.offering import Offering
+from arcetri_spawner.backends.kubernetes.placement import Placement
+from arcetri_spawner.backends.kubernetes.site import Need
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ class Tally:
     def _part(self, book: NodeBook) -> Part:
         offering, facts = self._offering, book.facts
         placement = offering.placements[self._flavor]
-        if facts is None or not facts.usable or not placement.fits(facts.labels, facts.taints):
+        if facts is None or not facts.usable or not goes(placement, facts):
             return _NOTHING
         resource = offering.flavors[self._flavor].resource
         if resource is not None and not self._size:
@@ -71,6 +73,11 @@ class Tally:
         size = self._size or (sizes[0] if sizes else "")
         free = fitting(book, offering, resource, offering.needs[size]) if size else 0
         return Part(free + book.sessions((self._flavor,)), free)
+
+
+def goes(placement: Placement, facts: NodeFacts) -> bool:
+    """Whether a node is one of those where a flavour's sessions may run."""
+    return placement.fits(facts.labels, facts.taints, facts.name)
 
 
 def fitting(book: NodeBook, offering: Offering, resource: str | None, need: Need) -> int:
@@ -83,6 +90,7 @@ def fitting(book: NodeBook, offering: Offering, resource: str | None, need: Need
         kept = kept_for_devices(book, offering)
         cpu, memory = max(0, cpu - kept.cpu), max(0, memory - kept.memory)
     # A size takes some of both: the catalog has none without cores or memory.
+    bounds += [book.left(name) // amount for name, amount in need.more.items()]
     return min(*bounds, cpu // need.cpu, memory // need.memory)
 
 
@@ -95,7 +103,7 @@ def kept_for_devices(book: NodeBook, offering: Offering) -> Need:
             facts is None
             or flavor.resource is None
             or not offering.sizes[name]
-            or not offering.placements[name].fits(facts.labels, facts.taints)
+            or not goes(offering.placements[name], facts)
         ):
             continue
         need = offering.needs[offering.sizes[name][0]]
