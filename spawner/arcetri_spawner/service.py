@@ -179,7 +179,8 @@ class SessionService:
                 killpoints.reach("request.opened")
             self._by_server[username, server_name] = grant.request_id
             self._tell()
-            ticket = await self._queue.submit(grant)
+            # One that has waited has the ticket that was admitted.
+            ticket = (waited and waited.ticket) or await self._queue.submit(grant)
             if ticket.state is not TicketState.ADMITTED:
                 raise _busy(ticket.reason)
             await self._store.begin(grant)
