@@ -22,7 +22,9 @@ from benchmarks import (
     offers,
     pods,
     start,
+    sync,
 )
+from benchmarks.waits import bench as waits
 
 BENCHMARKS = {
     "catalog": catalog.run,
@@ -35,6 +37,8 @@ BENCHMARKS = {
     "pods": pods.run,
     "crowd": crowd.run,
     "following": following.run,
+    "waits": waits.run,
+    "sync": sync.run,
 }
 RESULTS = Path(__file__).parent.parent / "docs" / "reference" / "figures.json"
 

@@ -6,13 +6,14 @@ import ast
 import inspect
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 from models import Undocumented
 
 import arcetri_hub
 import arcetri_spawner
 from arcetri_spawner import errors
-from arcetri_spawner.policy import reasons
+from arcetri_spawner.policy import queueing, reasons
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,14 @@ def codes_markdown(undocumented: Undocumented) -> str:
     ):
         rows = [Code(code, policy.get(code, ""), reasons.STATUSES[code]) for code in codes]
         parts.append(_table(title, _INTRO[title], rows))
+    said = policy_codes(queueing)
+    for title, codes in (
+        ("In a queue", queueing.QUEUE_CODES),
+        ("Wanted back", queueing.EVICTED_CODES),
+    ):
+        undocumented += [f"queue code {code}" for code in codes if code not in said]
+        rows = [Code(code, said.get(code, "")) for code in codes]
+        parts.append(_table(title, _INTRO[title], rows))
     parts.append(_table("Something went wrong", _INTRO["Something went wrong"], error_codes()))
     return "\n".join(parts)
 
@@ -45,15 +54,19 @@ def codes_markdown(undocumented: Undocumented) -> str:
 _INTRO = {
     "Refused": "Asking again unchanged gives the same answer, unless the status is 503. In the"
     " order in which they are looked at: the first that holds is the one you see.",
-    "Not now": "The request is legitimate, but nothing was started: ask again later.",
+    "Not now": "The request is legitimate, but cannot start now: it waits in line. What could only"
+    " wait for ever is answered with the status, and not kept.",
+    "In a queue": "What a request waits for where Kueue keeps the queues, besides those above.",
+    "Wanted back": "Why what a session holds is asked back, where Kueue keeps the queues. The"
+    " session goes on until its work is saved.",
     "Something went wrong": "The platform could not do what it was allowed to.",
 }
 
 
-def policy_codes() -> dict[str, str]:
-    """Codes of ``policy.reasons``, each with the first line of its builder's docstring."""
+def policy_codes(module: ModuleType = reasons) -> dict[str, str]:
+    """Codes of ``policy.reasons``, or a module like it, each with its builder's first line."""
     found: dict[str, str] = {}
-    for function in ast.parse(inspect.getsource(reasons)).body:
+    for function in ast.parse(inspect.getsource(module)).body:
         if not isinstance(function, ast.FunctionDef) or function.name.startswith("_"):
             continue
         for node in ast.walk(function):

@@ -76,6 +76,18 @@ _DURABLE: Final = (
     " acknowledged, which the exporter has no need of"
 )
 
+_REGIMES: Final = {
+    "light": "light tails",
+    "memoryless": "no memory",
+    "heavy": "heavy tails",
+    "capped": "half end by lifetime",
+    "idle": "many end by idleness",
+    "course": "with a course",
+    "quotas": "quotas",
+    "change": "habits that change",
+}
+"""Generated farms, by their name in the results."""
+
 PARTS: Final[Mapping[str, tuple[str, list[Line]]]] = {
     "start": (
         "Starts, against stock JupyterHub with `SimpleLocalProcessSpawner`",
@@ -200,6 +212,47 @@ PARTS: Final[Mapping[str, tuple[str, list[Line]]]] = {
             Line("The page says so after, at the longest", "seconds_to_follow_longest", _most(10), "s"),
             Line("… half the time", "seconds_to_follow_median", unit="s"),
             Line("The hub's processor time, of a core, while it watches them", "hub_cpu_of_a_core", _most(5), "%", 100),
+        ],
+    ),
+    "waits": (
+        "Expected waits, against the mean of past waits and an oracle",
+        [
+            Line("Traces of six weeks, generated", "traces"),
+            Line("Moments looked at", "looks"),
+            Line("Nothing was said at", "abstained", _most(10), "%", 100),
+            Line("The 80 % range held the truth, at least", "inside", _least(75), "%", 100),
+            Line("… at most", "inside", _most(85), "%", 100),
+            Line("Median error of what was called likely", "error_hours", unit="h"),
+            Line("… of the mean of past waits", "naive_hours", unit="h"),
+            Line("… of the same less what was waited already", "less_waited_hours", unit="h"),
+            Line("… of an oracle that knows every session's end", "oracle_hours", unit="h"),
+            Line("… of who knows the laws of lengths, and not the future", "best_hours", unit="h"),
+            Line("Of the gap between the mean and the oracle, closed", "closed", _least(70), "%", 100),
+            Line("… by who knows the laws", "closed_at_best", unit="%", scale=100),
+            Line("Of the gap between the mean less what was waited and the oracle, closed", "closed_of_less_waited", unit="%", scale=100),
+            Line("… by who knows the laws", "closed_at_best_of_less_waited", unit="%", scale=100),
+            Line("Processor time for everybody in a line", "ms_a_line", unit="ms"),
+            *(
+                Line(f"Closed, {what}", f"regimes/{name}/closed", unit="%", scale=100)
+                for name, what in _REGIMES.items()
+            ),
+            *(
+                Line(f"Held the truth, {what}", f"regimes/{name}/inside", unit="%", scale=100)
+                for name, what in _REGIMES.items()
+            ),
+        ],
+    ),
+    "sync": (
+        "Kueue's queues of a large catalog, kept as it says",
+        [
+            Line("Groups", "groups"),
+            Line("Objects that come of them", "objects"),
+            Line("Written where the catalog is as it was", "unchanged/writes", _exactly(0)),
+            Line("… read, a kind's whole list in one", "unchanged/reads"),
+            Line("… in", "unchanged/seconds", unit="s"),
+            Line("Objects written where one group's quota is another", "one_change/objects", _exactly(1)),
+            Line("… requests that write", "one_change/writes", _exactly(1)),
+            Line("To make them all", "made/seconds", unit="s"),
         ],
     ),
 }  # fmt: skip

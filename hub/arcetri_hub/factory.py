@@ -19,17 +19,21 @@ from zoneinfo import ZoneInfo
 import structlog
 from jupyterhub.app import JupyterHub
 
-from arcetri_accounting.client import Witness
+from arcetri_accounting.client import PastLengths, Witness
 from arcetri_accounting.spool import SpoolError
 from arcetri_hub.auth import HubIdentities
 from arcetri_hub.metrics import Metrics
 from arcetri_hub.reaper import Notice, Reaper, build_reaper
 from arcetri_hub.settings import KubernetesSettings, Settings, UsageSettings
 from arcetri_hub.usage import PREFIX, WITNESS
+from arcetri_hub.waiting import HubStarter, opened
+from arcetri_hub.waitmetrics import WaitMetrics
 from arcetri_spawner.backends.base import Queue
 from arcetri_spawner.backends.local import LocalBackend, LocalConfig, LocalQueue
 from arcetri_spawner.catalog import CatalogHolder, ReloadResult
 from arcetri_spawner.errors import AnotherHub, StoreError
+from arcetri_spawner.estimates import Order
+from arcetri_spawner.expectations import Expectations
 from arcetri_spawner.jupyterhub import use_service
 from arcetri_spawner.service import SessionService
 from arcetri_spawner.store import PRUNE_BATCH, Store
@@ -73,6 +77,10 @@ class Platform:
     metrics: Metrics
     witness: Witness | None = None
     """Tells the ledger; None where usage is not recorded."""
+    lengths: PastLengths | None = None
+    """Asks the ledger how long sessions last; None where usage is not recorded."""
+    expectations: Expectations | None = None
+    """How long requests will wait; None where usage is not recorded."""
     reaper: Reaper | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -92,6 +100,8 @@ class Platform:
             interval=self.settings.culling_interval,
         )
         self._spawn(self._recover())
+        self._spawn(self._wait(HubStarter(app)))
+        self._spawn(self.service.unopened.run(opened(app), self.service.holds))
         self._spawn(self._keep_room())
         self._spawn(self._prune())
         self._spawn(self._stay_alone())
@@ -100,6 +110,10 @@ class Platform:
         self._spawn(self.reaper.run())
         if self.witness is not None:
             self._spawn(self.witness.run())
+        if self.lengths is not None:
+            self._spawn(self.lengths.run())
+        if self.expectations is not None:
+            self._spawn(self.expectations.run())
 
     def notices(self, username: str) -> list[Notice]:
         """The announced ends of a user's sessions."""
@@ -133,6 +147,11 @@ class Platform:
         gc.collect()
         gc.freeze()
         await self.backend.run()
+
+    async def _wait(self, starter: HubStarter) -> None:
+        """Have started whoever's turn comes, once it is known who waits."""
+        await self.service.recovered()
+        await self.service.reconciler.run(starter)
 
     async def _stay_alone(self) -> None:
         """End this hub when another one has the database, so that it can be started to wait."""
@@ -230,8 +249,23 @@ def build_platform(settings: Settings) -> Platform:
         identities=identities,
         observer=metrics,
     )
+    lengths = expectations = None
+    if settings.usage is not None:
+        lengths = _lengths(settings.usage)
+        expectations = _expectations(settings, service, catalogs, backend, lengths)
+        service.waiting.estimator = expectations
     _platform = Platform(
-        settings, catalogs, store, backend, queue, identities, service, metrics, witness=witness
+        settings,
+        catalogs,
+        store,
+        backend,
+        queue,
+        identities,
+        service,
+        metrics,
+        witness=witness,
+        lengths=lengths,
+        expectations=expectations,
     )
     use_service(lambda: get_platform().service)
     return _platform
@@ -297,7 +331,32 @@ def _cluster(
         # The site's own configuration is read after the platform's: it is asked for later.
         sample=lambda: sample_pod(JupyterHub.instance().config),
     )
-    return backend, SlotQueue(backend, store, catalogs)
+    if kubernetes.queue == "slots":
+        return backend, SlotQueue(backend, store, catalogs)
+    return backend, _kueue(settings.instance_id, kubernetes, backend, catalogs)
+
+
+def _kueue(
+    instance: str,
+    kubernetes: KubernetesSettings,
+    backend: KubernetesBackend,
+    catalogs: CatalogHolder,
+) -> Queue:
+    """The queues of Kueue, over a connection of their own, which goes with the backend."""
+    # Imported here: who does without Kueue needs no client of it.
+    from arcetri_spawner.backends.kubernetes.kueue.queue import KueueQueue
+    from arcetri_spawner.queues.connecting import connect
+    from arcetri_spawner.queues.names import Names
+
+    queue = KueueQueue(
+        connect,
+        Names(kubernetes.queues_name, kubernetes.namespace),
+        instance,
+        catalogs,
+        backend.current_inventory,
+    )
+    backend.closes(queue.close)
+    return queue
 
 
 def _witness(usage: UsageSettings, catalogs: CatalogHolder) -> Witness | None:
@@ -324,6 +383,29 @@ def _witness(usage: UsageSettings, catalogs: CatalogHolder) -> Witness | None:
 
     catalogs.subscribe(changed)
     return witness
+
+
+def _lengths(usage: UsageSettings) -> PastLengths:
+    """Asks the ledger, with the token by which it is told."""
+    return PastLengths(f"{usage.url}{PREFIX}", usage.witness_token_file)
+
+
+def _expectations(
+    settings: Settings,
+    service: SessionService,
+    catalogs: CatalogHolder,
+    backend: LocalBackend | KubernetesBackend,
+    lengths: PastLengths,
+) -> Expectations:
+    """How long requests wait, by the order of the queue that the sessions' place has."""
+    return Expectations(
+        live=service.live,
+        catalogs=catalogs,
+        inventory=backend.current_inventory,
+        heard=lambda: lengths.heard,
+        order=Order.FAIR_SHARE if settings.kubernetes else Order.FIRST_COME,
+        observer=WaitMetrics(lambda: lengths.heard.at.timestamp() if lengths.heard else 0),
+    )
 
 
 def get_platform() -> Platform:

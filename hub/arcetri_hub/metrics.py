@@ -11,26 +11,29 @@ from __future__ import annotations
 import asyncio
 from collections import Counter as Tally
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Protocol
 from uuid import UUID
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from arcetri_hub.auth.answers import AnswerKind
 from arcetri_hub.pages.body import BodyTooLarge
 from arcetri_spawner import errors
+from arcetri_spawner.groups import EVERYONE
 from arcetri_spawner.policy import startable_by_anybody
 from arcetri_spawner.policy.reasons import ALL_CODES
 
 if TYPE_CHECKING:
     from arcetri_spawner.backends.base import Backend, Session
-    from arcetri_spawner.catalog import CatalogHolder
+    from arcetri_spawner.catalog import CatalogHolder, ReloadResult
+    from arcetri_spawner.catalog.models import Catalog
     from arcetri_spawner.policy.model import Grant
+    from arcetri_spawner.waiting import Entry
 
-OUTCOMES: Final = ("started", "denied", "busy", "cancelled", "failed")
+OUTCOMES: Final = ("started", "queued", "denied", "busy", "cancelled", "failed")
 OTHER: Final = "other"
 """The label of a code that is not known beforehand; none should ever be counted under it."""
 
@@ -45,8 +48,25 @@ RELOADS: Final = ("success", "failure")
 IAM_ANSWERS: Final = tuple(kind.value for kind in AnswerKind)
 
 
+WAITED: Final = (1, 10, 60, 300, 900, 1800, 3600, 7200, 14400, 28800, 86400, 259200)
+"""Upper bounds of the histogram's buckets in seconds: from at once to three days."""
+
+
+class WaitingRequests(Protocol):
+    """What is used of ``WaitingRoom``."""
+
+    def entries(self) -> list[Entry]:
+        """Everybody who has asked and not started, from memory."""
+        ...
+
+
 class RunningSessions(Protocol):
     """What is used of ``SessionService``."""
+
+    @property
+    def waiting(self) -> WaitingRequests:
+        """Who has asked and not started."""
+        ...
 
     def running(self) -> Mapping[UUID, tuple[Grant, Session]]:
         """The started sessions, from memory."""
@@ -81,6 +101,7 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         self._registry = registry
+        self._pairs: set[tuple[str, str]] = set()
         self._failure_codes = (*errors.failure_codes(), INTERRUPTED, OTHER)
         self._requests = Counter(
             "arcetri_request_decide_total",
@@ -112,6 +133,13 @@ class Metrics:
             ["kind"],
             registry=registry,
         )
+        self._waited = Histogram(
+            "arcetri_request_wait_seconds",
+            "How long requests waited until it was their turn, by charged group and flavour",
+            ["group", "flavor"],
+            buckets=WAITED,
+            registry=registry,
+        )
         for counter, values in (
             (self._requests, OUTCOMES),
             (self._refusals, REFUSAL_CODES),
@@ -127,8 +155,13 @@ class Metrics:
         self._requests.labels(outcome if outcome in OUTCOMES else "failed").inc()
         if outcome in ("denied", "busy"):
             self._refusals.labels(code if code in REFUSAL_CODES else OTHER).inc()
-        elif outcome not in ("started", "cancelled"):
+        elif outcome not in ("started", "queued", "cancelled"):
             self._failures.labels(code if code in self._failure_codes else OTHER).inc()
+
+    def request_admitted(self, grant: Grant, waited: timedelta) -> None:
+        """Count how long it took until it was a request's turn; the service's observer."""
+        self._pairs.add((grant.group, grant.flavor))
+        self._waited.labels(grant.group, grant.flavor).observe(max(waited.total_seconds(), 0.0))
 
     def iam_answered(self, kind: str) -> None:
         """Count an answer of the identity provider; see ``arcetri_hub.auth.ANSWER_KINDS``."""
@@ -138,13 +171,28 @@ class Metrics:
         """Count a changed catalog file."""
         self._reloads.labels("failure" if refused else "success").inc()
 
+    def _show_waits(self, catalog: Catalog) -> None:
+        """Have a histogram for each flavour of each group, and none for what is gone."""
+        granted = set(granted_pairs(catalog))
+        for pair in self._pairs - granted:
+            self._waited.remove(*pair)
+        for pair in granted:
+            self._waited.labels(*pair)
+        self._pairs = granted
+
     async def watch(self, platform: MeasuredPlatform) -> None:
         """Show the platform's gauges, and count what becomes of its catalog, until cancelled."""
         collector = PlatformCollector(platform)
         self._registry.register(collector)
+        self._show_waits(platform.catalogs.current.catalog)
         if platform.catalogs.findings:
             self.catalog_read(refused=True)
-        end = platform.catalogs.subscribe(lambda result: self.catalog_read(refused=result.refused))
+
+        def read(result: ReloadResult) -> None:
+            self.catalog_read(refused=result.refused)
+            self._show_waits(result.catalog.catalog)
+
+        end = platform.catalogs.subscribe(read)
         try:
             await asyncio.get_running_loop().create_future()
         finally:
@@ -169,6 +217,8 @@ class PlatformCollector(Collector):
         yield _running()
         yield _startable()
         yield _devices()
+        yield _waiting()
+        yield _admitted()
 
     def collect(self) -> Iterator[Metric]:
         """Read the gauges; memory only, so a scrape never waits."""
@@ -186,7 +236,45 @@ class PlatformCollector(Collector):
             running.add_metric([flavor], held[flavor])
             startable.add_metric([flavor], free[flavor])
             devices.add_metric([flavor], entry.total if entry else 0)
-        yield from (refused, running, startable, devices)
+        stages: Tally[tuple[bool, str, str]] = Tally(
+            (entry.stage == "admitted", entry.grant.group, entry.grant.flavor)
+            for entry in self._platform.service.waiting.entries()
+            if not entry.starting
+        )
+        waiting, admitted = _waiting(), _admitted()
+        known = dict.fromkeys(granted_pairs(catalog))
+        # Somebody may still wait for what the catalog has no longer.
+        known.update(dict.fromkeys((group, flavor) for _, group, flavor in stages))
+        for group, flavor in known:
+            waiting.add_metric([group, flavor], stages[False, group, flavor])
+            admitted.add_metric([group, flavor], stages[True, group, flavor])
+        yield from (refused, running, startable, devices, waiting, admitted)
+
+
+def granted_pairs(catalog: Catalog) -> Iterator[tuple[str, str]]:
+    """Every group and flavour that a request can be charged to and ask for."""
+    for flavor in catalog.everyone.flavors:
+        yield EVERYONE, flavor
+    for path, group in catalog.groups.items():
+        for flavor in group.flavors:
+            yield path, flavor
+
+
+def _waiting() -> GaugeMetricFamily:
+    return GaugeMetricFamily(
+        "arcetri_waiting_requests",
+        "Requests that wait in line, by charged group and flavour",
+        labels=["group", "flavor"],
+    )
+
+
+def _admitted() -> GaugeMetricFamily:
+    return GaugeMetricFamily(
+        "arcetri_admitted_requests",
+        "Requests whose turn has come and that have not begun to start, by charged group and"
+        " flavour",
+        labels=["group", "flavor"],
+    )
 
 
 def _refused() -> GaugeMetricFamily:

@@ -11,7 +11,7 @@ import ipaddress
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -102,6 +102,11 @@ class KubernetesSettings(_Section):
     """Whether an image's own ``/etc/group`` can give its user no further groups. True only where
     each node's ``status.features.supplementalGroupsPolicy`` says so (containerd 2): other nodes
     refuse the session's pod."""
+    queue: Literal["slots", "kueue"] = "slots"
+    """Who says whose turn it is: ``slots`` admits what the cluster has room for, and nobody waits;
+    with ``kueue``, requests stand in the queues that ``arcetri queues sync`` makes."""
+    queues_name: str = Field(default="arcetri", min_length=1, max_length=200)
+    """What ``arcetri queues sync`` calls this installation: its ``--instance``."""
     provisioner: ProvisionerSettings | None = None
     """Who makes homes and group folders; absent means that the folders must be there, with the
     owners that the store gives."""

@@ -12,6 +12,7 @@
     │   └── StorageFull        the disk of the state folder is full
     └── BackendError           a session could not be started, stopped or found
         ├── DeviceUnavailable  a granted device cannot be had
+        ├── InDoubt            it is not known whether the session runs
         └── StartFailed        the process ended or never answered
 
 Codes are stable: scripts and tests match on them. Sentences and remedies may be reworded.
@@ -105,7 +106,13 @@ class Conflict(StoreError):
     """Somebody else was faster."""
 
     default_code = "conflict"
-    codes = ("account_unknown", "posix_id_refused", "posix_id_taken", "request_ended")
+    codes = (
+        "account_unknown",
+        "posix_id_refused",
+        "posix_id_taken",
+        "request_ended",
+        "waits_no_more",
+    )
     status = 409
 
 
@@ -132,6 +139,13 @@ class DeviceUnavailable(BackendError):
 
     default_code = "device_unavailable"
     status = 409
+
+
+class InDoubt(BackendError):
+    """It is not known whether a session runs, so nothing was done about it."""
+
+    default_code = "session_in_doubt"
+    status = 503
 
 
 class StartFailed(BackendError):

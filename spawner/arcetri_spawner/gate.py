@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from arcetri_spawner.backends.base import Backend
 from arcetri_spawner.errors import Denied
+from arcetri_spawner.live import choice_of
 from arcetri_spawner.policy import authorize, offers, parse_options
-from arcetri_spawner.policy.model import Grant, Identity, Offers, Standing
+from arcetri_spawner.policy.model import Grant, Identity, Offers
 
 if TYPE_CHECKING:
     from arcetri_spawner.catalog import CatalogHolder
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from arcetri_spawner.store import Store
 
 _PATIENCE = 2.0
-"""Seconds to wait for the identity provider before somebody is refused for what is known."""
+"""Seconds to wait for the identity provider before what is known has to do."""
+_REUSE = 3.0
+"""Seconds for which an answer of the provider does for a start whose request was just decided."""
 
 
 class Gate:
@@ -39,7 +42,9 @@ class Gate:
         self._identities = identities
         self._clock = clock
 
-    async def offers(self, identity: Identity, server_name: str) -> Offers:
+    async def offers(
+        self, identity: Identity, server_name: str, *, ignoring: UUID | None = None
+    ) -> Offers:
         """Every flavour this person's groups grant, and why one would not start now."""
         return offers(
             self._catalogs.current.catalog,
@@ -48,26 +53,36 @@ class Gate:
             await self._store.live_sessions(),
             self._clock(),
             server_name=server_name,
+            ignoring=ignoring,
         )
 
-    async def precheck(self, identity: Identity, server_name: str, raw: object) -> None:
-        """Refuse early what ``decide_anew`` would refuse anyway.
+    async def decide_soon(
+        self, username: str, server_name: str, raw: object, *, instead_of: UUID | None = None
+    ) -> Grant:
+        """What a person is granted who asks now, with an answer of the provider if it has one soon.
 
-        Nobody is refused for what they were: before that, IAM is asked what they are now.
+        Whoever asks watches; nobody is granted or refused for what they were, unless the provider
+        takes long: a start decides again.
+
+        Args:
+            username: The account's name.
+            server_name: The server to start.
+            raw: What is chosen.
+            instead_of: A request that would be given up for this one, and does not count.
 
         Raises:
             Denied: Policy refuses.
         """
+        parse_options(raw)
+        known = await self._identities.known(username)
         try:
-            await self._decide(identity, server_name, raw)
-        except Denied as error:
-            if error.code == "invalid_options":
-                raise
-            now = await self._soon(identity)
-            same = (now.standing, now.groups) == (identity.standing, identity.groups)
-            if same or now.standing is Standing.UNKNOWN:
-                raise
-            await self._decide(now, server_name, raw)
+            await self._decide(known, server_name, raw, ignoring=instead_of)
+            reuse = 0.0
+        except Denied:
+            # Whoever asks again and again for what they have not reads the same.
+            reuse = 1.0
+        now = await self._soon(known, reuse)
+        return await self._decide(now, server_name, raw, ignoring=instead_of)
 
     async def decide_anew(self, username: str, server_name: str, raw: object) -> Grant:
         """What a person is granted who asks for a start, from groups asked for just now.
@@ -77,23 +92,40 @@ class Gate:
         """
         return await self._decide(await self._identities.fresh(username), server_name, raw)
 
-    async def _soon(self, identity: Identity) -> Identity:
+    async def decide_again(self, grant: Grant) -> Grant:
+        """What somebody is granted now whose turn it is, under the request's own id.
+
+        Raises:
+            Denied: Policy refuses.
+        """
+        identity = await self._identities.fresh(grant.username, reuse=_REUSE)
+        return await self._decide(identity, grant.server_name, choice_of(grant), again=grant)
+
+    async def _soon(self, identity: Identity, reuse: float) -> Identity:
         """What the provider says now, or what was known when that takes long."""
         try:
-            # An answer of this very second will do: whoever asks again and again reads the same.
-            asking = self._identities.fresh(identity.name, reuse=1.0)
+            asking = self._identities.fresh(identity.name, reuse=reuse)
             return await asyncio.wait_for(asking, _PATIENCE)
         except TimeoutError:
             return identity
 
-    async def _decide(self, identity: Identity, server_name: str, raw: object) -> Grant:
+    async def _decide(
+        self,
+        identity: Identity,
+        server_name: str,
+        raw: object,
+        *,
+        again: Grant | None = None,
+        ignoring: UUID | None = None,
+    ) -> Grant:
+        sessions = await self._store.live_sessions()
         return authorize(
             self._catalogs.current,
             identity,
             parse_options(raw),
             self._backend.current_inventory(),
-            await self._store.live_sessions(),
+            [session for session in sessions if session.id != ignoring],
             self._clock(),
-            request_id=uuid4(),
+            request_id=again.request_id if again else uuid4(),
             server_name=server_name,
         )

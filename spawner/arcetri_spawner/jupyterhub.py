@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import html
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from jupyterhub import orm
@@ -21,6 +21,9 @@ from arcetri_spawner import killpoints
 from arcetri_spawner.backends.base import Exited, Launch, Session, Unknown
 from arcetri_spawner.errors import ArcetriError
 from arcetri_spawner.service import SessionService
+
+_PAUSE: Final = 0.1
+"""Seconds between two looks whether a stop is over."""
 
 _service: Callable[[], SessionService] | None = None
 
@@ -55,6 +58,12 @@ class ArcetriSpawner(Spawner):
 
     _session_id: UUID | None = None
     _watcher: asyncio.Task[None] | None = None
+    _spawn_future: asyncio.Future[Any] | None
+    """JupyterHub's: the start that is under way."""
+    _resumed: asyncio.Task[None] | None = None
+    """Sees a start through that the hub's restart came between."""
+    _checked: asyncio.Event | None = None
+    """Set when JupyterHub has seen for itself that the session of such a start answers."""
 
     @property
     def service(self) -> SessionService:
@@ -110,7 +119,11 @@ class ArcetriSpawner(Spawner):
     async def poll(self) -> int | None:
         """None while it runs, or cannot be asked; its exit status when it is gone."""
         if self._session_id is None:
-            found = await self.service.find(self.user.name, self.name)
+            found: Session | Unknown | None
+            if self._check_pending and not self._is_told_of:
+                found = await self._go_on()
+            else:
+                found = await self.service.find(self.user.name, self.name)
             if isinstance(found, Unknown):
                 return None
             if found is None:
@@ -120,19 +133,72 @@ class ArcetriSpawner(Spawner):
         state = await self.service.poll(self._session_id)
         return state.code if isinstance(state, Exited) else None
 
+    @property
+    def _is_told_of(self) -> bool:
+        """Whether JupyterHub has an address of ours: it has one from when the start had ended."""
+        return self.server is not None and bool(self.server.ip)
+
+    async def _go_on(self) -> Session | None:
+        """Wait for the end of a start that the hub's restart came between.
+
+        JupyterHub asks at its own start what runs, and would wait for an answer at an address that
+        nobody knows yet. To it this is a start like any other meanwhile: its page shows the steps,
+        and whoever may can cancel it.
+        """
+        self._check_pending = False
+        self._spawn_pending = True
+        self._checked = asyncio.Event()
+        self._resumed = asyncio.create_task(self._see_through(self._checked))
+        self._spawn_future = self._resumed
+        self._resumed.add_done_callback(self._seen_through)
+        found = await self.service.find_surely(self.user.name, self.name)
+        while self._stop_pending:  # noqa: ASYNC110 - JupyterHub tells nobody when it is over
+            # Who stops it clears up, too.
+            await asyncio.sleep(_PAUSE)
+        return found
+
+    async def _see_through(self, checked: asyncio.Event) -> None:
+        """Return when the session is served, as JupyterHub's own way of a start does."""
+        try:
+            await self.service.outcome(self.user.name, self.name)
+        except ArcetriError as error:
+            raise PolicyRefusal(error) from error
+        await checked.wait()
+        try:
+            # Its own look after routes comes when it has asked after every session.
+            await self.user.settings["proxy"].add_user(self.user, self.name)
+        except Exception:
+            self.log.exception("The route of %s comes with the next look", self._log_name)
+
+    def _seen_through(self, start: asyncio.Task[None]) -> None:
+        """Keep the error of a failed start for the pages; a start that was cancelled is over."""
+        self._spawn_pending = False
+        if start.cancelled() or start.exception() is None:
+            self._forget_start(start)
+
+    def _forget_start(self, start: asyncio.Task[None]) -> None:
+        if self._spawn_future is start:
+            self._spawn_future = None
+
+    def start_polling(self) -> None:
+        """Ask again and again from now on: JupyterHub has seen that it answers."""
+        super().start_polling()
+        if self._checked is not None:
+            self._checked.set()
+
     async def get_url(self) -> str:
         """Where the session answers, known also when the hub died while it started."""
         found = await self.service.find(self.user.name, self.name)
+        if isinstance(found, Unknown) and not self._is_told_of:
+            found = await self.service.find_surely(self.user.name, self.name)
         if not isinstance(found, Session):
             return str(self.server.url)
         return f"{found.url}{self.server.base_url}"
 
     async def stop(self, now: bool = False) -> None:  # noqa: ARG002 - the catalog's time holds
-        """End the session and free what it holds."""
-        session = await self.service.find_surely(self.user.name, self.name)
-        if session is not None:
-            await self.service.end(session.id, "stopped")
-            killpoints.reach("spawner.stopped")
+        """End the session, or the start that a restart came between, and free what it holds."""
+        await self.service.end_server(self.user.name, self.name, "stopped")
+        killpoints.reach("spawner.stopped")
 
     def run_post_stop_hook(self) -> Any:
         """Let no token outlive its session, also where the hub died and forgot which it was."""
@@ -154,6 +220,11 @@ class ArcetriSpawner(Spawner):
         """Forget the session that has ended."""
         super().clear_state()
         self._session_id = None
+        if self._resumed is not None and not self._resumed.done():
+            self._resumed.remove_done_callback(self._seen_through)
+            self._resumed.cancel()
+            self._forget_start(self._resumed)
+        self._resumed = self._checked = None
         if self._watcher is not None and self._watcher is not asyncio.current_task():
             self._watcher.cancel()
         self._watcher = None

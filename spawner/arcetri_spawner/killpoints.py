@@ -38,9 +38,28 @@ POINTS = (
 )
 """Those of the local backend, in the order of a session's life; the last ones lie in recovery."""
 
+POD_POINTS = (
+    "pod.prepared",
+    "pod.created",
+    "pod.secret_created",
+    "pod.waiting",
+    "pod.start_told",
+    "pod.up",
+    "pod.stop_asked",
+    "pod.end_told",
+    "pod.taken_up",
+    "pod.undoing",
+)
+"""Those of the Kubernetes backend, in the order of a session's life; the last two lie in what a
+restarted hub does with a start, and in the undoing of one."""
+
 HUB_POINTS = (
     "spawner.called",
     "request.opened",
+    "request.waiting",
+    "request.admitted",
+    "request.moved",
+    "request.left",
     "request.starting",
     "request.running",
     "spawner.started",
@@ -80,7 +99,7 @@ def arm(name: str) -> None:
         ValueError: There is no such point.
     """
     global _armed
-    if name and name not in POINTS + HUB_POINTS + WRITE_POINTS + FOLDER_POINTS:
+    if name and name not in POINTS + POD_POINTS + HUB_POINTS + WRITE_POINTS + FOLDER_POINTS:
         raise ValueError(f"there is no kill point {name}")
     _armed = name
 

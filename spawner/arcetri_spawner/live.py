@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from arcetri_spawner.backends.base import Exited, Session, Ticket
@@ -15,10 +15,14 @@ class ServiceObserver(Protocol):
     """Told what happens, for metrics."""
 
     def request_decided(self, outcome: str, code: str) -> None:
-        """``outcome`` is started, denied, busy, cancelled or failed.
+        """``outcome`` is started, queued, denied, busy, cancelled or failed.
 
-        ``code`` is empty when it started or was cancelled.
+        ``code`` is empty when it started, is in line, or was cancelled.
         """
+        ...
+
+    def request_admitted(self, grant: Grant, waited: timedelta) -> None:
+        """A request's turn has come, at once or after it had waited."""
         ...
 
 
@@ -26,6 +30,9 @@ class Silent:
     """Tells nobody."""
 
     def request_decided(self, outcome: str, code: str) -> None:
+        """Ignore it."""
+
+    def request_admitted(self, grant: Grant, waited: timedelta) -> None:
         """Ignore it."""
 
 
@@ -37,6 +44,8 @@ class LiveRow:
     state: str
     session: Session | None
     asked: datetime
+    open_by: datetime | None = None
+    """Of what started by itself: until when it is kept for its user to open it."""
 
     @property
     def started(self) -> datetime | None:
@@ -56,3 +65,13 @@ class Live:
     end_reason: str = ""
     end_message: str = ""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+def choice_of(grant: Grant) -> dict[str, str]:
+    """What was chosen, as it would be asked for again, and is remembered for the next time."""
+    return {
+        "group": grant.group,
+        "flavor": grant.flavor,
+        "environment": grant.environment,
+        "size": grant.size,
+    }

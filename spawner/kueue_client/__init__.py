@@ -2,7 +2,7 @@
 
 ``Kueue`` and ``AsyncKueue`` read, write and watch Kueue's objects (API version v1beta2) and tell
 who waits where and why; ``ticket`` holds a place in a queue of one's own. See
-docs/reference/kueue.md.
+docs/reference/kueue-client.md.
 """
 
 from kueue_client.asked import Asked

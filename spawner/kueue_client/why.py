@@ -250,6 +250,7 @@ _SENTENCES: tuple[tuple[re.Pattern[str], Cause], ...] = (
     ),
     (_UNUSED, Cause.QUOTA),
     (re.compile(r'topology "[^"]*" (doesn\'t allow|allows) to fit'), Cause.PLACEMENT),
+    (re.compile(r"no topology domains at level"), Cause.PLACEMENT),
     (_BEYOND, Cause.TOO_LARGE),
     (
         re.compile(r"unavailable in ClusterQueue|doesn't match node affinity|untolerated taint"),

@@ -37,6 +37,7 @@ PATIENCE = 120.0
 ROOT = Path(__file__).parents[2]
 SECRET = "0123456789abcdef" * 4
 RIGHTS = ROOT / "docs" / "reference" / "hub-rights.yaml"
+QUEUES_RIGHTS = RIGHTS.with_name("hub-queues-rights.yaml")
 ACCOUNT = "arcetri-hub"
 HOME = "arcetri"
 """The hub's own account, and the namespace where it is."""
@@ -71,6 +72,16 @@ class Hub:
         part = self._parts.pop(name)
         part.kill()
         part.wait(10)
+
+    def terminate(self, name: str) -> None:
+        """Tell a part to end, and wait until it has."""
+        part = self._parts.pop(name)
+        part.terminate()
+        try:
+            part.wait(20)
+        except subprocess.TimeoutExpired:
+            part.kill()
+            raise
 
     def start(self, name: str) -> None:
         """Start a part, and wait until it answers."""
@@ -161,18 +172,19 @@ def inside(
         )
 
 
-def rights(namespace: str) -> list[dict[str, Any]]:
+def rights(namespace: str, page: Path = RIGHTS) -> list[dict[str, Any]]:
     """What the documentation gives a hub whose sessions run in ``namespace``."""
-    text = RIGHTS.read_text(encoding="utf-8").replace(
+    text = page.read_text(encoding="utf-8").replace(
         "namespace: arcetri-sessions", f"namespace: {namespace}"
     )
     return list(yaml.safe_load_all(text))
 
 
-def _account(cluster: Cluster, state: Path, namespace: str) -> Path:
+def account(cluster: Cluster, state: Path, namespace: str, *, queues: bool = False) -> Path:
     """A kubeconfig with the hub's own rights, and no more."""
     there = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": HOME}}
-    cluster.apply(there, *rights(namespace))
+    more = rights(namespace, QUEUES_RIGHTS) if queues else []
+    cluster.apply(there, *rights(namespace), *more)
     token = cluster.run(
         ["kubectl", "create", "token", ACCOUNT, f"--namespace={HOME}", "--duration=6h"]
     )
@@ -193,6 +205,7 @@ def running(
     usage: UsageSettings | None = None,
     provisioner: ProvisionerSettings | None = None,
     site: str = "",
+    queues: str = "",
 ) -> Iterator[Hub]:
     """Run the platform on a cluster.
 
@@ -204,10 +217,12 @@ def running(
         environment: Further variables of its processes.
         usage: The ledger, where there is one.
         provisioner: Who makes folders; without one they must be there.
+        queues: What its queues in Kueue are called; without a name it does without Kueue.
         site: The site's own JupyterHub configuration.
     """
     state.mkdir()
-    told = {"KUBECONFIG": str(_account(cluster, state, namespace)), **(environment or {})}
+    kubeconfig = account(cluster, state, namespace, queues=bool(queues))
+    told = {"KUBECONFIG": str(kubeconfig), **(environment or {})}
     (state / "profiles.yaml").write_text(yaml.safe_dump(catalog), encoding="utf-8")
     for name in ("client", "proxy", "cookie", "crypt"):
         (state / name).write_text(SECRET, encoding="ascii")
@@ -229,7 +244,13 @@ def running(
             development=True,
         ),
         proxy=ProxySettings(api_url=f"http://127.0.0.1:{api_port}", token_file=state / "proxy"),
-        kubernetes=KubernetesSettings(namespace=namespace, patience=5, provisioner=provisioner),
+        kubernetes=KubernetesSettings(
+            namespace=namespace,
+            patience=5,
+            provisioner=provisioner,
+            queue="kueue" if queues else "slots",
+            queues_name=queues or "arcetri",
+        ),
         site_config=state / "site",
         usage=usage,
         cookie_secret_file=state / "cookie",

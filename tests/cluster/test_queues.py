@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
 
 import pytest
 import yaml
-from click.testing import CliRunner
 
-from arcetri_hub.cli import main
 from arcetri_spawner.queues.names import Names
 from kueue_client import (
-    HOSTNAME,
-    Asked,
     ClusterQueue,
     ClusterQueueSpec,
-    Kueue,
     ObjectMeta,
     Quantity,
     Reason,
@@ -29,94 +21,15 @@ from kueue_client import (
     TicketState,
     TicketStatus,
 )
-from tests.cluster import kueue as real
+from tests.cluster import images
 from tests.cluster.cluster import Cluster
-from tests.cluster.components import SIMULATED
-from tests.cluster.pods import simulated_node
-from tests.spawner.queues.catalogs import GPU, TEXT
+from tests.cluster.installation import Installation, installation
+from tests.spawner.queues.catalogs import GPU
+from tests.support import helm
 from tests.support.platform import until
 
 pytestmark = pytest.mark.cluster
-LABEL = "nvidia.com/gpu.product"
 RIGHTS = Path(__file__).parents[2] / "docs" / "reference" / "queues-rights.yaml"
-
-
-@dataclass(slots=True)
-class Installation:
-    """A catalog, and the queues made from it."""
-
-    kueue: Kueue
-    cluster: Cluster
-    folder: Path
-    kubeconfig: Path
-    names: Names
-
-    def catalog(self, **groups: dict[str, Any]) -> None:
-        """Write a catalog that gives T4 to groups."""
-        t4 = {
-            "title": "T4",
-            "resource": GPU,
-            "nodes": {LABEL: self.names.instance},
-            "tolerations": [SIMULATED.partition("=")[0]],
-        }
-        text = {
-            **TEXT,
-            "flavors": {"t4": t4, "cpu": {"title": "No accelerator"}},
-            "everyone": {"flavors": ["cpu"]},
-            "groups": {f"/{name}": {"flavors": {"t4": one}} for name, one in groups.items()},
-        }
-        (self.folder / "profiles.yaml").write_text(yaml.safe_dump(text), encoding="utf-8")
-
-    def sync(self, *options: str, status: int = 0) -> str:
-        """What ``arcetri queues sync`` prints."""
-        command = ["queues", "sync", f"--profiles={self.folder / 'profiles.yaml'}"]
-        command += [f"--instance={self.names.instance}", f"--namespace={self.names.namespace}"]
-        variables = {"KUBECONFIG": str(self.kubeconfig)}
-        result = CliRunner().invoke(main, [*command, *options], env=variables)
-        assert result.exit_code == status, (result.output, result.exception)
-        return result.output
-
-    def versions(self) -> dict[str, str]:
-        """The version of every object that is ours."""
-        kueue, namespace = self.kueue, self.names.namespace
-        kinds = (
-            *kueue.topologies.list(labels=self.names.selector).items,
-            *kueue.resource_flavors.list(labels=self.names.selector).items,
-            *kueue.priority_classes.list(labels=self.names.selector).items,
-            *kueue.cohorts.list(labels=self.names.selector).items,
-            *kueue.cluster_queues.list(labels=self.names.selector).items,
-            *kueue.local_queues.list(namespace, labels=self.names.selector).items,
-        )
-        return {f"{type(one).__name__} {one.name}": str(one.metadata.generation) for one in kinds}
-
-    def queue(self, group: str) -> ClusterQueue | None:
-        """A group's ClusterQueue."""
-        return self.kueue.cluster_queues.find(self.names.cluster_queue(f"/{group}"))
-
-    def nominal(self, group: str) -> Quantity:
-        """A group's quota of T4."""
-        found = self.queue(group)
-        assert found is not None
-        (flavor,) = found.spec.resource_groups[0].flavors
-        return next(one.nominal_quota for one in flavor.resources if one.name == GPU)
-
-    def ask(self, name: str, group: str, *, kind: str = "notebook", gpus: int = 1) -> Ticket:
-        """Ask for a T4, as a request of the group."""
-        ticket = self.kueue.ticket(name, self.names.namespace)
-        queue = self.names.local_queue(f"/{group}")
-        requests = {"cpu": "2", "memory": "4Gi", GPU: gpus}
-        priority = self.kueue.priority_classes.get(self.names.priority(kind))
-        ticket.submit(
-            Asked(
-                queue,
-                requests,
-                node_selector={LABEL: self.names.instance},
-                priority_class=priority.name,
-                priority=priority.value,
-                topology=HOSTNAME,
-            )
-        )
-        return ticket
 
 
 def reach(ticket: Ticket, state: TicketState) -> TicketStatus:
@@ -130,26 +43,8 @@ def reach(ticket: Ticket, state: TicketState) -> TicketStatus:
 @pytest.fixture
 def site(with_kueue: Cluster, namespace: str, tmp_path: Path) -> Iterator[Installation]:
     """A node of four T4, and an installation that shares them out."""
-    names = Names(f"q{uuid4().hex[:6]}", namespace)
-    with_kueue.simulate(simulated_node(names.instance, {GPU: 4}, {LABEL: names.instance}))
-    with (
-        real.reachable(with_kueue, tmp_path) as kubeconfig,
-        Kueue.from_kubeconfig(kubeconfig) as kueue,
-    ):
-        made = Installation(kueue, with_kueue, tmp_path, kubeconfig, names)
+    with installation(with_kueue, namespace, tmp_path) as made:
         yield made
-        for one in kueue.workloads.list(namespace).items:
-            kueue.workloads.delete(one.name, namespace)
-        for objects in (
-            kueue.cluster_queues,
-            kueue.cohorts,
-            kueue.resource_flavors,
-            kueue.priority_classes,
-            kueue.topologies,
-        ):
-            for found in objects.list(labels=names.selector).items:
-                objects.delete(found.name)
-    with_kueue.run(["kubectl", "delete", "node", names.instance, "--wait=false"])
 
 
 def test_a_catalog_becomes_queues_once_and_drift_is_repaired(site: Installation) -> None:
@@ -279,7 +174,7 @@ def test_notebooks_come_before_batch_and_push_it_out(site: Installation) -> None
 def test_the_documented_rights_are_enough(site: Installation) -> None:
     text = RIGHTS.read_text(encoding="utf-8")
     account = f"{site.names.instance}-queues"
-    text = text.replace("namespace: sessions", f"namespace: {site.names.namespace}")
+    text = text.replace("namespace: arcetri-sessions", f"namespace: {site.names.namespace}")
     text = text.replace("namespace: arcetri}", f"namespace: {site.names.namespace}}}")
     text = text.replace("name: arcetri-queues", f"name: {account}")
     objects = list(yaml.safe_load_all(text))
@@ -299,3 +194,53 @@ def test_the_documented_rights_are_enough(site: Installation) -> None:
     finally:
         for kind in ("clusterrole", "clusterrolebinding"):
             site.cluster.run(["kubectl", "delete", kind, account])
+
+
+def _deleted(site: Installation) -> bool:
+    found = site.queue("cms")
+    return found is None or found.metadata.deletion_timestamp is not None
+
+
+def test_the_charts_sync_keeps_the_queues(site: Installation) -> None:
+    """The real image, with the account and the rights that the chart gives it."""
+    site.catalog(cms={"quota": 2})
+    home = f"{site.names.namespace}-home"
+    registry, _, tag = site.cluster.load(images.HUB).rpartition("/")
+    values = {
+        "profiles": (site.folder / "profiles.yaml").read_text(encoding="utf-8"),
+        "images": {"registry": registry, "tag": tag.rpartition(":")[2], "pullPolicy": "Never"},
+        "sessions": {"namespace": site.names.namespace},
+        "queues": {"enabled": True, "interval": 2, "resources": {}},
+    }
+    made = helm.render(helm.merged(helm.LEAST, values), release=site.names.instance, namespace=home)
+    part = "app.kubernetes.io/component"
+    ours = [
+        one
+        for one in made
+        if one["kind"] != "NetworkPolicy"
+        and (
+            one["metadata"]["labels"].get(part) == "queues"
+            or (one["kind"], one["metadata"]["name"])
+            == ("ConfigMap", f"{site.names.instance}-profiles")
+        )
+    ]
+    site.cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": home}})
+    site.cluster.apply(*ours)
+    site.names = Names(f"{home}-{site.names.instance}", site.names.namespace)
+    try:
+        until(lambda: site.queue("cms"), "the queue is there", 60)
+        # It says nothing twice, and ends when it is told to.
+        pods = ["kubectl", f"--namespace={home}", f"--selector={part}=queues"]
+        site.kueue.cluster_queues.delete(site.names.cluster_queue("/cms"))
+        until(lambda: not _deleted(site), "it is there again", 60)
+        said = site.cluster.run([*pods[:1], "logs", *pods[1:], "--tail=-1"])
+        assert said.count("create ClusterQueue") == 3
+        assert said.count("Nothing to change.") <= 2
+        began = time.monotonic()
+        site.cluster.run([*pods[:1], "delete", "deployment", *pods[1:], "--cascade=foreground"])
+        assert time.monotonic() - began < 8  # not killed after its ten seconds
+    finally:
+        for one in ours:
+            if one["kind"].startswith("Cluster"):
+                site.cluster.run(["kubectl", "delete", one["kind"], one["metadata"]["name"]])
+        site.cluster.run(["kubectl", "delete", "namespace", home, "--wait=false", "--now"])

@@ -38,6 +38,9 @@ MAY: Mapping[str, tuple[Right, ...]] = {
         ("delete", "pods", SESSIONS),
         ("create", "secrets", SESSIONS),
         ("watch", "events", SESSIONS),
+        ("create", "workloads.kueue.x-k8s.io", SESSIONS),
+        ("patch", "workloads.kueue.x-k8s.io/status", SESSIONS),
+        ("watch", "clusterqueues.kueue.x-k8s.io", EVERYWHERE),
     ),
     "ledger": (("create", "tokenreviews.authentication.k8s.io", EVERYWHERE),),
     "provisioner": (("create", "tokenreviews.authentication.k8s.io", EVERYWHERE),),
@@ -48,6 +51,12 @@ MAY: Mapping[str, tuple[Right, ...]] = {
         ("delete", "daemonsets.apps", IMAGES),
         ("watch", "daemonsets.apps", IMAGES),
         ("list", "pods", IMAGES),
+    ),
+    "queues": (
+        ("list", "nodes", EVERYWHERE),
+        ("create", "clusterqueues.kueue.x-k8s.io", EVERYWHERE),
+        ("patch", "resourceflavors.kueue.x-k8s.io", EVERYWHERE),
+        ("delete", "localqueues.kueue.x-k8s.io", SESSIONS),
     ),
     "proxy": (),
     "session": (),
@@ -82,7 +91,12 @@ _NOBODY: tuple[Right, ...] = (
     ("approve", "signers.certificates.k8s.io", EVERYWHERE),
 )
 MUST_NOT: Mapping[str, tuple[Right, ...]] = {
-    "hub": (("create", "tokenreviews.authentication.k8s.io", EVERYWHERE),),
+    "hub": (
+        ("create", "tokenreviews.authentication.k8s.io", EVERYWHERE),
+        ("create", "workloads.kueue.x-k8s.io", ELSEWHERE),
+        ("patch", "clusterqueues.kueue.x-k8s.io", EVERYWHERE),
+        ("delete", "localqueues.kueue.x-k8s.io", SESSIONS),
+    ),
     "ledger": (("list", "pods", EVERYWHERE), ("list", "nodes", EVERYWHERE)),
     "provisioner": (("list", "pods", EVERYWHERE), ("get", "persistentvolumes", EVERYWHERE)),
     "agent": (("delete", "pods", SESSIONS), ("list", "nodes", EVERYWHERE)),
@@ -95,6 +109,12 @@ MUST_NOT: Mapping[str, tuple[Right, ...]] = {
         ("get", "configmaps", IMAGES),
         ("create", "deployments.apps", IMAGES),
         ("list", "pods", EVERYWHERE),
+    ),
+    "queues": (
+        ("list", "pods", EVERYWHERE),
+        ("create", "localqueues.kueue.x-k8s.io", ELSEWHERE),
+        ("create", "workloads.kueue.x-k8s.io", SESSIONS),
+        ("patch", "nodes", EVERYWHERE),
     ),
     "proxy": (("list", "pods", OWN), ("list", "nodes", EVERYWHERE)),
     "session": (

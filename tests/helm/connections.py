@@ -14,7 +14,7 @@ from tests.support.netpolicy import Connection, End, Node, Outside, Pod
 
 TABLE = Path(__file__).parents[2] / "docs" / "reference" / "connections.csv"
 
-COMPONENTS = ("hub", "proxy", "ledger", "prepuller", "test", "agent", "provisioner")
+COMPONENTS = ("hub", "proxy", "ledger", "prepuller", "queues", "test", "agent", "provisioner")
 _OWN_NAMESPACE = {"agent": "agents", "provisioner": "storage"}
 """The components that are not in the release's own namespace."""
 
@@ -66,6 +66,7 @@ def everything(release: str = helm.RELEASE) -> dict[str, Any]:
             "agents": {"enabled": True},
             "provisioner": {"enabled": True},
             "prepuller": {"enabled": True},
+            "queues": {"enabled": True},
             "storage": {"claims": {"shared": {"size": "1Gi", "source": NFS}}},
             "networkPolicy": {"monitoring": {"from": [monitoring]}},
         },

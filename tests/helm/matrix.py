@@ -53,6 +53,7 @@ MATRIX: Mapping[str, Mapping[str, Any]] = {
         {
             "images": {"pullSecrets": ["registry"], "hub": {"digest": f"sha256:{'0' * 64}"}},
             "prepuller": _PLACED,
+            "queues": _PLACED,
             "ingress": {"enabled": True, "host": "ai.example.org", "className": "nginx"},
             "hub": {"extraConfig": {"site": "c.KubeSpawner.node_selector = {}\n"}},
             "storage": {"claims": {"scratch": {"size": "10Gi", "storageClassName": "fast"}}},

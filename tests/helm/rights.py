@@ -11,7 +11,9 @@ Rule = tuple[str, str, str]
 RIGHTS: Mapping[str, Mapping[str, frozenset[Rule]]] = {
     "hub": {
         "cluster": frozenset(
-            (verb, resource, "") for resource in ("nodes", "pods") for verb in ("list", "watch")
+            (verb, resource, "")
+            for resource in ("nodes", "pods", "kueue.x-k8s.io/clusterqueues")
+            for verb in ("list", "watch")
         ),
         "sessions": frozenset(
             {
@@ -19,6 +21,14 @@ RIGHTS: Mapping[str, Mapping[str, frozenset[Rule]]] = {
                 ("create", "secrets", ""),
                 ("list", "events", ""),
                 ("watch", "events", ""),
+                *(
+                    (verb, "kueue.x-k8s.io/workloads", "")
+                    for verb in ("get", "list", "watch", "create", "patch", "delete")
+                ),
+                ("patch", "kueue.x-k8s.io/workloads/status", ""),
+                ("list", "kueue.x-k8s.io/localqueues", ""),
+                ("watch", "kueue.x-k8s.io/localqueues", ""),
+                ("get", "visibility.kueue.x-k8s.io/localqueues/pendingworkloads", ""),
             }
         ),
     },
@@ -37,6 +47,28 @@ RIGHTS: Mapping[str, Mapping[str, frozenset[Rule]]] = {
                 ("get", "configmaps", "RELEASE-prepuller"),
             }
         )
+    },
+    "queues": {
+        "cluster": frozenset(
+            {
+                ("list", "nodes", ""),
+                *(
+                    (verb, f"kueue.x-k8s.io/{resource}", "")
+                    for resource in (
+                        "topologies",
+                        "resourceflavors",
+                        "workloadpriorityclasses",
+                        "cohorts",
+                        "clusterqueues",
+                    )
+                    for verb in ("list", "create", "patch", "delete")
+                ),
+            }
+        ),
+        "sessions": frozenset(
+            (verb, "kueue.x-k8s.io/localqueues", "")
+            for verb in ("list", "create", "patch", "delete")
+        ),
     },
     "proxy": {},
     "session": {},

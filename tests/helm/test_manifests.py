@@ -221,7 +221,7 @@ def test_the_table_of_connections_is_about_the_charts_own_pods() -> None:
     here = connections.pods()
     served = {
         "hub": {8081}, "proxy": {8000, 8001}, "ledger": {8010}, "agent": {8011},
-        "provisioner": {8020}, "prepuller": {8012}, "test": set(),
+        "provisioner": {8020}, "prepuller": {8012}, "queues": set(), "test": set(),
     }  # fmt: skip
     found = {}
     for component, metadata, spec in _pods(_everything()):

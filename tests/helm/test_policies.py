@@ -143,14 +143,15 @@ def test_a_site_that_says_where_things_are_opens_nothing_else(reading: Reading) 
     reached = {
         names
         for names, tried in world(4).everything()
-        if set(names[:2]) & {"hub", "ledger", "agent", "provisioner", "prepuller", "proxy"}
+        if set(names[:2])
+        & {"hub", "ledger", "agent", "provisioner", "prepuller", "queues", "proxy"}
         and set(names[:2]) & (set(STRANGERS) - {"DNS", "monitoring"})
         and not _to_its_pods(tried)
         and policies.verdict(tried)
     }
     api = {
         (name, "API server", port, "TCP")
-        for name in ("hub", "ledger", "agent", "provisioner", "prepuller")
+        for name in ("hub", "ledger", "agent", "provisioner", "prepuller", "queues")
         for port in (443, 6443)
     }
     assert reached == {

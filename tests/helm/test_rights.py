@@ -15,10 +15,11 @@ from tests.helm.rights import RIGHTS, rules_of
 from tests.support import helm
 
 PAGES = {
-    "hub-rights.yaml": {"hub"},
-    "accounting-rights.yaml": {"agent", "ledger"},
-    "prepuller-rights.yaml": {"prepuller"},
-    "provisioner.yaml": {"provisioner"},
+    ("hub-rights.yaml", "hub-queues-rights.yaml"): {"hub"},
+    ("accounting-rights.yaml",): {"agent", "ledger"},
+    ("prepuller-rights.yaml",): {"prepuller"},
+    ("provisioner.yaml",): {"provisioner"},
+    ("queues-rights.yaml",): {"queues"},
 }
 KINDS = ("ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
 
@@ -32,11 +33,12 @@ def _rendered() -> list[helm.Json]:
     return [one for one in objects if one["kind"] in KINDS]
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_a_page_shows_what_the_chart_makes(page: str) -> None:
-    text = (ROOT / "docs" / "reference" / page).read_text(encoding="utf-8")
-    shown = [one for one in yaml.safe_load_all(text) if one["kind"] in KINDS]
-    made = [one for one in _rendered() if _component(one) in PAGES[page]]
+@pytest.mark.parametrize("pages", PAGES, ids=" ".join)
+def test_pages_show_what_the_chart_makes(pages: tuple[str, ...]) -> None:
+    texts = [(ROOT / "docs" / "reference" / page).read_text(encoding="utf-8") for page in pages]
+    objects = [one for text in texts for one in yaml.safe_load_all(text)]
+    shown = [one for one in objects if one["kind"] in KINDS]
+    made = [one for one in _rendered() if _component(one) in PAGES[pages]]
     assert _bare(shown) == _bare(made)
 
 

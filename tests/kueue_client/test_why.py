@@ -61,6 +61,11 @@ def why(found: Workload, **known: Any) -> Explanation:
         ),
         (NO_ROOM, Cause.PLACEMENT, f"No node has the room: {NO_ROOM}."),
         (
+            f"{POD_SET}no topology domains at level: kubernetes.io/hostname",
+            Cause.PLACEMENT,
+            f"No node has the room: {POD_SET}no topology domains at level: kubernetes.io/hostname.",
+        ),
+        (
             "couldn't assign flavors to pod set main: flavor t4 doesn't match node affinity",
             Cause.NO_FLAVOR,
             "No flavor of its queue fits what it asks for: couldn't assign flavors to pod set main:"

@@ -38,9 +38,13 @@ from tests.support.platform import Platform, running, until
 
 pytestmark = [pytest.mark.component, pytest.mark.timeout(900)]
 
+ASKED = ("request.opened", "queue.leased", "spawner.called")
+"""Killed there, the request is in line or admitted, and starts by itself when the hub is back."""
+IN_LINE = ("request.waiting", "request.admitted", "request.moved", "request.left")
+"""Killed there, everyone is in their place: see ``test_faults_waiting``."""
 BEFORE = (
-    "spawner.called", "request.opened", "queue.leased", "request.starting", "start.prepared",
-    "start.spawned", "start.recorded", "journal.half_written", "start.journaled",
+    "request.starting", "start.prepared", "start.spawned", "start.recorded",
+    "journal.half_written", "start.journaled",
 )  # fmt: skip
 """Killed there, a start has never been: the session's first process was not told to begin."""
 BEGUN = ("start.released", "start.answered", "request.running", "spawner.started")
@@ -68,7 +72,7 @@ PADDING = 1_200_000
 
 
 def test_every_point_is_tried() -> None:
-    tried = {*BEFORE, *BEGUN, *STOPPING, TOLD, *RECOVERING}
+    tried = {*ASKED, *IN_LINE, *BEFORE, *BEGUN, *STOPPING, TOLD, *RECOVERING}
     tried |= {*SIGNING_IN, *REFRESHING, *NUMBERING, *CATALOG}
 
     assert tried == {*POINTS, *HUB_POINTS, *WRITE_POINTS}
@@ -204,6 +208,14 @@ def test_a_start_cut_short_leaves_nothing_and_can_be_asked_for_again(pair: Pair)
     pair.together()
     pair.stop()
     pair.alone()
+
+
+def test_what_was_asked_for_starts_by_itself_when_the_hub_is_back(pair: Pair) -> None:
+    for point in ASKED:
+        pair.hub.dies(point, when=pair.ask)
+        pair.together()
+        pair.stop()
+        pair.alone()
 
 
 def test_a_start_that_had_begun_goes_on_and_a_stop_that_had_is_seen_through(pair: Pair) -> None:

@@ -10,19 +10,19 @@ from typing import Annotated, Any, Final, TypeVar
 
 import anyio.to_thread
 from anyio import CapacityLimiter
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field, TypeAdapter
 from sqlalchemy import select
 
 from arcetri_accounting import killpoints
+from arcetri_accounting.contract.lengths import SessionLengths
 from arcetri_accounting.contract.usage import Acknowledgement, Batch, record_adapter
 from arcetri_accounting.contract.witness import WitnessBatch
-from arcetri_accounting.ledger import delivery, ingest, witness
+from arcetri_accounting.ledger import delivery, ingest, lengths, witness
 from arcetri_accounting.ledger.credentials import (
     AgentCredential,
-    Credential,
     MetricsCredential,
     WitnessCredential,
 )
@@ -36,6 +36,7 @@ from arcetri_accounting.ledger.strangers import recognize
 from arcetri_accounting.ledger.times import now_ms
 
 T = TypeVar("T")
+C = TypeVar("C", AgentCredential, WitnessCredential)
 
 _WRITERS_AT_ONCE: Final = 8
 _FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
@@ -118,7 +119,7 @@ class Service:
     async def write(
         self,
         request: Request,
-        role: type[Credential],
+        role: type[C],
         name: Callable[[Any], str],
         work: Callable[[Any, bytes], Acknowledgement],
     ) -> Acknowledgement:
@@ -126,14 +127,7 @@ class Service:
         path = request.url.path.rpartition("/")[2]
         outcome = "failed"
         try:
-            credential = await self.writers.find(bearer(request))
-            if not isinstance(credential, role):
-                raise Forbidden(
-                    f"This token is a {credential.role}'s, and may not do this.",
-                    code="role_mismatch",
-                    remedy="Use the token that was made for this.",
-                )
-            recognize(request)
+            credential = await self._writer(request, role)
             with self._limits.taken(f"{path}:{name(credential)}", time.monotonic()):
                 body = await self._read(request)
                 begun = time.monotonic()
@@ -146,6 +140,24 @@ class Service:
             raise
         finally:
             self.metrics.requests.labels(path, outcome).inc()
+
+    async def tell_hub(self, request: Request, work: Callable[[], T]) -> T:
+        """Answer a question of the hub's, which it asks with the witness's token."""
+        credential = await self._writer(request, WitnessCredential)
+        path = request.url.path.rpartition("/")[2]
+        with self._limits.taken(f"{path}:{credential.writer}", time.monotonic()):
+            return await self._in_thread(work)
+
+    async def _writer(self, request: Request, role: type[C]) -> C:
+        credential = await self.writers.find(bearer(request))
+        if not isinstance(credential, role):
+            raise Forbidden(
+                f"This token is a {credential.role}'s, and may not do this.",
+                code="role_mismatch",
+                remedy="Use the token that was made for this.",
+            )
+        recognize(request)
+        return credential
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         if self._threads is None:
@@ -208,6 +220,11 @@ class Service:
             )
         return witness.store(self.database, read, now_ms())
 
+    def session_lengths(self, days: int) -> SessionLengths:
+        """Tell the hub how long sessions lasted."""
+        now = now_ms()
+        return self.database.read(lambda session: lengths.read(session, days, now))
+
 
 def router(service: Service) -> APIRouter:
     """The routes, below the prefix."""
@@ -236,6 +253,18 @@ def router(service: Service) -> APIRouter:
         return await service.write(
             request, WitnessCredential, lambda one: one.writer, service.testimony
         )
+
+    @routes.get(
+        "/api/v1/lengths",
+        responses=_PROBLEMS,
+        dependencies=[Depends(_TOKEN)],
+        tags=["writers"],
+        summary="Say how long sessions of the last days lasted, to the spawner: without any name",
+    )
+    async def session_lengths(
+        request: Request, days: Annotated[int, Query(ge=1, le=366)] = 60
+    ) -> SessionLengths:
+        return await service.tell_hub(request, lambda: service.session_lengths(days))
 
     @routes.get(
         "/api/v1/health",

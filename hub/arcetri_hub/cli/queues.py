@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import contextlib
+import json
+import signal
 import sys
+from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +20,8 @@ from arcetri_spawner.errors import ArcetriError
 if TYPE_CHECKING:
     from kubernetes.aio.client import ApiClient
 
+    from arcetri_spawner.queues.doctor import Finding
+    from arcetri_spawner.queues.names import Names
     from arcetri_spawner.queues.sync import Outlook, Queues, QueuesRefused
 
 
@@ -24,27 +30,36 @@ def queues() -> None:
     """Keep Kueue's queues as the catalog says."""
 
 
+def _installation(command: Callable[..., None]) -> Callable[..., None]:
+    """Options by which an installation's queues are known."""
+    for option in (
+        click.option(
+            "--namespace",
+            default="arcetri-sessions",
+            show_default=True,
+            help="Where the sessions are, and so the LocalQueues.",
+        ),
+        click.option(
+            "--instance",
+            default="arcetri",
+            show_default=True,
+            help="What this installation is called; its objects' names begin with it.",
+        ),
+        click.option(
+            "--profiles",
+            "file",
+            type=click.Path(path_type=Path),
+            default="profiles.yaml",
+            show_default=True,
+            help="The catalog.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 @queues.command("sync")
-@click.option(
-    "--profiles",
-    "file",
-    type=click.Path(path_type=Path),
-    default="profiles.yaml",
-    show_default=True,
-    help="The catalog.",
-)
-@click.option(
-    "--instance",
-    default="arcetri",
-    show_default=True,
-    help="What this installation is called; its objects' names begin with it.",
-)
-@click.option(
-    "--namespace",
-    default="arcetri-sessions",
-    show_default=True,
-    help="Where the sessions are, and so the LocalQueues.",
-)
+@_installation
 @click.option(
     "--dry-run", is_flag=True, help="Only print what would change, and what stands against it."
 )
@@ -71,101 +86,169 @@ def sync_command(
     installation's labels are never touched. A queue that is wanted no more admits nothing from then
     on, and goes when nobody holds anything of it: sync again until nothing is left to do.
 
+    With --every, what is the same as the last time is not printed again.
+
     Exit status: 0 when all is done, or left to wait for; 1 when something stands against it.
     """
+    _need_client()
+    sys.exit(asyncio.run(_sync(file, instance, namespace, dry_run, overcommit, every)))
+
+
+@queues.command("doctor")
+@_installation
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.argument("request", required=False, default="")
+def doctor_command(file: Path, instance: str, namespace: str, as_json: bool, request: str) -> None:
+    """Say what is wrong with the queues, and why each request waits; changes nothing.
+
+    REQUEST is a request's id, or its Workload's name: then only this one, and what is wrong.
+
+    Asks the cluster as the pod this runs in, else as KUBECONFIG says.
+
+    Exit status: 0 when nothing is wrong; 1 when something is.
+    """
+    _need_client()
+    findings = asyncio.run(_examine(file, instance, namespace, request))
+    well = not any(one.wrong for one in findings)
+    if as_json:
+        said = {"well": well, "findings": [asdict(one) for one in findings]}
+        click.echo(json.dumps(said, indent=2))
+    else:
+        for one in findings:
+            click.echo(one.render())
+    sys.exit(0 if well else 1)
+
+
+async def _examine(file: Path, instance: str, namespace: str, request: str) -> list[Finding]:
+    from arcetri_spawner.queues.doctor import Doctor, Finding
+
+    result = check(file)
+    found = [
+        Finding("catalog", "catalog_invalid", True, one.render(), "Correct the catalog.")
+        for one in result.errors
+    ]
+    async with _connected(instance, namespace) as (client, names):
+        catalog = result.catalog.catalog if result.catalog else None
+        return found + await Doctor(client, names).examine(catalog, request)
+
+
+def _need_client() -> None:
+    """Say what to install where the client of Kubernetes is not."""
     try:
         import kubernetes  # noqa: F401
     except ImportError:
         raise click.ClickException(
             "The client of Kubernetes is not installed: install arcetri[kubernetes]."
         ) from None
-    sys.exit(asyncio.run(_sync(file, instance, namespace, dry_run, overcommit, every)))
+
+
+@contextlib.asynccontextmanager
+async def _connected(instance: str, namespace: str) -> AsyncIterator[tuple[ApiClient, Names]]:
+    """The connection to the cluster, and what the queues are called there."""
+    from arcetri_spawner.queues.connecting import connect
+    from arcetri_spawner.queues.names import Names
+
+    try:
+        client = await connect()
+    except ArcetriError as error:
+        raise click.ClickException(str(error)) from error
+    try:
+        yield client, Names(instance, namespace)
+    finally:
+        await client.close()
+
+
+class _Words:
+    """What is printed: of two rounds that say the same, the second says nothing."""
+
+    def __init__(self) -> None:
+        self._now: list[tuple[str, bool]] = []
+        self._last: list[tuple[str, bool]] = []
+
+    def say(self, text: str, *, wrong: bool = False) -> None:
+        """Say a line; what is wrong goes to standard error."""
+        self._now.append((text, wrong))
+
+    def out(self) -> None:
+        """Print what was said, and begin the next round."""
+        if self._now != self._last:
+            for text, wrong in self._now:
+                click.echo(text, err=wrong)
+        self._now, self._last = [], self._now
 
 
 async def _sync(
     file: Path, instance: str, namespace: str, dry_run: bool, overcommit: bool, every: float | None
 ) -> int:
-    from arcetri_spawner.queues.names import Names
     from arcetri_spawner.queues.sync import Queues
 
-    client = await _connect()
-    try:
-        work = Queues(client, Names(instance, namespace))
+    words = _Words()
+    async with _connected(instance, namespace) as (client, names):
+        work = Queues(client, names)
+        ended = _told_to_end() if every is not None else asyncio.Event()
         last: LoadedCatalog | None = None
         while True:
             result = check(file)
-            if result.catalog is None:
-                for finding in result.errors:
-                    click.echo(finding.render(), err=True)
-                if every is None:
-                    return 1
-                if last is not None:
-                    click.echo(f"{file} cannot be used; the last good one stays.", err=True)
+            for finding in result.errors if result.catalog is None else ():
+                words.say(finding.render(), wrong=True)
+            if result.catalog is None and last is not None:
+                words.say(f"{file} cannot be used; the last good one stays.", wrong=True)
             last = result.catalog or last
-            status = 1 if last is None else await _once(work, last, dry_run, overcommit)
+            status = 1 if last is None else await _once(work, last, dry_run, overcommit, words)
+            words.out()
             if every is None:
                 return status
-            await asyncio.sleep(every)
-    finally:
-        await client.close()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(every):
+                    await ended.wait()
+                    return 0
 
 
-async def _once(work: Queues, catalog: LoadedCatalog, dry_run: bool, overcommit: bool) -> int:
+def _told_to_end() -> asyncio.Event:
+    """Set at SIGTERM, which the first process of a container has to take itself."""
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+    return ended
+
+
+async def _once(
+    work: Queues, catalog: LoadedCatalog, dry_run: bool, overcommit: bool, words: _Words
+) -> int:
     from arcetri_spawner.queues.sync import QueuesRefused
     from kueue_client import KueueError
 
     try:
         outlook = await work.look(catalog.catalog)
         if dry_run:
-            _print(outlook, done=False)
+            _tell(outlook, words, done=False)
         outlook.check(overcommit=overcommit)
         if not dry_run:
             await work.carry_out(outlook)
-            _print(outlook, done=True)
+            _tell(outlook, words, done=True)
     except QueuesRefused as error:
-        _refuse(error)
+        _refuse(error, words)
         return 1
     except (ArcetriError, KueueError) as error:
-        click.echo(f"arcetri: {error}", err=True)
+        words.say(f"arcetri: {error}", wrong=True)
         return 1
     return 0
 
 
-def _print(outlook: Outlook, *, done: bool) -> None:
+def _tell(outlook: Outlook, words: _Words, *, done: bool) -> None:
     for notice in outlook.plan.notices:
-        click.echo(f"note: {notice}")
+        words.say(f"note: {notice}")
     for promise in outlook.plan.overcommitted:
-        click.echo(f"over-commitment: {promise.sentence}")
+        words.say(f"over-commitment: {promise.sentence}")
     for change in outlook.changes:
-        click.echo(change.render(), nl=False)
+        words.say(change.render().removesuffix("\n"))
     if not outlook.changes:
-        click.echo("Nothing to change.")
+        words.say("Nothing to change.")
     elif not done:
-        click.echo("Nothing was changed: --dry-run.")
+        words.say("Nothing was changed: --dry-run.")
 
 
-def _refuse(error: QueuesRefused) -> None:
-    click.echo(f"arcetri: {error.message}", err=True)
+def _refuse(error: QueuesRefused, words: _Words) -> None:
+    words.say(f"arcetri: {error.message}", wrong=True)
     for reason in error.reasons:
-        click.echo(f"  {reason}", err=True)
-    click.echo(error.remedy, err=True)
-
-
-async def _connect() -> ApiClient:
-    from kubernetes.aio import client, config
-    from kubernetes.aio.config import ConfigException
-
-    configuration = client.Configuration()
-    try:
-        config.load_incluster_config(client_configuration=configuration)
-    except ConfigException:
-        try:
-            # The package itself reads the variable only when it is imported.
-            where = os.environ.get("KUBECONFIG") or None
-            await config.load_kube_config(where, client_configuration=configuration)
-        except (ConfigException, OSError) as error:
-            raise click.ClickException(
-                "Nothing says where the cluster's API server is: run this in a pod of the cluster,"
-                " or set KUBECONFIG."
-            ) from error
-    return client.ApiClient(configuration)
+        words.say(f"  {reason}", wrong=True)
+    words.say(error.remedy, wrong=True)

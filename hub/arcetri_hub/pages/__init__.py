@@ -6,7 +6,7 @@ gate that decides is the spawner's start; everything here comes before it or sho
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from arcetri_hub.pages.refusals import default_remedy
 from arcetri_hub.pages.spawn import SpawnPage
 from arcetri_hub.pages.static import STATIC, Static, asset
 from arcetri_hub.pages.stop import RemoveServer, StopSession
+from arcetri_hub.pages.waiting import RequestNow, WaitingPage
 
 if TYPE_CHECKING:
     from jupyterhub.handlers import BaseHandler
@@ -47,6 +48,9 @@ def handlers(platform: PagesPlatform) -> list[tuple[str, type] | tuple[str, type
         (r"/spawn-pending/([^/]+)/([^/]+)", SpawnPending, known),
         (r"/user/(?P<user_name>[^/]+)(?P<user_path>/.*)?", NotRunning, known),
         (r"/home", HomePage, known),
+        (r"/waiting/([^/]+)", WaitingPage, known),
+        (r"/waiting/([^/]+)/([^/]+)", WaitingPage, known),
+        (r"/api/arcetri/requests/([^/]+)", RequestNow, known),
         (r"/arcetri/new", NewSession, known),
         (r"/arcetri/stop/([^/]+)", StopSession, known),
         (r"/arcetri/stop/([^/]+)/([^/]+)", StopSession, known),
@@ -62,15 +66,22 @@ def handlers(platform: PagesPlatform) -> list[tuple[str, type] | tuple[str, type
     ]
 
 
-def landing(handler: BaseHandler) -> str:
+def landing(platform: PagesPlatform) -> Callable[[BaseHandler], str]:
     """Where somebody lands who comes for no page in particular.
 
-    With nothing of theirs running, on the page where something is started; else on their home page.
+    With nothing of theirs running or waiting, on the page where something is started; else on their
+    home page.
     """
-    user = handler.current_user
-    if user is None or any(spawner.active for spawner in user.spawners.values()):
-        return ""
-    return str(url_path_join(handler.hub.base_url, "spawn"))
+
+    def where(handler: BaseHandler) -> str:
+        user = handler.current_user
+        if user is None or any(spawner.active for spawner in user.spawners.values()):
+            return ""
+        if any(waits.grant.username == user.name for waits in platform.service.waiting.entries()):
+            return ""
+        return str(url_path_join(handler.hub.base_url, "spawn"))
+
+    return where
 
 
 def configure(
@@ -120,5 +131,5 @@ def configure(
     c.JupyterHub.logo_file = str(STATIC / "favicon.svg")
     # A GET never starts a server, and neither does a log-in.
     c.JupyterHub.redirect_to_server = False
-    c.JupyterHub.default_url = landing
+    c.JupyterHub.default_url = landing(platform)
     c.JupyterHub.implicit_spawn_seconds = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jupyterhub.apihandlers.users import SpawnProgressAPIHandler, UserServerAPIHandler
 from jupyterhub.scopes import needs_scope
@@ -16,10 +16,20 @@ from arcetri_hub.pages.body import (
     refuse_choice_in_address,
 )
 from arcetri_hub.pages.refusals import Refused, refusal_of
-from arcetri_hub.pages.servers import cancel_start, forget_failed, is_active
+from arcetri_hub.pages.servers import (
+    begun_by_asker,
+    cancel_start,
+    forget_failed,
+    is_active,
+    leave,
+)
+from arcetri_hub.pages.waits import wait_json
 from arcetri_spawner.errors import ArcetriError
 from arcetri_spawner.policy import parse_options, reasons
 from arcetri_spawner.policy.names import shown
+
+if TYPE_CHECKING:
+    from arcetri_spawner.waiting import Entry
 
 
 class ServerApi(
@@ -112,15 +122,32 @@ class ServerApi(
             await self._refuse_second(user, server_name)
             await super().post(user_name, server_name)
             return
+        service = self.platform.service
         try:
-            identity = await self.platform.identities.known(user.name)
-            await self.platform.service.precheck(identity, server_name, options)
-            await super().post(user_name, server_name)
+            if asked := service.waiting.find(user.name, server_name):
+                await self._queued(asked)
+                return
+            if server_name:
+                await self._check_named_server_request(user, server_name, server_name)
+            asked, starts = await service.ask(user.name, server_name, options)
+            if not starts:
+                await self._queued(asked)
+                return
+            async with begun_by_asker(service, asked):
+                await super().post(user_name, server_name)
         except ArcetriError as error:
             raise Refused(error) from error
         finally:
             if new:
                 await forget_failed(self.db, user, server_name)
+
+    async def _queued(self, asked: Entry) -> None:
+        """Answer that a request waits, and where to look."""
+        identity = await self.platform.identities.known(asked.grant.username)
+        wait = await self.platform.service.waiting.tell(asked, identity)
+        self.set_status(202)
+        self.set_header("Content-Type", "application/json")
+        self.finish(wait_json(wait, self.hub_url))
 
     @needs_scope("delete:servers")  # type: ignore[untyped-decorator]  # JupyterHub's
     async def delete(self, user_name: str, server_name: str = "") -> None:
@@ -129,6 +156,10 @@ class ServerApi(
         if user is not None:
             # JupyterHub reads it too: a body that it refuses must not have cancelled anything.
             self.get_json_body()
+            if waits := self.platform.service.waiting.find(user.name, server_name):
+                await leave(self.platform.service, waits, self.current_user)
+                self.set_status(204)
+                return
             if await cancel_start(self.platform.service, user, server_name, self.current_user):
                 await self._settle(user, server_name)
         await super().delete(user_name, server_name)

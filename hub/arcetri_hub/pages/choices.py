@@ -82,6 +82,8 @@ class Card:
     reasons: tuple[Reason, ...]
     hint: str
     """What to do where there is no alternative."""
+    waits: str
+    """Of one that would wait in line: who is ahead, in words; else empty."""
     alternative: str
     alternative_title: str
     environments: tuple[str, ...]
@@ -127,6 +129,8 @@ class SpawnPage:
     refusals: tuple[Reason, ...]
     simulated: bool
     can_start: bool
+    waits: bool
+    """Whether what is preselected would wait in line."""
 
 
 def spawn_page(
@@ -165,7 +169,9 @@ def spawn_page(
         mounts=mounts_of(catalog, identity, wished),
         refusals=offers.refusals,
         simulated=any(offer.simulated for offer in offers.offers),
-        can_start=not offers.refusals and any(card.available for card in cards.values()),
+        can_start=not offers.refusals
+        and any(card.available or card.waits for card in cards.values()),
+        waits=any(card.checked and card.waits for card in cards.values()),
     )
 
 
@@ -185,7 +191,11 @@ def unmet(page: SpawnPage, link: Choice) -> tuple[str, ...]:
             f"{chosen.title} is chosen instead."
         )
     elif link.flavor and not chosen.available:
-        said.append(f"The link asks for {chosen.title}, which would not start for you now.")
+        said.append(
+            f"The link asks for {chosen.title}, for which you would wait in line now."
+            if chosen.waits
+            else f"The link asks for {chosen.title}, which would not start for you now."
+        )
     if link.group and link.group not in chosen.grantors:
         said.append(f"The link names a group that does not grant you {chosen.title}.")
     for noun, wish, tiles in (
@@ -231,12 +241,23 @@ def _card(offer: Offer, titles: Mapping[str, str], *, checked: bool) -> Card:
         checked=checked,
         reasons=offer.reasons,
         hint=hint(offer),
+        waits=waits_text(offer),
         alternative=offer.alternative or "",
         alternative_title=titles.get(offer.alternative or "", ""),
         environments=offer.environments,
         sizes=offer.sizes,
         grantors=tuple(group.group for group in offer.groups),
     )
+
+
+def waits_text(offer: Offer) -> str:
+    """What who asks for a busy flavour would find: ``You would wait: 2 ahead of you.``."""
+    ahead = offer.ahead
+    if ahead is None:
+        return ""
+    if ahead == 0:
+        return "You would wait, first in line of your group."
+    return f"You would wait: {ahead} of your group ahead of you."
 
 
 def free_text(offer: Offer) -> str:
@@ -272,8 +293,8 @@ def lamps(offer: Offer) -> tuple[Lamp, ...]:
 
 
 def hint(offer: Offer) -> str:
-    """What to do about a flavour that does not start, where no other one would."""
-    if offer.alternative:
+    """What to do about a flavour that one cannot ask for, where no other one would start."""
+    if offer.alternative or offer.ahead is not None:
         return ""
     return next((reason.own for reason in offer.reasons if reason.own), "")
 

@@ -68,6 +68,8 @@ class HomePage(LooksAgain, PlatformHandler, HomeHandler):
                 is_ready=lambda server: is_ready(user, server),
                 server_url=user.server_url,
                 spawn_url=lambda server: self.hub_url("spawn", user.name, server),
+                running=sum(not card.waits for card in cards),
+                waiting_url=lambda server: self.hub_url("waiting", user.name, server),
                 pending_url=lambda server: self.hub_url("spawn-pending", user.name, server),
                 stop_url=lambda server: self._action("stop", server),
                 remove_url=lambda server: self._action("remove", server),

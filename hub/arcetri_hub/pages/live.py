@@ -7,7 +7,7 @@ from typing import Any
 from jupyterhub.scopes import needs_scope
 
 from arcetri_hub.pages.base import ServerNow
-from arcetri_hub.pages.choices import free_text, group_line, hint, lamps, others_text
+from arcetri_hub.pages.choices import free_text, group_line, hint, lamps, others_text, waits_text
 from arcetri_hub.pages.refusals import Refused
 from arcetri_spawner.errors import ArcetriError
 from arcetri_spawner.policy.model import Offers, Reason
@@ -42,6 +42,8 @@ def offers_json(offers: Offers) -> dict[str, Any]:
                 "others": others_text(offer),
                 "lamps": lamps(offer),
                 "hint": hint(offer),
+                "waits": waits_text(offer),
+                "ahead": offer.ahead,
                 "simulated": offer.simulated,
                 "alternative": offer.alternative,
                 "reasons": [_reason(reason) for reason in offer.reasons],

@@ -43,6 +43,10 @@ class _Explains(PlatformHandler):
             "stop_url": self._with_token("arcetri", "stop", user.name, server_name),
             "choose_url": self.hub_url("spawn", user.name, server_name),
         }
+        if name == "stop_pending.html":
+            more["doubt"] = self.platform.service.in_doubt(user.name, server_name)
+        if self.platform.service.waiting.find(user.name, server_name):
+            more["waits_url"] = self.hub_url("waiting", user.name, server_name)
         if known.get("failed"):
             more["refusal"] = refusal_of(known.get("exception"))
         elif name == "not_running.html":

@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from arcetri_spawner.errors import ArcetriError
 from arcetri_spawner.policy import OPTION_KEYS
 from arcetri_spawner.policy.names import shown
 
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from jupyterhub.user import User
 
     from arcetri_spawner.service import SessionService
+    from arcetri_spawner.waiting import Entry, WaitingRoom
 
 _CANCEL_SECONDS = 15
 
@@ -39,9 +43,26 @@ def is_ready(user: User, server_name: str) -> bool:
     return bool(spawner and spawner.ready)
 
 
-def free_name(user: User) -> str:
+def free_name(user: User, waiting: WaitingRoom) -> str:
     """A name for one more session beside the user's first one: ``session-2``, or a later number."""
-    return next(name for n in count(2) if not is_active(user, name := f"session-{n}"))
+    return next(
+        name
+        for n in count(2)
+        if not is_active(user, name := f"session-{n}") and not waiting.find(user.name, name)
+    )
+
+
+@asynccontextmanager
+async def begun_by_asker(service: SessionService, asked: Entry) -> AsyncIterator[None]:
+    """Begin the start of a request that was admitted at once; where that fails, it is over."""
+    try:
+        yield
+    except BaseException as error:
+        # What came as far as the service's start is none of the waiting room's any more.
+        if service.waiting.get(asked.id) is asked:
+            code = error.code if isinstance(error, ArcetriError) else "start_interrupted"
+            await service.waiting.leave(asked, code)
+        raise
 
 
 def choice_of(spawner: Any | None) -> dict[str, str]:
@@ -70,6 +91,17 @@ async def cancel_start(service: SessionService, user: User, server_name: str, wh
     start.cancel()
     await asyncio.wait({start}, timeout=_CANCEL_SECONDS)
     return True
+
+
+async def leave(service: SessionService, waits: Entry, who: Any) -> None:
+    """Take a request that has not started out of the queue.
+
+    Raises:
+        StoreError: It could not be recorded; the request is where it was.
+    """
+    mine = who.name == waits.grant.username
+    other = "" if mine else f"Your request was taken out of the queue by {shown(who.name)}."
+    await service.waiting.leave(waits, message=other)
 
 
 async def forget_failed(db: Any, user: User, server_name: str) -> None:

@@ -12,6 +12,7 @@ from arcetri_hub.pages.wording import STATES
 from arcetri_spawner.catalog.models import Catalog
 from arcetri_spawner.live import LiveRow
 from arcetri_spawner.policy.model import Grant
+from arcetri_spawner.store.records import BEFORE_START
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,8 @@ class SessionCard:
     title: str
     state: str
     running: bool
+    waits: bool
+    """Whether it has not begun to start."""
     simulated: bool
     devices: tuple[str, ...]
     environment: str
@@ -31,6 +34,8 @@ class SessionCard:
     allocated: str
     ends: str
     """When its lifetime is over, in words; empty before it runs."""
+    open_by: str = ""
+    """Until when it is kept for its user, where it started by itself and nobody has opened it."""
 
 
 def session_cards(
@@ -53,6 +58,7 @@ def _card(row: LiveRow, catalog: Catalog, now: datetime) -> SessionCard:
         title=flavor.title if flavor else grant.flavor,
         state=STATES.get(row.state, row.state),
         running=row.state == "running",
+        waits=row.state in BEFORE_START,
         simulated=any(device.simulated for device in devices),
         devices=tuple(f"{device.model} {device.uuid}" for device in devices),
         environment=environment.title if environment else grant.environment,
@@ -61,6 +67,7 @@ def _card(row: LiveRow, catalog: Catalog, now: datetime) -> SessionCard:
         since=_since(row, zone, now),
         allocated=_allocated(grant, session.started, now) if session else "",
         ends=_ends(grant, session.started, zone, now) if session else "",
+        open_by=amounts.moment(row.open_by, zone, now) if row.open_by else "",
     )
 
 

@@ -18,7 +18,13 @@ from arcetri_hub.pages.body import LimitedBody, options_from_form, refuse_choice
 from arcetri_hub.pages.choices import Choice, spawn_page, unmet
 from arcetri_hub.pages.folders import folder_rows
 from arcetri_hub.pages.refusals import Refusal, refusal_of
-from arcetri_hub.pages.servers import forget_failed, free_name, is_active, is_ready
+from arcetri_hub.pages.servers import (
+    begun_by_asker,
+    forget_failed,
+    free_name,
+    is_active,
+    is_ready,
+)
 from arcetri_hub.pages.wording import newest_end
 from arcetri_spawner.errors import ArcetriError
 from arcetri_spawner.policy import OPTION_KEYS
@@ -41,10 +47,12 @@ class SpawnPage(LimitedBody, PlatformHandler, SpawnHandler):
     async def get(self, user_name: str | None = None, server_name: str = "") -> None:
         """Show the page; whatever the query says, it only preselects."""
         mine = self.current_user
-        if user_name is None and is_active(mine, "") and not self.get_query_argument("next", ""):
+        waits = self.platform.service.waiting
+        taken = is_active(mine, "") or waits.find(mine.name, "")
+        if user_name is None and taken and not self.get_query_argument("next", ""):
             # A link for a new session, which the running one is not: a browser keeps what follows
             # the address's hash.
-            page = self.hub_url("spawn", mine.name, free_name(mine))
+            page = self.hub_url("spawn", mine.name, free_name(mine, waits))
             linked = {key: value for key, value in asdict(self._linked()).items() if value}
             self.redirect(url_concat(page, linked))
             return
@@ -62,6 +70,8 @@ class SpawnPage(LimitedBody, PlatformHandler, SpawnHandler):
             self.redirect(self.get_next_url(user, default=user.server_url(server_name)))
         elif is_active(user, server_name):
             self.redirect(self._pending(user, server_name))
+        elif self.platform.service.waiting.find(user.name, server_name):
+            self.redirect(self._waits(user, server_name))
         else:
             identity, certain = await self._who(user)
             await self._render(
@@ -74,6 +84,9 @@ class SpawnPage(LimitedBody, PlatformHandler, SpawnHandler):
         if is_active(user, server_name):
             self.redirect(self._pending(user, server_name))
             return
+        if self.platform.service.waiting.find(user.name, server_name):
+            self.redirect(self._waits(user, server_name))
+            return
         raw: dict[str, Any] = {}
         new = server_name not in user.orm_spawners
         try:
@@ -83,12 +96,15 @@ class SpawnPage(LimitedBody, PlatformHandler, SpawnHandler):
             raw.update(self.request.files)
             if server_name:
                 await self._check_named_server_request(user, server_name, server_name)
-            identity = await self.platform.identities.known(user.name)
-            await self.platform.service.precheck(identity, server_name, raw)
-            spawner = user.get_or_create_spawner(server_name, server_name, replace_failed=True)
-            await self._wrap_spawn_single_user(
-                user, server_name, server_name, spawner, self._pending(user, server_name), raw
-            )
+            asked, starts = await self.platform.service.ask(user.name, server_name, raw)
+            if not starts:
+                self.redirect(self._waits(user, server_name))
+                return
+            async with begun_by_asker(self.platform.service, asked):
+                spawner = user.get_or_create_spawner(server_name, server_name, replace_failed=True)
+                await self._wrap_spawn_single_user(
+                    user, server_name, server_name, spawner, self._pending(user, server_name), raw
+                )
         except (ArcetriError, HTTPError) as error:
             refusal = refusal_of(error)
             self.log.info("Not started for %s: %s", user.name, refusal.code)
@@ -160,7 +176,13 @@ class SpawnPage(LimitedBody, PlatformHandler, SpawnHandler):
         return Choice(**{key: self.get_query_argument(key, "") for key in OPTION_KEYS})
 
     def _pending(self, user: User, server_name: str) -> str:
-        url = self.hub_url("spawn-pending", user.name, server_name)
+        return self._onwards("spawn-pending", user, server_name)
+
+    def _waits(self, user: User, server_name: str) -> str:
+        return self._onwards("waiting", user, server_name)
+
+    def _onwards(self, page: str, user: User, server_name: str) -> str:
+        url = self.hub_url(page, user.name, server_name)
         target = self.get_query_argument("next", "")
         return str(url_concat(url, {"next": target})) if target else url
 

@@ -10,7 +10,9 @@ from tornado.web import authenticated
 
 from arcetri_hub.pages.base import PlatformHandler
 from arcetri_hub.pages.body import LimitedBody
-from arcetri_hub.pages.servers import cancel_start, choice_of, spawner_of
+from arcetri_hub.pages.refusals import Refused
+from arcetri_hub.pages.servers import cancel_start, choice_of, leave, spawner_of
+from arcetri_spawner.errors import ArcetriError
 
 if TYPE_CHECKING:
     from jupyterhub.user import User
@@ -21,12 +23,15 @@ class StopSession(LimitedBody, PlatformHandler):
 
     @authenticated
     async def post(self, user_name: str, server_name: str = "") -> None:
-        """Stop what runs, or cancel what starts; then show the home page."""
+        """Stop what runs, cancel what starts, or leave the queue; then show the home page."""
         await self._stop(user_name, server_name)
 
     @needs_scope("delete:servers")  # type: ignore[untyped-decorator]  # JupyterHub's
     async def _stop(self, user_name: str, server_name: str) -> None:
         user = self.the_user(user_name)
+        if await self.leave_queue(user, server_name):
+            self.redirect(self.hub_url("home"))
+            return
         starting = spawner_of(user, server_name)
         cancelled = await self.stop(user, server_name)
         if cancelled and user is self.current_user:
@@ -35,6 +40,18 @@ class StopSession(LimitedBody, PlatformHandler):
             self.redirect(url_concat(page, choice_of(starting)))
         else:
             self.redirect(self.hub_url("home"))
+
+    async def leave_queue(self, user: User, server_name: str) -> bool:
+        """Take a server's request out of the queue, if it has one that has not started."""
+        service = self.platform.service
+        waits = service.waiting.find(user.name, server_name)
+        if waits is None:
+            return False
+        try:
+            await leave(service, waits, self.current_user)
+        except ArcetriError as error:
+            raise Refused(error) from error
+        return True
 
     async def stop(self, user: User, server_name: str) -> bool:
         """Return when the server has stopped, or JupyterHub has waited long enough for it.
@@ -57,6 +74,7 @@ class RemoveServer(StopSession):
     @needs_scope("delete:servers")  # type: ignore[untyped-decorator]  # JupyterHub's
     async def _stop(self, user_name: str, server_name: str) -> None:
         user = self.the_user(user_name)
+        await self.leave_queue(user, server_name)
         await self.stop(user, server_name)
         orm_spawner = user.orm_spawners.get(server_name) if server_name else None
         spawner = spawner_of(user, server_name)

@@ -22,6 +22,9 @@ ENDS = {
     "interrupted": "Your last start was interrupted when the platform restarted. Ask again.",
     "start_interrupted": "Your last start was interrupted. Ask again.",
     CANCELLED: "You cancelled the start.",
+    "hold_over": "It was your turn, but your session could not be started in time. Ask again.",
+    "not_opened": "Your session started when it was your turn, and was ended because nobody"
+    " opened it.",
     "start_failed": "Your last session could not be started.",
     "shutdown": "Your last session ended with the platform.",
     "out_of_memory": "Your last session needed more memory than its size has, and was ended.",
@@ -34,7 +37,8 @@ ENDS = {
 """Sentences for ends that their user did not ask for; other reasons are no news."""
 
 STATES = {
-    "waiting": "waiting",
+    "asked": "asked",
+    "waiting": "waiting in line",
     "admitted": "about to start",
     "starting": "starting",
     "running": "running",

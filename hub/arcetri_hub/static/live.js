@@ -61,4 +61,5 @@
   document.documentElement.classList.add("js");
   timer = window.setInterval(look, INTERVAL);
   document.addEventListener("visibilitychange", look);
+  document.addEventListener("arcetri:look", look);
 })();

@@ -42,6 +42,10 @@
       return;
     }
     fitTo(cardOf(flavor.value));
+    const word = flavor.dataset.waits ? "Wait in line" : "Start";
+    if (start.textContent !== word) {
+      start.textContent = word;
+    }
   }
 
   function fitTo(card) {
@@ -96,6 +100,8 @@
       said.push(`The link asks for an accelerator that you are not offered. ${flavor} is chosen instead.`);
     } else if (wish.get("flavor") && !chosen("flavor")) {
       said.push(`The link asks for ${flavor}, which would not start for you now.`);
+    } else if (wish.get("flavor") && chosen("flavor").dataset.waits) {
+      said.push(`The link asks for ${flavor}, for which you would wait in line now.`);
     }
     if (wish.get("group") && !JSON.parse(card.dataset.grantors).includes(wish.get("group"))) {
       said.push(`The link names a group that does not grant you ${flavor}.`);
@@ -146,8 +152,12 @@
       return;
     }
     const radio = card.querySelector('input[name="flavor"]');
-    radio.disabled = offer.startable === 0;
-    card.classList.toggle("flavor-unavailable", offer.startable === 0);
+    const waits = offer.startable === 0 && offer.ahead !== null;
+    radio.disabled = offer.startable === 0 && !waits;
+    radio.dataset.waits = waits ? "yes" : "";
+    card.classList.toggle("flavor-unavailable", radio.disabled);
+    card.classList.toggle("flavor-waits", waits);
+    card.querySelector("[data-waits-text]").textContent = offer.waits;
     card.querySelector("[data-free]").textContent = offer.free;
     card.querySelector("[data-others]").textContent = offer.others;
     card.querySelector("[data-lamps]").replaceChildren(
@@ -220,7 +230,7 @@
     } else {
       refusals.replaceChildren();
     }
-    start.disabled = answer.refusals.length > 0 || !answer.offers.some((o) => o.startable > 0);
+    start.disabled = answer.refusals.length > 0 || !answer.offers.some((o) => o.startable > 0 || o.ahead !== null);
     update();
     form.dataset.lookedAt = new Date().toISOString();
   }

@@ -115,6 +115,11 @@ class Running:
 
 
 @dataclass(frozen=True, slots=True)
+class Starting:
+    """The session has not answered yet; ``resume`` goes on with its start."""
+
+
+@dataclass(frozen=True, slots=True)
 class Exited:
     """The session is gone."""
 
@@ -159,6 +164,11 @@ class Folder:
 class Backend(Protocol):
     """What runs sessions."""
 
+    @property
+    def closing(self) -> bool:
+        """Whether the hub ends, and a start that is cancelled by that is the next hub's."""
+        ...
+
     async def folders(self, username: str, volumes: Sequence[MountedVolume]) -> tuple[Folder, ...]:
         """Where a session started now would find each of these volumes, in their order."""
         ...
@@ -195,8 +205,24 @@ class Backend(Protocol):
         """The steps of a start, from its first one, until it is over."""
         ...
 
-    async def restore(self, session_id: UUID) -> Session | Exited | Unknown:
-        """Find a session again after the hub was restarted."""
+    async def restore(
+        self, session_id: UUID, *, answered: bool = True
+    ) -> Session | Starting | Exited | Unknown:
+        """Find a session again after the hub was restarted.
+
+        Args:
+            session_id: Which one.
+            answered: Whether it is known to have answered once; only one that is not can be
+                ``Starting``.
+        """
+        ...
+
+    async def resume(self, session_id: UUID) -> Session:
+        """Go on with a start that ``restore`` found, as ``start`` would have; cancelled likewise.
+
+        Raises:
+            BackendError: It could not be started; nothing of it remains.
+        """
         ...
 
 

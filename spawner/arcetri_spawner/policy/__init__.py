@@ -3,6 +3,7 @@
 from arcetri_spawner.policy.anybody import startable_by_anybody
 from arcetri_spawner.policy.decide import authorize, offers, waiting_reason
 from arcetri_spawner.policy.explain import explain
+from arcetri_spawner.policy.index import is_maintained
 from arcetri_spawner.policy.options import OPTION_KEYS, parse_options
 from arcetri_spawner.policy.situation import refusal_of_stranger
 
@@ -10,6 +11,7 @@ __all__ = [
     "OPTION_KEYS",
     "authorize",
     "explain",
+    "is_maintained",
     "offers",
     "parse_options",
     "refusal_of_stranger",

@@ -33,6 +33,7 @@ def offers(
     now: datetime,
     *,
     server_name: str = "",
+    ignoring: UUID | None = None,
 ) -> Offers:
     """Return every flavour that the person's groups grant, with what would start now.
 
@@ -43,8 +44,11 @@ def offers(
         sessions: All live ones, of everybody.
         now: When this is asked.
         server_name: The server that would be started; empty for the default one.
+        ignoring: A request that would be given up for what is chosen, and does not count.
     """
-    situation = Situation(catalog, identity, inventory, sessions, now, server_name=server_name)
+    situation = Situation(
+        catalog, identity, inventory, sessions, now, server_name=server_name, ignoring=ignoring
+    )
     return offers_of(situation)
 
 
@@ -191,6 +195,7 @@ def _group_offer(situation: Situation, case: FlavorCase, group: GroupPath) -> Gr
         mine=len(case.held(group)),
         startable=case.startable(group),
         reasons=case.why_not(group),
+        waiting=case.waiting_of(group),
     )
 
 

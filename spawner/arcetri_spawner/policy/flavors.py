@@ -65,6 +65,10 @@ class FlavorCase:
         """Sessions of the whole group."""
         return self._situation.in_use.get((group, self.flavor), 0)
 
+    def waiting_of(self, group: GroupPath) -> int:
+        """Requests of the whole group that wait for it."""
+        return self._situation.in_line.get((group, self.flavor), 0)
+
     def held(self, group: GroupPath) -> list[LiveSession]:
         """The person's own sessions, charged to the group."""
         mine = self._situation.mine
@@ -139,8 +143,15 @@ class FlavorCase:
         used = self.in_use(group)
         if used < quota:
             return self._capacity_reasons
+        entitled = self.entitlement(group)
         busy = reasons.busy_quota(
-            self.flavor, self.title, group, used, quota, self._alternative_title
+            self.flavor,
+            self.title,
+            group,
+            used,
+            quota,
+            self._alternative_title,
+            borrows=entitled is not None and entitled.borrow > 0,
         )
         return (busy, *self._capacity_reasons)
 

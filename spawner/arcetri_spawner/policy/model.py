@@ -103,6 +103,13 @@ class Reason:
     """All that would help: another flavour, what the person does, what an admin edits."""
     own: str = ""
     """Of the remedy, what the person does without choosing another flavour; may be empty."""
+    endless: bool = False
+    """Of a reason to wait: nothing that ends by itself would end it, so that nobody is let wait."""
+
+    @property
+    def refuses(self) -> bool:
+        """Whether one who asks is told no, rather than let wait."""
+        return self.kind is ReasonKind.REFUSE or self.endless
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +137,13 @@ class GroupOffer:
     startable: int
     reasons: tuple[Reason, ...] = ()
     """Why this person cannot start it through this group now; empty when they can."""
+    waiting: int = 0
+    """Requests of the whole group that wait for this flavour."""
+
+    @property
+    def waitable(self) -> bool:
+        """Whether a request charged to this group would wait, and start by itself later."""
+        return bool(self.reasons) and not any(reason.refuses for reason in self.reasons)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +169,15 @@ class Offer:
     """Empty when at least one would start now."""
     alternative: str | None = None
     """Another flavour of theirs that would start now."""
+
+    @property
+    def ahead(self) -> int | None:
+        """How many of one's group would be ahead in line; None where one would not wait.
+
+        Of several groups, the one with the shortest line.
+        """
+        lines = [group.waiting for group in self.groups if group.waitable]
+        return min(lines) if lines and not self.startable else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -428,9 +428,18 @@ def size_not_for_flavor(size: str, title: str, fitting: Iterable[str]) -> Reason
 
 # What only makes one wait --------------------------------------------------------------------
 
+_IN_LINE: Final = "Ask for it all the same, and wait in line"
+
 
 def busy_quota(
-    flavor: str, title: str, group: GroupPath, used: int, quota: int, alternative: str | None
+    flavor: str,
+    title: str,
+    group: GroupPath,
+    used: int,
+    quota: int,
+    alternative: str | None,
+    *,
+    borrows: bool = False,
 ) -> Reason:
     """The charged group uses its whole quota of the flavour."""
     if quota == 0:
@@ -443,12 +452,13 @@ def busy_quota(
                 alternative,
             ),
             "",
+            endless=not borrows,
         )
     return _wait(
         "busy_quota",
         f"{group_name(group)} uses {used} of its {quota} {shown(title)}.",
-        or_alternative("Try again when a session of the group ends", alternative),
-        "Try again when a session of the group ends.",
+        or_alternative(_IN_LINE, alternative),
+        f"{_IN_LINE}.",
     )
 
 
@@ -458,8 +468,8 @@ def capacity_unknown(title: str, alternative: str | None) -> Reason:
         "capacity_unknown",
         f"It is not known now whether {shown(title)} is free: what runs the sessions does not"
         " answer.",
-        or_alternative("Sessions that run go on; start again in a few minutes", alternative),
-        "Sessions that run go on; start again in a few minutes.",
+        or_alternative("Sessions that run go on, and what is asked for waits", alternative),
+        "Sessions that run go on, and what is asked for waits.",
     )
 
 
@@ -474,6 +484,7 @@ def capacity_none(flavor: str, title: str, alternative: str | None) -> Reason:
             alternative,
         ),
         "Try again when one is connected.",
+        endless=True,
     )
 
 
@@ -483,8 +494,8 @@ def busy_capacity(title: str, total: int, alternative: str | None) -> Reason:
     return _wait(
         "busy_capacity",
         f"{what} in use.",
-        or_alternative("Try again when a session that holds one ends", alternative),
-        "Try again when a session that holds one ends.",
+        or_alternative(_IN_LINE, alternative),
+        f"{_IN_LINE}.",
     )
 
 
@@ -503,5 +514,5 @@ def _refuse(code: str, sentence: str, remedy: str, own: str | None = None) -> Re
     return Reason(code, ReasonKind.REFUSE, sentence, remedy, remedy if own is None else own)
 
 
-def _wait(code: str, sentence: str, remedy: str, own: str) -> Reason:
-    return Reason(code, ReasonKind.WAIT, sentence, remedy, own)
+def _wait(code: str, sentence: str, remedy: str, own: str, *, endless: bool = False) -> Reason:
+    return Reason(code, ReasonKind.WAIT, sentence, remedy, own, endless)

@@ -60,14 +60,15 @@ class Situation:
         )
         self.mine: list[LiveSession] = []
         self.in_use: dict[tuple[GroupPath, str], int] = {}
+        self.in_line: dict[tuple[GroupPath, str], int] = {}
         for session in sessions:
             if ignoring is not None and session.id == ignoring:
                 continue
             if session.account_id == identity.account_id:
                 self.mine.append(session)
-            if not session.waiting:
-                key = (session.group, session.flavor)
-                self.in_use[key] = self.in_use.get(key, 0) + 1
+            counted = self.in_line if session.waiting else self.in_use
+            key = (session.group, session.flavor)
+            counted[key] = counted.get(key, 0) + 1
         self._cases: dict[str, FlavorCase] = {}
 
     # What the person is granted

@@ -23,7 +23,10 @@ def lease(
     quota: tuple[GroupPath, int] | None,
     now: datetime,
 ) -> Device | None:
-    """Take the first free device, or return the one the request holds already."""
+    """Take the first free device, or return the one the request holds already.
+
+    Who gets one is admitted by it, in the same transaction.
+    """
     request = db.get(RequestTable, request_id)
     if request is None or request.state == "ended":
         raise Conflict(
@@ -42,6 +45,8 @@ def lease(
     )
     device = next((device for device in devices if device.uuid not in taken), None)
     if device is not None:
+        if request.state in ("asked", "waiting"):
+            request.state, request.admitted_at, request.changed_at = "admitted", now, now
         db.add(
             LeaseTable(
                 device_uuid=device.uuid,

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
 
+from arcetri_spawner.backends.base import Device
 from arcetri_spawner.groups import GroupPath
 from arcetri_spawner.policy.model import Grant
 
 RequestState = Literal["asked", "waiting", "admitted", "starting", "running", "ended"]
 """How far a request is. ``ended`` is final; the others may follow each other in any order."""
+
+BEFORE_START: Final[frozenset[str]] = frozenset({"asked", "waiting", "admitted"})
+"""States of a request of which nothing runs yet, and nothing is about to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,32 @@ class RequestRow:
     message: str
     asked: datetime
     session: SessionRecord | None
+    admitted: datetime | None = None
+    hold_until: datetime | None = None
+    """Until when it is kept though nobody takes it; None where it is not kept for that."""
+
+
+class Standing(NamedTuple):
+    """Where a request is, live or ended."""
+
+    id: UUID
+    account_id: str
+    username: str
+    server_name: str
+    flavor: str
+    group: str
+    state: str
+    reason: str
+    """Of an ended one."""
+    message: str
+
+
+class InLine(NamedTuple):
+    """Where a live request stands in line."""
+
+    place: int
+    device: Device | None
+    """What it holds already."""
 
 
 class Ended(NamedTuple):

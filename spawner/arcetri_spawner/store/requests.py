@@ -66,6 +66,7 @@ def open_request(db: Session, grant: Grant, now: datetime) -> None:
             asked_at=now,
             changed_at=now,
             ended_at=None,
+            place=1 + (db.scalar(select(func.max(RequestTable.place))) or 0),
         )
     )
     db.flush()
@@ -125,7 +126,7 @@ def live_requests(db: Session) -> list[RequestRow]:
         select(RequestTable, SessionTable)
         .outerjoin(SessionTable, SessionTable.id == RequestTable.id)
         .where(_LIVE)
-        .order_by(RequestTable.asked_at, RequestTable.id)
+        .order_by(RequestTable.place, RequestTable.asked_at, RequestTable.id)
     )
     return [
         RequestRow(
@@ -136,6 +137,8 @@ def live_requests(db: Session) -> list[RequestRow]:
             message=request.message,
             asked=request.asked_at,
             session=_session(request, row) if row else None,
+            admitted=request.admitted_at,
+            hold_until=request.hold_until,
         )
         for request, row in db.execute(query)
     ]
@@ -156,7 +159,7 @@ def live_sessions(db: Session, account_id: str | None = None) -> list[LiveSessio
         )
         .outerjoin(SessionTable, SessionTable.id == RequestTable.id)
         .where(_LIVE)
-        .order_by(RequestTable.asked_at, RequestTable.id)
+        .order_by(RequestTable.place, RequestTable.asked_at, RequestTable.id)
     )
     if account_id is not None:
         query = query.where(RequestTable.account_id == account_id)

@@ -24,17 +24,19 @@ from arcetri_spawner.backends.base import Device
 from arcetri_spawner.errors import AnotherHub, StoreError
 from arcetri_spawner.groups import GroupPath
 from arcetri_spawner.policy.model import Grant, LiveSession
-from arcetri_spawner.store import accounts, leases, requests
+from arcetri_spawner.store import accounts, leases, requests, waiting
 from arcetri_spawner.store.database import Database
 from arcetri_spawner.store.migrate import migrate
 from arcetri_spawner.store.records import (
     Account,
     Ended,
+    InLine,
     PosixIds,
     PosixNumber,
     RequestRow,
     RequestState,
     SessionRecord,
+    Standing,
 )
 
 log = structlog.get_logger(__name__)
@@ -214,12 +216,70 @@ class Store:
             lambda db: requests.mark(db, request_id, state, reason, message, now)
         )
 
+    async def standing(self, request_id: UUID) -> Standing | None:
+        """Return where a request is, live or ended; None where there is none."""
+        return await self._read(lambda db: waiting.standing(db, request_id))
+
+    async def in_line(self, request_id: UUID) -> InLine:
+        """Return where a request stands.
+
+        Raises:
+            Conflict: It has ended or does not exist.
+        """
+        return await self._read(lambda db: waiting.in_line(db, request_id))
+
+    async def admitted(self, request_id: UUID, hold_until: datetime) -> None:
+        """Write that a request's turn has come, and until when it is kept for its start."""
+        now = self._clock()
+        await self._write(lambda db: waiting.admitted(db, request_id, hold_until, now))
+
+    async def back_in_line(self, request_id: UUID) -> None:
+        """Have an admitted request wait again, at its old place and with nothing in its hands."""
+        now = self._clock()
+        await self._write(lambda db: waiting.back_in_line(db, request_id, now))
+
+    async def begin(self, grant: Grant) -> None:
+        """Write that an admitted request starts, with what it was granted now.
+
+        Raises:
+            Conflict: It has ended meanwhile.
+        """
+        now = self._clock()
+        await self._write(lambda db: waiting.begin(db, grant, now))
+
+    async def hold(self, request_id: UUID, until: datetime | None) -> None:
+        """Write until when a session is kept for somebody to open it; None when somebody has."""
+        await self._write(lambda db: waiting.hold(db, request_id, until))
+
+    async def exchange(self, old: UUID, grant: Grant) -> None:
+        """End a request that waits, and write another of the same person, in one transaction.
+
+        Raises:
+            Denied: A limit of the person is reached, the old request not counted.
+            Conflict: The old one waits no more.
+        """
+        now = self._clock()
+        await self._write(lambda db: waiting.exchange(db, old, grant, now))
+
+    async def take_back(self, request_id: UUID, instead: UUID) -> None:
+        """Undo an ``exchange``: the old request waits again at its place, the new one is gone."""
+        now = self._clock()
+        await self._write(lambda db: waiting.take_back(db, request_id, instead, now))
+
     async def announce(self, request_id: UUID, reason: str, message: str) -> None:
         """Write beforehand how a live request is about to end; empty words take that back."""
         await self._write(lambda db: requests.announce(db, request_id, reason, message))
 
-    async def started(self, request_id: UUID, account_id: str, choice: Mapping[str, Any]) -> bool:
+    async def started(
+        self,
+        request_id: UUID,
+        account_id: str,
+        choice: Mapping[str, Any],
+        hold_until: datetime | None = None,
+    ) -> bool:
         """Move a request on to ``running`` and keep its choice for the next time, in one write.
+
+        With ``hold_until``, it is kept until then for somebody to open it.
 
         Returns:
             False when it had ended already or does not exist; the choice is kept all the same.
@@ -228,6 +288,8 @@ class Store:
 
         def work(db: Session) -> bool:
             requests.remember_choice(db, account_id, choice, now)
+            if hold_until is not None:
+                waiting.hold(db, request_id, hold_until)
             return requests.mark(db, request_id, "running", "", "", now)
 
         return await self._write(work)
@@ -289,7 +351,7 @@ class Store:
         *,
         quota: tuple[GroupPath, int] | None,
     ) -> Device | None:
-        """Take the first free one of ``devices`` for a request, atomically.
+        """Take the first free one of ``devices`` for a request, atomically, and so admit it.
 
         Args:
             request_id: Who takes it; one that holds a device already gets that one.

@@ -112,6 +112,7 @@ class RequestTable(Base):
         ),
         Index("ix_arcetri_request_account_id_ended_at", "account_id", "ended_at"),
         Index("ix_arcetri_request_state", "state"),
+        Index("ix_arcetri_request_place", "place"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -127,6 +128,12 @@ class RequestTable(Base):
     asked_at: Mapped[datetime]
     changed_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
+    place: Mapped[int] = mapped_column(server_default="0")
+    """Grows with each request: who has the smaller one asked earlier, whatever the clock did."""
+    admitted_at: Mapped[datetime | None]
+    hold_until: Mapped[datetime | None]
+    """Until when it is kept though its start cannot be decided, or though nobody has opened what
+    started by itself; None where neither is so."""
 
 
 class LeaseTable(Base):

@@ -112,7 +112,9 @@ def test_a_card_says_what_to_do_only_where_nothing_else_would_start() -> None:
     assert (busy.hint, busy.alternative) == ("", "rtx")
     alone = cards(page(CMS, have={"t4": (0, 2), "rtx": (0, 1), "cpu": (0, 4)}))["t4"]
     assert alone.alternative == ""
-    assert alone.hint == "Try again when a session that holds one ends."
+    assert (alone.hint, alone.waits) == ("", "You would wait, first in line of your group.")
+    away = cards(page(CMS, have={"t4": (0, 0), "rtx": (0, 1), "cpu": (0, 4)}))["t4"]
+    assert (away.hint, away.waits) == ("Try again when one is connected.", "")
 
 
 def test_a_busy_flavour_is_shown_with_its_reason_and_an_alternative() -> None:
@@ -185,7 +187,7 @@ PYTHON_INSTEAD = "Python is chosen instead."
         ),
         (
             Choice(flavor="rtx", environment="torch"),
-            ("The link asks for NVIDIA RTX 5000, which would not start for you now.",),
+            ("The link asks for NVIDIA RTX 5000, for which you would wait in line now.",),
         ),
     ],
 )

@@ -5,7 +5,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,17 +16,19 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from arcetri_hub import metrics
 from arcetri_hub.auth import ANSWER_KINDS
+from arcetri_hub.waitmetrics import WAIT_OUTCOMES, WaitMetrics
 from arcetri_spawner import errors
 from arcetri_spawner.backends import kubernetes, local
 from arcetri_spawner.catalog import CatalogHolder
 from arcetri_spawner.policy.model import FlavorInventory, Inventory
 from arcetri_spawner.policy.reasons import ALL_CODES
-from tests.support.builders import CMS, grant
+from arcetri_spawner.waiting import Entry
+from tests.support.builders import CMS, NOW, grant
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "metrics.md"
 
 
-def platform(path: Path, running: Sequence[str] = ()) -> Any:
+def platform(path: Path, running: Sequence[str] = (), waiting: Sequence[Entry] = ()) -> Any:
     """What the gauges read, at its outer edge; the numbers are the test's, the catalog is read."""
     catalogs = CatalogHolder(path)
     held = {uuid4(): (grant(flavor=flavor, group=CMS), None) for flavor in running}
@@ -37,7 +39,9 @@ def platform(path: Path, running: Sequence[str] = ()) -> Any:
 
     return SimpleNamespace(
         catalogs=catalogs,
-        service=SimpleNamespace(running=lambda: held),
+        service=SimpleNamespace(
+            running=lambda: held, waiting=SimpleNamespace(entries=lambda: list(waiting))
+        ),
         backend=SimpleNamespace(current_inventory=inventory),
     )
 
@@ -141,6 +145,7 @@ def test_every_way_to_fail_is_declared_by_its_error_and_has_its_label() -> None:
 @pytest.mark.parametrize(
     ("outcome", "code", "counted"),
     [
+        ("queued", "", 'arcetri_request_decide_total{outcome="queued"}'),
         ("started", "", 'arcetri_request_decide_total{outcome="started"}'),
         ("denied", "session_limit", 'arcetri_request_refuse_total{code="session_limit"}'),
         ("busy", "busy_capacity", 'arcetri_request_refuse_total{code="busy_capacity"}'),
@@ -177,6 +182,36 @@ async def test_gauges_follow_the_catalog_and_vanish_with_a_flavour(path: Path) -
     assert "arcetri_running_sessions" not in generate_latest(registry).decode()
 
 
+async def test_who_waits_is_shown_by_group_and_flavour_and_how_long_it_took(path: Path) -> None:
+    t4 = {"group": CMS, "flavor": "t4"}
+    waiting = [
+        Entry(grant(**t4), NOW, stage="waiting"),
+        Entry(grant(**t4), NOW, stage="waiting"),
+        Entry(grant(**t4), NOW, stage="admitted"),
+        Entry(grant(**t4), NOW, stage="admitted", starting=True),
+        Entry(grant(group=CMS, flavor="gone"), NOW, stage="waiting"),
+    ]
+    registry = CollectorRegistry()
+    measured = metrics.Metrics(registry)
+    watching = asyncio.create_task(measured.watch(platform(path, waiting=waiting)))
+    await asyncio.sleep(0)
+    label = f'{{flavor="t4",group="{CMS}"}}'
+    shown = generate_latest(registry).decode()
+    assert f"arcetri_request_wait_seconds_count{label} 0.0" in shown
+
+    measured.request_admitted(grant(**t4), timedelta(minutes=3))
+    measured.request_admitted(grant(**t4), timedelta(seconds=-1))
+
+    shown = generate_latest(registry).decode()
+    assert f"arcetri_waiting_requests{label} 2.0" in shown
+    assert f"arcetri_admitted_requests{label} 1.0" in shown
+    assert 'arcetri_waiting_requests{flavor="cpu",group="everyone"} 0.0' in shown
+    assert f'arcetri_waiting_requests{{flavor="gone",group="{CMS}"}} 1.0' in shown
+    assert f"arcetri_request_wait_seconds_sum{label} 180.0" in shown
+    assert f'arcetri_request_wait_seconds_bucket{{flavor="t4",group="{CMS}",le="1.0"}} 1.0' in shown
+    watching.cancel()
+
+
 async def test_each_saved_catalog_is_counted_and_a_bad_one_seen_while_it_is(path: Path) -> None:
     good = text(GRANTED)
     shown = platform(path)
@@ -211,10 +246,13 @@ async def test_each_saved_catalog_is_counted_and_a_bad_one_seen_while_it_is(path
 
 def test_the_page_and_the_code_name_the_same_metrics(path: Path) -> None:
     registry = CollectorRegistry()
-    metrics.Metrics(registry)
+    metrics.Metrics(registry).request_admitted(grant(), timedelta(0))
     registry.register(metrics.PlatformCollector(platform(path)))
-    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| `?(\w+)`? \|", PAGE.read_text(), re.MULTILINE)
-    others = ("arcetri_agent_", "arcetri_ledger_")  # which are served elsewhere
+    WaitMetrics(lambda: 0, registry)
+    rows = re.findall(
+        r"^\| `(\w+)` \| (\w+) \| `?(\w+)`?(?:, `\w+`)? \|", PAGE.read_text(), re.MULTILINE
+    )
+    others = ("arcetri_agent_", "arcetri_ledger_", "arcetri_prepull_")  # which are served elsewhere
     documented = {row for row in rows if not row[0].startswith(others)}
     exported = {
         (
@@ -229,5 +267,5 @@ def test_the_page_and_the_code_name_the_same_metrics(path: Path) -> None:
 
 def test_the_page_names_every_value_that_is_no_code() -> None:
     page = PAGE.read_text()
-    for value in (*metrics.OUTCOMES, *metrics.RELOADS, *metrics.IAM_ANSWERS):
+    for value in (*metrics.OUTCOMES, *metrics.RELOADS, *metrics.IAM_ANSWERS, *WAIT_OUTCOMES):
         assert f"`{value}`" in page

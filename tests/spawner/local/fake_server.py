@@ -81,7 +81,7 @@ def main() -> None:
         signal.pause()
     url = urlsplit(os.environ["JUPYTERHUB_SERVICE_URL"])
     try:
-        server = HTTPServer(("127.0.0.1", url.port or 0), Handler, bind_and_activate=False)
+        server = HTTPServer((url.hostname or "", url.port or 0), Handler, bind_and_activate=False)
         server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         server.server_bind()
         server.server_activate()

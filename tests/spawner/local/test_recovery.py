@@ -262,10 +262,24 @@ async def test_processes_of_no_known_session_are_taken_away(tmp_path: Path, inst
         other.wait()
 
 
+async def test_who_was_admitted_and_not_started_keeps_what_they_have(
+    tmp_path: Path, instance: str
+) -> None:
+    async with hub(tmp_path, instance) as first:
+        grant = await first.grant()
+        await first.ticket(grant)
+
+    async with hub(tmp_path, instance) as second:
+        assert set((await second.store.leases()).values()) == {grant.request_id}
+        [row] = await second.store.live_requests()
+        assert row.state == "admitted"
+
+
 async def test_a_lease_without_process_is_freed(tmp_path: Path, instance: str) -> None:
     async with hub(tmp_path, instance) as first:
         grant = await first.grant()
         await first.ticket(grant)
+        await first.store.begin(grant)
 
     async with hub(tmp_path, instance) as second:
         assert await second.store.leases() == {}

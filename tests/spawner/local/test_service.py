@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -15,7 +16,7 @@ import pytest
 from arcetri_spawner.backends.base import Session, Ticket, Unknown
 from arcetri_spawner.backends.local import end_instance, procs
 from arcetri_spawner.backends.local.procs import Fate
-from arcetri_spawner.errors import ArcetriError, BackendError, Denied
+from arcetri_spawner.errors import ArcetriError, BackendError, Denied, InDoubt
 from arcetri_spawner.live import ServiceObserver
 from arcetri_spawner.policy.model import Grant, Identity
 from arcetri_spawner.service import SessionService
@@ -83,8 +84,8 @@ async def nothing_is_left(world: World, service: SessionService) -> bool:
         or procs.sessions_of(world.config.instance_id)
         or service._by_server
         or service._unsettled
-        or world.queue._tickets
-        or world.queue._grants
+        or service.waiting.entries()
+        or world.queue._entries
     )
 
 
@@ -165,6 +166,9 @@ class Noted:
     def request_decided(self, outcome: str, code: str) -> None:
         self.decided.append((outcome, code))
 
+    def request_admitted(self, grant: Grant, waited: timedelta) -> None:
+        pass
+
 
 @pytest.mark.parametrize(
     ("message", "said", "reason"),
@@ -204,7 +208,7 @@ async def test_a_start_that_somebody_cancels_is_told_from_one_that_was_interrupt
 async def test_a_failed_start_that_cannot_be_recorded_yet_is_recorded_later(
     world: World, service: SessionService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("arcetri_spawner.service._RETRY", 0.2)
+    monkeypatch.setattr("arcetri_spawner.ending.RETRY", 0.2)
     task = asyncio.create_task(service.start("alice", "", T4, launch(FAKE_SILENT="1")))
     await until(lambda: world.backend._live)
     with sqlite3.connect(world.state / "arcetri.sqlite", isolation_level=None) as database:
@@ -216,7 +220,7 @@ async def test_a_failed_start_that_cannot_be_recorded_yet_is_recorded_later(
 
     # Until it is written that it is over, it counts.
     with pytest.raises(Denied) as caught:
-        await service.precheck(await People(world).known("alice"), "", T4)
+        await service.ask("alice", "", T4)
     assert caught.value.code == "already_running"
     with sqlite3.connect(world.state / "arcetri.sqlite", isolation_level=None) as database:
         database.execute("alter table elsewhere rename to arcetri_lease")
@@ -284,7 +288,7 @@ async def test_an_end_that_failed_is_not_told_as_the_end_that_came_later(
 async def test_a_session_in_doubt_is_neither_gone_nor_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alive: bool
 ) -> None:
-    monkeypatch.setattr("arcetri_spawner.service._DOUBT", 0.2)
+    monkeypatch.setattr("arcetri_spawner.recovery.DOUBT", 0.2)
     instance = uuid4().hex
     try:
         async with hub(tmp_path, instance) as (_, before):
@@ -294,13 +298,15 @@ async def test_a_session_in_doubt_is_neither_gone_nor_stopped(
             async with hub(tmp_path, instance) as (second, service):
                 assert isinstance(await service.find("alice", ""), Unknown)
                 surely = asyncio.create_task(service.find_surely("alice", ""))
-                ending = asyncio.create_task(service.end(started.id, "stopped"))
+                stop = asyncio.create_task(service.end_server("alice", "", "stopped"))
+                with pytest.raises(InDoubt):
+                    await service.end(started.id, "admin", "The room is too hot.")
                 with pytest.raises(Denied) as caught:
                     await service.start("alice", "", T4, launch())
                 assert caught.value.code == "already_running"
                 await asyncio.sleep(0.5)
                 assert not surely.done()
-                assert not ending.done()
+                assert not stop.done()
                 assert running(instance) == {started.id}
 
                 if not alive:
@@ -309,7 +315,7 @@ async def test_a_session_in_doubt_is_neither_gone_nor_stopped(
 
                 found = await asyncio.wait_for(surely, 10)
                 assert (found.id if found else None) == (started.id if alive else None)
-                await asyncio.wait_for(ending, 10)
+                await asyncio.wait_for(stop, 10)
                 assert await nothing_is_left(second, service)
                 assert [record.type for record in second.journal()] == ["start", "end"]
     finally:

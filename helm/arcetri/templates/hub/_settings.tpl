@@ -24,6 +24,10 @@
     "token_file" "/var/run/arcetri/provisioner/token")
 }}
 {{- end }}
+{{- if .Values.queues.enabled }}
+{{- $_ := set $kubernetes "queue" "kueue" }}
+{{- $_ := set $kubernetes "queues_name" (include "arcetri.queuesName" .) }}
+{{- end }}
 {{- $settings := dict
   "state_dir" $state
   "instance_id" (include "arcetri.instance" .)

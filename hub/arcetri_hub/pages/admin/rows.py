@@ -14,7 +14,8 @@ from arcetri_spawner.live import LiveRow
 from arcetri_spawner.policy.model import Inventory
 
 _STATES = {
-    "waiting": "waiting",
+    "asked": "asked",
+    "waiting": "waiting in line",
     "admitted": "about to start",
     "starting": "starting",
     "running": "running",

@@ -64,14 +64,20 @@ class Api:
         """
         return await self._ask("GET", path, query=query)
 
-    async def create(self, path: str, body: Object) -> Object:
+    async def create(self, path: str, body: Object, *, dry_run: bool = False) -> Object:
         """Create an object in the collection at ``path``.
+
+        Args:
+            path: Where.
+            body: The object.
+            dry_run: Only ask whether it would be created.
 
         Raises:
             ApiAway: No answer came: whether it was created is not known.
             ApiRefused: It was not created.
         """
-        return await self._ask("POST", path, body=body)
+        query = {"dryRun": "All"} if dry_run else None
+        return await self._ask("POST", path, query=query, body=body)
 
     async def apply(self, path: str, body: Object, *, manager: str) -> Object:
         """Make an object as ``body`` says, or make one; of its fields ``manager`` owns just those.

@@ -1,7 +1,7 @@
 """The backend of a cluster: sessions are pods, what is free is what nodes and pods say.
 
-A session's pod is named for its request and never another's. It is deleted only when its session
-ends: not by a hub that starts again, and never because the API server said nothing.
+A session's pod is named for its request and never another's. A hub that starts again finds it by
+that, runs on with it or goes on starting it; one that ends leaves it to the next.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
@@ -24,25 +24,24 @@ from arcetri_spawner.backends.base import (
     Launch,
     Running,
     Session,
+    Starting,
     Ticket,
     Unknown,
 )
-from arcetri_spawner.backends.kubernetes import witnessed
-from arcetri_spawner.backends.kubernetes.api import Api, ApiAway, ApiRefused, Object
+from arcetri_spawner.backends.kubernetes.api import Api
 from arcetri_spawner.backends.kubernetes.cluster import Cluster
 from arcetri_spawner.backends.kubernetes.config import KubernetesConfig
 from arcetri_spawner.backends.kubernetes.folders import Folders, Provisioner
+from arcetri_spawner.backends.kubernetes.following import Following
 from arcetri_spawner.backends.kubernetes.inventory import Stock
-from arcetri_spawner.backends.kubernetes.live import Live, session_of, url_of
+from arcetri_spawner.backends.kubernetes.live import Live, age_of, base_url_of, session_of, url_of
 from arcetri_spawner.backends.kubernetes.offering import NOTHING_ADDED, Offering
 from arcetri_spawner.backends.kubernetes.sample import Sample, site_of
-from arcetri_spawner.backends.kubernetes.starting import Starter
-from arcetri_spawner.backends.kubernetes.trouble import exit_of
-from arcetri_spawner.backends.kubernetes.words import ClusterFault, ClusterTrouble
+from arcetri_spawner.backends.kubernetes.starting import Starter, gone
+from arcetri_spawner.backends.kubernetes.words import ClusterTrouble
 from arcetri_spawner.backends.news import InventoryNews
 from arcetri_spawner.backends.progress import Progress
-from arcetri_spawner.chores import Chores
-from arcetri_spawner.errors import BackendError
+from arcetri_spawner.errors import ArcetriError, BackendError
 from arcetri_spawner.identity import NumberSource
 from arcetri_spawner.policy.model import Grant, Inventory, MountedVolume
 from arcetri_spawner.provisioner.faults import FolderTrouble
@@ -54,14 +53,21 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-RETRY: Final = 2.0
-"""Seconds between two tries to delete a pod while the API server gives no answer."""
 SWEEP: Final = 60.0
 """Seconds between two looks for pods that belong to no request."""
-REMEMBERED: Final = 1000
-"""Ends that are remembered for whoever asks late."""
 PROGRESS_KEPT: Final = 60.0
 """Seconds for which the steps of a start that is over can still be read."""
+
+
+@dataclass(slots=True)
+class _Connected:
+    """What there is once the cluster can be asked."""
+
+    api: Api
+    cluster: Cluster
+    starter: Starter
+    pods: Following
+    watches: list[asyncio.Task[None]]
 
 
 class KubernetesBackend:
@@ -105,23 +111,18 @@ class KubernetesBackend:
             instance=config.instance_id,
             namespace=config.namespace,
         )
-        self._api: Api | None = None
-        self._cluster: Cluster | None = None
-        self._starter: Starter | None = None
-        self._watches: list[asyncio.Task[None]] = []
-        self._chores = Chores()
-        self._live: dict[UUID, Live] = {}
-        self._ended: dict[UUID, Exited] = {}
+        self._connected: _Connected | None = None
         self._progress: dict[UUID, Progress] = {}
         self._as_of = datetime.now(UTC)
         self._news = InventoryNews(self.current_inventory)
+        self._closed_with: list[Callable[[], Awaitable[None]]] = []
         catalogs.subscribe(self._catalog_changed)
 
     # Inventory
 
     def current_inventory(self) -> Inventory:
         """What there is now, from memory; stale while the API server cannot be asked."""
-        fresh = self._cluster is not None and self._cluster.fresh
+        fresh = self._fresh
         if fresh:
             self._as_of = datetime.now(UTC)
         return self._stock.inventory(self._as_of, stale=not fresh)
@@ -135,7 +136,7 @@ class KubernetesBackend:
 
         One that the catalog has no longer, or that no answer of the API server vouches for: none.
         """
-        if self._cluster is None or not self._cluster.fresh:
+        if not self._fresh:
             return 0
         try:
             return self._stock.startable(flavor, size)
@@ -144,8 +145,13 @@ class KubernetesBackend:
 
     def is_placed(self, session: UUID) -> bool:
         """Whether a session's pod is on a node, and so in the numbers of what is free."""
-        pod = self._cluster.pod(session) if self._cluster else None
+        pod = self._connected.cluster.pod(session) if self._connected else None
         return pod is not None and bool(pod["spec"].get("nodeName"))
+
+    @property
+    def _fresh(self) -> bool:
+        """Whether nodes and pods are what the API server said just now."""
+        return self._connected is not None and self._connected.cluster.fresh
 
     def _catalog_changed(self, *_: object) -> None:
         self._stock.offer(Offering.of(self._catalogs.current.catalog, self._site))
@@ -165,51 +171,92 @@ class KubernetesBackend:
 
     # Sessions
 
-    async def start(self, grant: Grant, ticket: Ticket, launch: Launch) -> Session:  # noqa: ARG002
-        """Start what was granted; return once it answers.
+    async def start(self, grant: Grant, ticket: Ticket, launch: Launch) -> Session:
+        """Start what was granted, on the node it was admitted to; return once it answers.
 
         Raises:
             StoreError: The person's numeric ids cannot be had.
             FolderTrouble: Its folders cannot be made ready; there is no pod.
             ClusterTrouble: It cannot be started; nothing of it remains.
         """
-        progress = Progress()
-        self._progress[grant.request_id] = progress
+        starter, pods = self._now.starter, self._now.pods
+        progress = self._begin(grant.request_id)
         live: Live | None = None
         try:
             progress.tell(5, "Preparing your session.")
-            nodes = self._nodes_for(grant)
-            shaped = await self._starter_now.shape(grant, launch, nodes, progress)
+            nodes = self._nodes_for(grant, ticket)
+            shaped = await starter.shape(grant, launch, nodes, progress)
             killpoints.reach("pod.prepared")
             # Shielded: a start that is cancelled here must know whether there is a pod.
-            creating = asyncio.ensure_future(self._starter_now.create(shaped, progress))
+            creating = asyncio.ensure_future(starter.create(shaped, progress))
             try:
                 pod = await asyncio.shield(creating)
             except asyncio.CancelledError:
                 creating.cancel()
                 await asyncio.gather(creating, return_exceptions=True)
                 raise
-            live = self._watch(grant.request_id, pod)
-            live.session = await self._starter_now.bring_up(live, launch.base_url, progress)
+            live = pods.follow(grant.request_id, pod)
+            live.session = await starter.bring_up(live, launch.base_url, progress)
             return live.session
         except BaseException as error:
-            # A cancelled start must be undone all the same: the hub is closing, or gave up waiting.
-            undone = asyncio.ensure_future(self._undo(grant.request_id, live))
-            await asyncio.shield(undone)
-            if isinstance(error, BackendError):
-                details = ""
-                if isinstance(error, ClusterTrouble | FolderTrouble):
-                    details = error.details
-                progress.tell(100, str(error), details, last=True)
+            await self._give_up(grant.request_id, live, progress, error)
             raise
         finally:
-            progress.finish()
-            asyncio.get_running_loop().call_later(
-                PROGRESS_KEPT, self._progress.pop, grant.request_id, None
-            )
+            self._over(grant.request_id, progress)
 
-    def _nodes_for(self, grant: Grant) -> list[str]:
-        """The only nodes that will do: for a session without device, those with room to spare."""
+    async def resume(self, session_id: UUID) -> Session:
+        """Go on with a start that ``restore`` found, until its server answers.
+
+        Raises:
+            ClusterTrouble: It cannot be started; nothing of it remains.
+        """
+        starter, live = self._now.starter, self._now.pods.live(session_id)
+        pod = self._now.cluster.pod(session_id)
+        progress = self._begin(session_id)
+        try:
+            if live is None or pod is None:
+                raise ClusterTrouble(gone())
+            progress.tell(8, "The platform was restarted meanwhile. Your start goes on.")
+            killpoints.reach("pod.taken_up")
+            await starter.check_secret(pod, progress)
+            age = age_of(pod, datetime.now(UTC))
+            live.session = await starter.bring_up(live, base_url_of(pod), progress, age=age)
+            return live.session
+        except BaseException as error:
+            await self._give_up(session_id, live, progress, error)
+            raise
+        finally:
+            self._over(session_id, progress)
+
+    def _begin(self, session_id: UUID) -> Progress:
+        """Let the steps of a start be told; who watches already goes on doing so."""
+        return self._progress.setdefault(session_id, Progress())
+
+    def _over(self, session_id: UUID, progress: Progress) -> None:
+        progress.finish()
+        asyncio.get_running_loop().call_later(PROGRESS_KEPT, self._progress.pop, session_id, None)
+
+    async def _give_up(
+        self, session_id: UUID, live: Live | None, progress: Progress, error: BaseException
+    ) -> None:
+        """Undo a start that failed or was cancelled; one that the hub's end cuts short is left."""
+        if self.closing and isinstance(error, asyncio.CancelledError):
+            log.info("a start is left to the next hub", session=str(session_id))
+            return
+        # A cancelled start must be undone all the same: JupyterHub gave up waiting.
+        undone = asyncio.ensure_future(self._undo(session_id, live))
+        await asyncio.shield(undone)
+        if isinstance(error, BackendError):
+            details = error.details if isinstance(error, ClusterTrouble | FolderTrouble) else ""
+            progress.tell(100, str(error), details, last=True)
+
+    def _nodes_for(self, grant: Grant, ticket: Ticket) -> list[str]:
+        """The only nodes that will do: the one that was admitted, where the queue knows nodes.
+
+        Else, for a session without device, those with room to spare.
+        """
+        if ticket.placement is not None and ticket.placement.node is not None:
+            return [ticket.placement.node]
         if grant.flavor_type != "cpu":
             return []
         return [room.hostname for room in self._stock.rooms(grant.flavor, grant.size)]
@@ -217,101 +264,33 @@ class KubernetesBackend:
     async def _undo(self, session_id: UUID, live: Live | None) -> None:
         if live is not None:
             live.reason = live.reason or "start_failed"
-        await self._delete(session_id, live.uid if live else "", 0)
+        killpoints.reach("pod.undoing")
+        await self._now.pods.remove(session_id, live.uid if live else "", 0)
         if live is not None:
             await asyncio.shield(live.exited)
 
-    def _watch(self, session_id: UUID, pod: Object) -> Live:
-        live = Live(session_id, pod["metadata"]["uid"])
-        self._live[session_id] = live
-        live.watcher = asyncio.create_task(self._see_off(live), name=f"end of {session_id}")
-        return live
-
-    async def _see_off(self, live: Live) -> None:
-        """Follow a pod until it is gone, and remember how it ended."""
-        seen: Object | None = None
-        ended: Exited | None = None
-        while True:
-            moved = self._cluster_now.moved(live.id)
-            pod = self._cluster_now.pod(live.id)
-            if pod is None and seen is not None:
-                break
-            seen = pod or seen
-            await self._witness(live, pod)
-            if pod is not None and ended is None and (ended := exit_of(pod)) is not None:
-                # Its notebook is over: what else is in the pod goes with it.
-                self._chores.start(self._delete(live.id, live.uid, 0))
-            await moved.wait()
-        found = ended or exit_of(self._cluster_now.last(seen)) or Exited(1, "killed")
-        exited = replace(found, reason=live.reason or found.reason)
-        await self._witness(live, seen)
-        await self._tell_end(live.id, seen, exited.reason)
-        self._live.pop(live.id, None)
-        self._ended[live.id] = exited
-        while len(self._ended) > REMEMBERED:
-            del self._ended[next(iter(self._ended))]
-        live.exited.set_result(exited)
-        log.info("pod gone", session=str(live.id), code=exited.code, reason=exited.reason)
-
-    async def _witness(self, live: Live, pod: Object | None) -> None:
-        """Tell of a session's start, once its notebook runs."""
-        if pod is None or live.told:
-            return
-        start = witnessed.start_of(pod)
-        if start is not None:
-            live.told = True
-            await asyncio.to_thread(self._told, start, witnessed.node_of(pod))
-            killpoints.reach("pod.start_told")
-
-    async def _tell_end(self, session_id: UUID, pod: Object | None, reason: str) -> None:
-        """Tell of a session's end; where its pod says no more when, it is found now."""
-        now = datetime.now(UTC)
-        end = witnessed.end_of(pod or {}, str(session_id), reason, now)
-        await asyncio.to_thread(self._told, end, witnessed.node_of(pod or {}))
-        killpoints.reach("pod.end_told")
-
     async def poll(self, session: Session) -> Running | Exited | Unknown:
         """Whether the session still runs; until its pod is gone, it does."""
-        if session.id in self._live:
+        if self._now.pods.live(session.id) is not None:
             return Running()
-        return self._ended.get(session.id) or Unknown("this hub has never seen the session")
+        return self._now.pods.ended(session.id) or Unknown("this hub has never seen the session")
 
     async def wait(self, session: Session) -> Exited:
         """Return when the session's pod is gone."""
-        live = self._live.get(session.id)
+        live = self._now.pods.live(session.id)
         if live is None:
-            return self._ended.get(session.id, Exited(0, "lost"))
+            return self._now.pods.ended(session.id) or Exited(0, "lost")
         return await asyncio.shield(live.exited)
 
     async def stop(self, session: Session, grace: timedelta, *, reason: str = "stopped") -> None:
         """End the session: ask, and after ``grace`` kill. Returns when its pod is gone."""
-        live = self._live.get(session.id)
+        live = self._now.pods.live(session.id)
         if live is None:
             return
         live.reason = live.reason or reason
         killpoints.reach("pod.stop_asked")
-        await self._delete(session.id, live.uid, math.ceil(grace.total_seconds()))
+        await self._now.pods.remove(session.id, live.uid, math.ceil(grace.total_seconds()))
         await asyncio.shield(live.exited)
-
-    async def _delete(self, session_id: UUID, uid: str, grace: int) -> None:
-        """Have a pod deleted; again and again while the API server gives no answer.
-
-        Raises:
-            ClusterFault: It may not be deleted.
-        """
-        while True:
-            try:
-                await self._starter_now.remove(session_id, uid, grace)
-                return
-            except ApiAway as error:
-                log.warning("pod not deleted yet", session=str(session_id), why=str(error))
-                await asyncio.sleep(RETRY)
-            except ApiRefused as error:
-                raise ClusterFault(
-                    "The cluster does not let the platform end this session.",
-                    code="stop_refused",
-                    remedy="The operator looks at the rights of the hub's service account.",
-                ) from error
 
     async def progress(self, session_id: UUID) -> AsyncIterator[Event]:
         """The steps of a start, from its first one, until it is over."""
@@ -320,106 +299,108 @@ class KubernetesBackend:
             async for event in progress.watch():
                 yield event
 
-    async def restore(self, session_id: UUID) -> Session | Exited | Unknown:
-        """Find a session again after the hub was restarted.
-
-        One whose pod is there and has not answered yet is not known to run, nor to be gone: it is
-        asked for again, and goes on starting meanwhile.
-        """
-        live = self._live.get(session_id)
+    async def restore(
+        self, session_id: UUID, *, answered: bool = True
+    ) -> Session | Starting | Exited | Unknown:
+        """Find a session again after the hub was restarted."""
+        if not self._fresh:
+            return Unknown("the API server gives no answer")
+        pods, pod = self._now.pods, self._now.cluster.pod(session_id)
+        if ended := pods.ended(session_id):
+            return ended
+        live = pods.live(session_id)
         if live is not None and live.session is not None:
             return live.session
-        if session_id in self._ended:
-            return self._ended[session_id]
-        if self._cluster is None or not self._cluster.fresh:
-            return Unknown("the API server gives no answer")
-        pod = self._cluster.pod(session_id)
         if pod is None:
-            await self._tell_end(session_id, None, "lost")
-            return Exited(1, "interrupted")
-        if live is None:
-            live = self._watch(session_id, pod)
+            await pods.tell_end(session_id, None, "lost")
+            return Exited(1, "lost" if answered else "interrupted")
+        live = live or pods.follow(session_id, pod)
+        if not answered:
+            self._begin(session_id)
+            return Starting()
         url = url_of(pod)
-        if pod.get("status", {}).get("phase") != "Running" or url is None:
-            return Unknown("its pod is still starting")
+        if url is None:
+            return Unknown("its pod has no address")
         live.session = session_of(pod, url)
         return live.session
 
     # The process
 
     @property
-    def _cluster_now(self) -> Cluster:
-        if self._cluster is None:
-            raise RuntimeError("recover() must come first")
-        return self._cluster
+    def closing(self) -> bool:
+        """Whether the hub ends: who cancels what watches the cluster for ever ends everything."""
+        watches = self._connected.watches if self._connected else []
+        return any(task.cancelling() or task.done() for task in watches)
 
     @property
-    def _starter_now(self) -> Starter:
-        if self._starter is None:
+    def _now(self) -> _Connected:
+        if self._connected is None:
             raise RuntimeError("recover() must come first")
-        return self._starter
+        return self._connected
 
     async def recover(self) -> None:
         """Begin to watch the cluster; once, before anything is started.
 
         A hub starts also while the API server is away: sessions are then found when it is back.
         """
-        if self._cluster is None:
-            self._api = await self._connect()
+        if self._connected is None:
+            api = await self._connect()
             self._site = await site_of(self._sample)
             self._stock.offer(Offering.of(self._catalogs.current.catalog, self._site))
-            self._cluster = Cluster(
-                self._api,
-                namespace=self._config.namespace,
-                instance=self._config.instance_id,
-                stock=self._stock,
-                changed=self._news.changed,
-            )
-            self._starter = Starter(
-                self._config,
-                self._store,
-                self._catalogs,
-                self._api,
-                self._cluster,
-                self._numbers,
-                self._folders,
-            )
-            self._watches = [asyncio.create_task(work) for work in self._cluster.watches()]
+            self._connected = self._watch(api)
         try:
             async with asyncio.timeout(self._config.list_timeout):
-                await self._cluster.listed()
+                await self._connected.cluster.listed()
         except TimeoutError:
             log.error("the API server gives no answer: starts wait, what runs is left alone")
+
+    def _watch(self, api: Api) -> _Connected:
+        cluster = Cluster(
+            api,
+            namespace=self._config.namespace,
+            instance=self._config.instance_id,
+            stock=self._stock,
+            changed=self._news.changed,
+        )
+        starter = Starter(
+            self._config,
+            self._store,
+            self._catalogs,
+            api,
+            cluster,
+            self._numbers,
+            self._folders,
+        )
+        pods = Following(api, cluster, self._config.namespace, self._told)
+        watches = [asyncio.create_task(work) for work in cluster.watches()]
+        return _Connected(api, cluster, starter, pods, watches)
 
     async def run(self) -> None:
         """Remove pods of ours that belong to no live request; for ever."""
         while True:
             try:
-                await self._sweep()
-            except BackendError as error:
+                if self._fresh:
+                    await self._now.pods.sweep(self._requests)
+            except ArcetriError as error:
                 log.warning("a pod without a request could not be removed", why=str(error))
             await asyncio.sleep(SWEEP)
 
-    async def _sweep(self) -> None:
-        """A request is written before its pod is made: a pod without one is nobody's."""
-        if not self._cluster_now.fresh:
-            return
-        there = [key for key in self._cluster_now.sessions() if key not in self._live]
-        known = {row.id for row in await self._store.live_requests()} if there else set()
-        for session in there:
-            if session not in known and (pod := self._cluster_now.pod(session)) is not None:
-                log.warning("a pod belongs to no request: removed", session=str(session))
-                await self._delete(session, pod["metadata"]["uid"], 0)
-                await self._tell_end(session, pod, "lost")
+    async def _requests(self) -> set[UUID]:
+        return {row.id for row in await self._store.live_requests()}
+
+    def closes(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Have something closed with this, such as the queue's own connection."""
+        self._closed_with.append(close)
 
     async def close(self) -> None:
         """Stop watching; sessions run on."""
-        ends = (live.watcher for live in self._live.values() if live.watcher)
-        tasks = [*self._watches, *self._chores.running(), *ends]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self._live.clear()
+        for close in self._closed_with:
+            await close()
+        if self._connected is not None:
+            tasks = [*self._connected.watches, *self._connected.pods.tasks()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         await self._folders.close()
-        if self._api is not None:
-            await self._api.close()
+        if self._connected is not None:
+            await self._connected.api.close()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
+from arcetri_accounting.contract.podmarks import NOTEBOOK_CONTAINER
 from arcetri_spawner.backends.base import Exited, Session
 from arcetri_spawner.backends.kubernetes.api import Object
 from arcetri_spawner.backends.kubernetes.marks import read_marks
@@ -50,6 +51,35 @@ def port_of(pod: Object) -> int | None:
             if port.get("name") == PORT_NAME:
                 return int(port["containerPort"])
     return None
+
+
+def base_url_of(pod: Object) -> str:
+    """The path of the pod's server, as it was told; where that is not known, any will do to ask."""
+    for entry in _notebook(pod).get("env", ()):
+        if entry.get("name") == "JUPYTERHUB_SERVICE_PREFIX" and entry.get("value"):
+            return str(entry["value"])
+    return "/"
+
+
+def own_secret(pod: Object) -> str | None:
+    """The Secret that a pod's containers need and that is created right after it; None for none."""
+    own: str = pod["metadata"]["name"]
+    for container in (*pod["spec"]["containers"], *pod["spec"].get("initContainers", ())):
+        for entry in container.get("env", ()):
+            if entry.get("valueFrom", {}).get("secretKeyRef", {}).get("name") == own:
+                return own
+    return None
+
+
+def age_of(pod: Object, now: datetime) -> float:
+    """Seconds since a pod was created; none where the clocks of hub and cluster disagree."""
+    created = datetime.fromisoformat(pod["metadata"]["creationTimestamp"])
+    return max((now - created).total_seconds(), 0.0)
+
+
+def _notebook(pod: Object) -> Object:
+    containers: list[Object] = pod["spec"]["containers"]
+    return next((one for one in containers if one["name"] == NOTEBOOK_CONTAINER), {})
 
 
 def session_of(pod: Object, url: str) -> Session:

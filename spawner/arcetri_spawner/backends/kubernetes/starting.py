@@ -7,7 +7,6 @@ import contextlib
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
-from uuid import UUID
 
 import structlog
 
@@ -18,9 +17,14 @@ from arcetri_spawner.backends.kubernetes.api import Api, ApiAway, ApiRefused, Ob
 from arcetri_spawner.backends.kubernetes.cluster import Cluster
 from arcetri_spawner.backends.kubernetes.config import KubernetesConfig
 from arcetri_spawner.backends.kubernetes.folders import Folders, wanted_of
-from arcetri_spawner.backends.kubernetes.live import Live, port_of, session_of, url_of
+from arcetri_spawner.backends.kubernetes.live import (
+    Live,
+    own_secret,
+    port_of,
+    session_of,
+    url_of,
+)
 from arcetri_spawner.backends.kubernetes.manifest import BadManifest, Overruled
-from arcetri_spawner.backends.kubernetes.names import pod_name
 from arcetri_spawner.backends.kubernetes.plan import Person, PodPlan, Rules
 from arcetri_spawner.backends.kubernetes.pod import ShapedPod, shape_pod
 from arcetri_spawner.backends.kubernetes.refusals import cluster_away, refusal
@@ -203,13 +207,21 @@ class Starter:
                 progress.tell(10, "The cluster does not answer just now; trying again.", str(error))
                 await asyncio.sleep(RETRY)
 
-    async def bring_up(self, live: Live, base_url: str, progress: Progress) -> Session:
+    async def bring_up(
+        self, live: Live, base_url: str, progress: Progress, *, age: float = 0.0
+    ) -> Session:
         """Wait until the pod's server answers, telling each step.
+
+        Args:
+            live: The session.
+            base_url: Its server's path.
+            progress: Told each step.
+            age: Seconds since the start began, where another hub began it: they count.
 
         Raises:
             ClusterTrouble: It never will, as its conditions and events say; or it took too long.
         """
-        begin = time.monotonic()
+        begin = time.monotonic() - age
         told: set[str] = set()
         troubled: float | None = None
         trouble: Trouble | None = None
@@ -222,6 +234,7 @@ class Starter:
                 # Read again only where something has: this is asked many times a second.
                 read, trouble = moved, self._read(pod, told, progress)
             if pod is not None and await self._answers(pod, base_url):
+                killpoints.reach("pod.up")
                 progress.tell(100, "Your notebook server is ready.", last=True)
                 return session_of(pod, str(url_of(pod)))
             troubled = None if trouble is None else troubled or now
@@ -231,11 +244,12 @@ class Starter:
                 if not borne:
                     raise ClusterTrouble(trouble)
             if live.exited.done():
-                raise ClusterTrouble(_gone())
+                raise ClusterTrouble(gone())
             if late:
                 raise ClusterTrouble(_silent(now - begin))
             running = pod is not None and url_of(pod) is not None
             pause = min(max((now - begin) * PATIENCE_SHARE, FIRST_PAUSE), LONGEST_PAUSE)
+            killpoints.reach("pod.waiting")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause if running else LONGEST_PAUSE):
                     await moved.wait()
@@ -258,17 +272,33 @@ class Starter:
             return False
         return await answers(address, port, base_url)
 
-    async def remove(self, session: UUID, uid: str, grace: int) -> None:
-        """Delete a session's pod, and with it its Secret; one that is gone already is no error.
+    async def check_secret(self, pod: Object, progress: Progress) -> None:
+        """Make sure that what a pod's container waits for was created, by a hub that may have died.
 
         Raises:
-            ApiAway: It is not known whether it is deleted.
-            ApiRefused: It may not be deleted.
+            ClusterTrouble: It was not, and never will be.
         """
-        await self._api.delete(f"{self._pods}/{pod_name(session)}", uid=uid, grace=grace)
+        name = own_secret(pod)
+        if name is None:
+            return
+        body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}}
+        while True:
+            try:
+                # The hub may read no Secret, but it hears whether there is one of the name.
+                await self._api.create(self._secrets, body, dry_run=True)
+            except ApiAway as error:
+                progress.tell(10, "The cluster does not answer just now; trying again.", str(error))
+                await asyncio.sleep(RETRY)
+            except ApiRefused as error:
+                if error.reason != "AlreadyExists":
+                    log.warning("not known whether a Secret is there", why=str(error))
+                return
+            else:
+                raise ClusterTrouble(_cut_short().saying(f'there is no Secret "{name}"'))
 
 
-def _gone() -> Trouble:
+def gone() -> Trouble:
+    """The session's pod went away while it started."""
     return Trouble(
         "The session was ended while it started.",
         code="server_crashed",
@@ -281,4 +311,12 @@ def _silent(seconds: float) -> Trouble:
         f"The notebook server did not answer within {seconds:.0f} seconds.",
         code="server_silent",
         remedy="Start again. If it ends the same way, choose another environment.",
+    )
+
+
+def _cut_short() -> Trouble:
+    return Trouble(
+        "The platform was restarted while it set your session up, so it cannot start any more.",
+        code="interrupted",
+        remedy="Start again.",
     )

@@ -55,6 +55,7 @@ class ClusterTrouble(StartFailed):
         "image_failed",
         "image_missing",
         "image_name_invalid",
+        "interrupted",
         "limits_exceeded",
         "no_room",
         "node_away",

@@ -36,7 +36,7 @@ from arcetri_spawner.backends.local.recovery import Recovery
 from arcetri_spawner.backends.local.starting import ServerFailed, Starter
 from arcetri_spawner.backends.news import InventoryNews
 from arcetri_spawner.backends.progress import Progress
-from arcetri_spawner.errors import BackendError, StoreError
+from arcetri_spawner.errors import BackendError, StartFailed, StoreError
 from arcetri_spawner.identity import NumberSource
 from arcetri_spawner.policy.model import Grant, Inventory, MountedVolume
 from arcetri_spawner.usage import Told, tell_nobody
@@ -246,7 +246,17 @@ class LocalBackend:
             async for event in progress.watch():
                 yield event
 
-    async def restore(self, session_id: UUID) -> Session | Exited | Unknown:
+    @property
+    def closing(self) -> bool:
+        """Never: a start that the hub's end cuts short is undone before it ends."""
+        return False
+
+    async def restore(
+        self,
+        session_id: UUID,
+        *,
+        answered: bool = True,  # noqa: ARG002 - a process that was let go goes on by itself
+    ) -> Session | Exited | Unknown:
         """Find a session again after the hub was restarted."""
         live = self._live.get(session_id)
         if live is not None:
@@ -258,6 +268,17 @@ class LocalBackend:
             self._watch(found)
             return found.session
         return found
+
+    async def resume(self, session_id: UUID) -> Session:
+        """Return a session that ``restore`` found: its start needs nobody to go on.
+
+        Raises:
+            StartFailed: It was not found, or has ended.
+        """
+        live = self._live.get(session_id)
+        if live is None:
+            raise StartFailed("The session ended while it started.", remedy="Start again.")
+        return live.session
 
     async def recover(self) -> None:
         """Make leases, records and processes agree, once, before anything is started.

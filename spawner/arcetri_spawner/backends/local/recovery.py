@@ -26,7 +26,7 @@ from arcetri_spawner.backends.local.live import Live, end_record, key_of_record,
 from arcetri_spawner.backends.local.process import adopt
 from arcetri_spawner.backends.local.procs import Fate
 from arcetri_spawner.backends.local.sockets import listens_on
-from arcetri_spawner.store.records import RequestRow, SessionRecord
+from arcetri_spawner.store.records import BEFORE_START, RequestRow, SessionRecord
 
 if TYPE_CHECKING:
     from arcetri_spawner.store import Store
@@ -63,6 +63,10 @@ class Recovery:
         kept = set(known)
         for row in await self._store.live_requests():
             if row.id in kept:
+                continue
+            if row.state in BEFORE_START:
+                # It waits, or its turn has come: it keeps its place, and what it was admitted to.
+                kept.add(row.id)
                 continue
             found = await self._find(row.session)
             if isinstance(found, Live):

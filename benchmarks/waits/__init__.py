@@ -1,0 +1,1 @@
+"""How good estimates of waits are: traces with known truth, lived through again."""

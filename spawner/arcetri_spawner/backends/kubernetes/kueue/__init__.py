@@ -1,0 +1,6 @@
+"""Waiting in Kueue's queues: each request holds one Workload of the platform's own.
+
+``asking`` says what a request's Workload asks for, ``telling`` what a Workload says of a request,
+``words`` in which words, ``places`` who is before whom; all of these are pure. ``following`` keeps
+what the cluster has, and ``queue`` is ``backends.base.Queue`` over it.
+"""

@@ -1,0 +1,92 @@
+"""What a request asks of Kueue, and whose a Workload is. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from arcetri_accounting.contract import podmarks
+from arcetri_spawner.backends.kubernetes import quantities
+from arcetri_spawner.backends.kubernetes.names import label_value
+from arcetri_spawner.backends.kubernetes.offering import Offering
+from arcetri_spawner.groups import GroupPath
+from arcetri_spawner.policy.model import Grant
+from arcetri_spawner.queues.names import Names
+from arcetri_spawner.queues.plan import PRIORITIES, node_labels
+from kueue_client import HOSTNAME, Asked, Workload
+
+TICKET: Final = "request-"
+"""What the name of every request's Workload begins with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Whose:
+    """Whose request a Workload is."""
+
+    request: UUID
+    group: GroupPath
+    flavor: str
+
+
+def ticket_name(request: UUID) -> str:
+    """What a request's Workload is called: by the request alone, so that there is never another."""
+    return f"{TICKET}{request}"
+
+
+def selector(instance: str) -> str:
+    """The label selector of one platform's Workloads."""
+    return f"{podmarks.INSTANCE}={label_value(instance)}"
+
+
+def asked(grant: Grant, offering: Offering, names: Names, instance: str) -> Asked:
+    """What a granted request asks for: what its pod will take, on the flavour's nodes.
+
+    Args:
+        grant: The request.
+        offering: The catalog of the moment.
+        names: What the queues are called.
+        instance: Which platform asks.
+
+    Raises:
+        KeyError: The catalog has the flavour no longer.
+    """
+    resource = offering.flavors[grant.flavor].resource
+    return Asked(
+        queue=names.local_queue(grant.group),
+        requests={
+            "cpu": quantities.cores_text(grant.cpu),
+            "memory": quantities.bytes_text(grant.memory),
+            **({resource: "1"} if resource else {}),
+        },
+        node_selector=node_labels(offering, grant.flavor),
+        priority_class=names.priority(grant.kind),
+        priority=PRIORITIES[grant.kind],
+        topology=HOSTNAME,
+        labels=_labels(grant, instance),
+        annotations={podmarks.GROUP: grant.group},
+    )
+
+
+def _labels(grant: Grant, instance: str) -> Mapping[str, str]:
+    return {
+        podmarks.SESSION: str(grant.request_id),
+        podmarks.INSTANCE: label_value(instance),
+        podmarks.GROUP: label_value(grant.group),
+        podmarks.FLAVOR: grant.flavor,
+        podmarks.KIND: grant.kind,
+    }
+
+
+def whose(workload: Workload) -> Whose | None:
+    """Whose request a Workload is; None where it is no request of a platform's."""
+    labels = workload.metadata.labels
+    try:
+        request = UUID(labels.get(podmarks.SESSION, ""))
+    except ValueError:
+        return None
+    if workload.name != ticket_name(request):
+        return None
+    group = workload.metadata.annotations.get(podmarks.GROUP, "")
+    return Whose(request, GroupPath(group), labels.get(podmarks.FLAVOR, ""))

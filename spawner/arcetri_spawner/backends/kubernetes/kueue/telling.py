@@ -1,0 +1,104 @@
+"""What a Workload says of a request, as the ticket that the platform knows. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from uuid import UUID
+
+from arcetri_spawner.backends.base import Placement, Ticket, TicketState
+from arcetri_spawner.backends.kubernetes.kueue import words
+from arcetri_spawner.backends.kubernetes.kueue.asking import Whose
+from arcetri_spawner.catalog.models import Catalog, GroupFlavor
+from arcetri_spawner.groups import EVERYONE
+from arcetri_spawner.policy.model import Inventory
+from kueue_client import (
+    ClusterQueue,
+    LocalQueue,
+    PendingWorkload,
+    TicketStatus,
+    Workload,
+    explanation,
+)
+from kueue_client import TicketState as Kueues
+
+HOLDING = frozenset({Kueues.RESERVED, Kueues.ADMITTED, Kueues.EVICTED})
+"""The states in which a Workload holds its quota."""
+
+
+def ticket(
+    request: UUID,
+    workload: Workload,
+    here: words.Situation,
+    queues: Mapping[str, LocalQueue],
+    pools: Mapping[str, ClusterQueue],
+    position: PendingWorkload | None = None,
+    *,
+    known: bool,
+) -> Ticket:
+    """The ticket that a Workload is.
+
+    Args:
+        request: Whose it is.
+        workload: The Workload.
+        here: What is known around it.
+        queues: The LocalQueues of its namespace.
+        pools: The ClusterQueues.
+        position: Its place, where Kueue was asked for it.
+        known: Whether these are what the cluster has; else none of them is missed.
+    """
+    status = TicketStatus.of(workload)
+    placement = Placement(node=status.admitted.node) if status.admitted else None
+    match status.state:
+        case Kueues.FINISHED:
+            return Ticket(request, TicketState.GONE)
+        case Kueues.ADMITTED:
+            return Ticket(request, TicketState.ADMITTED, placement)
+        case Kueues.EVICTED if status.evicted:
+            node, seconds = (
+                placement.node if placement else None,
+                workload.spec.maximum_execution_time_seconds,
+            )
+            why = words.evicted(status.evicted, here, node, seconds)
+            return Ticket(request, TicketState.EVICTED, placement, why)
+    local = queues.get(workload.spec.queue_name)
+    pool = pools.get(local.spec.cluster_queue) if local is not None else None
+    said = explanation(workload, local, pool, position, missing=known and local is None)
+    return Ticket(request, TicketState.WAITING, reason=words.waiting(said, here))
+
+
+def situation(
+    who: Whose, catalog: Catalog, inventory: Inventory | None, held: int, *, behind: bool = False
+) -> words.Situation:
+    """What is known around a request.
+
+    Args:
+        who: Whose it is, and for what.
+        catalog: The catalog of the moment.
+        inventory: What there is.
+        held: How many of the group's requests hold the flavour.
+        behind: Whether others of the group wait for the same before it.
+    """
+    flavor = catalog.flavors.get(who.flavor)
+    entitled = _entitled(who, catalog)
+    has = None
+    if inventory is not None and not inventory.stale:
+        has = inventory.flavors.get(who.flavor)
+    return words.Situation(
+        group=who.group,
+        flavor=who.flavor,
+        title=flavor.title if flavor else who.flavor,
+        offered=entitled is not None,
+        quota=entitled.quota if entitled else None,
+        borrow=entitled.borrow if entitled else 0,
+        held=held,
+        total=has.total if has else None,
+        free=has.free if has else None,
+        behind=behind,
+    )
+
+
+def _entitled(who: Whose, catalog: Catalog) -> GroupFlavor | None:
+    if who.group == EVERYONE:
+        return GroupFlavor() if who.flavor in catalog.everyone.flavors else None
+    group = catalog.groups.get(who.group)
+    return group.flavors.get(who.flavor) if group else None

@@ -1,0 +1,239 @@
+"""What is wrong with the queues, and why each request waits: looked at from outside.
+
+Nothing is changed; what asks for a place does so for trial only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+from uuid import uuid4
+
+from arcetri_spawner.backends.kubernetes.kueue.asking import TICKET, whose
+from arcetri_spawner.queues.changes import Act, owned
+from arcetri_spawner.queues.names import Names
+from arcetri_spawner.queues.sync import Outlook, Queues
+from kueue_client import (
+    Asked,
+    AsyncKueue,
+    Cause,
+    ClusterQueue,
+    KueueError,
+    LocalQueue,
+    NotFound,
+    PendingWorkload,
+    TicketStatus,
+    Workload,
+    explanation,
+)
+
+if TYPE_CHECKING:
+    from kubernetes.aio.client import ApiClient
+
+    from arcetri_spawner.catalog.models import Catalog
+
+ORDINARY: Final = frozenset(
+    {
+        Cause.ADMITTED,
+        Cause.FINISHED,
+        Cause.QUOTA,
+        Cause.PLACEMENT,
+        Cause.PREEMPTION,
+        Cause.CHECKS,
+        Cause.OTHERS_START,
+        Cause.NOT_CONSIDERED,
+        Cause.BACKOFF,
+        Cause.RELEASE,
+    }
+)
+"""What a request may wait for without anything being wrong."""
+
+_SYNC: Final = "Run `arcetri queues sync`; with --dry-run it only says what it would do."
+_REMEDIES: Final[Mapping[Cause, str]] = {
+    Cause.KUEUE_SILENT: "See whether Kueue's manager runs (Deployment kueue-controller-manager).",
+    Cause.LOCAL_QUEUE_MISSING: _SYNC,
+    Cause.CLUSTER_QUEUE_MISSING: _SYNC,
+    Cause.CLUSTER_QUEUE_INACTIVE: _SYNC,
+    Cause.NO_FLAVOR: "Give the flavour back to the group in profiles.yaml, or end the request.",
+    Cause.TOO_LARGE: "Raise the group's quota in profiles.yaml, or end the request.",
+    Cause.LOCAL_QUEUE_STOPPED: "Set spec.stopPolicy of the LocalQueue to None when it may go on.",
+    Cause.CLUSTER_QUEUE_STOPPED: "Set spec.stopPolicy of the ClusterQueue to None when it may.",
+    Cause.DEACTIVATED: "Set spec.active of the Workload to true to put it in line again.",
+    Cause.RELEASE: "End the session: nothing else gives back what it holds.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that was looked at.
+
+    Attributes:
+        about: What it is about: ``kueue``, ``catalog``, an object, or a request.
+        code: A stable word for programs.
+        wrong: Whether somebody has to do something.
+        sentence: How it is.
+        remedy: What to do.
+    """
+
+    about: str
+    code: str
+    wrong: bool
+    sentence: str
+    remedy: str = ""
+
+    def render(self) -> str:
+        """It as plain text."""
+        mark = "wrong" if self.wrong else "fine"
+        remedy = f"\n    {self.remedy}" if self.remedy else ""
+        return f"{mark}: {self.about}: {self.sentence}{remedy}"
+
+
+class Doctor:
+    """Looks at one installation's queues."""
+
+    def __init__(self, client: ApiClient, names: Names) -> None:
+        """Look over a client of the official package, which is closed by its owner."""
+        self._queues = Queues(client, names)
+        self._kueue = AsyncKueue(client)
+        self._names = names
+
+    async def examine(self, catalog: Catalog | None, request: str = "") -> list[Finding]:
+        """Say how everything is.
+
+        Args:
+            catalog: What the queues should be made from; None where it cannot be used.
+            request: A request's id, or its Workload's name: then only what is wrong, and this.
+        """
+        try:
+            found = await self._answers()
+            if catalog is not None:
+                found += self._drift(await self._queues.look(catalog))
+            found += await self._everything(catalog, request)
+        except KueueError as error:
+            return [_error("kueue", error)]
+        return [one for one in found if one.wrong or not request or one.about == _about(request)]
+
+    async def _answers(self) -> list[Finding]:
+        """Whether Kueue does what it is there for."""
+        trial = Asked("trial", {"cpu": "1"}).workload(f"trial-{uuid4()}", self._names.namespace)
+        try:
+            await self._kueue.workloads.create(trial, dry_run=True)
+        except KueueError as error:
+            return [_error("kueue", error)]
+        return [Finding("kueue", "answers", False, "It takes requests.")]
+
+    def _drift(self, outlook: Outlook) -> list[Finding]:
+        found = [
+            Finding(f"flavour {one.flavor}", "overcommitted", True, one.sentence, "Lower a quota.")
+            for one in outlook.plan.overcommitted
+        ]
+        found += [
+            Finding("catalog", "confused", True, one, "Correct the catalog.")
+            for one in outlook.plan.confused
+        ]
+        found += [
+            Finding(one, "not_ours", True, "It is somebody else's, and has a name of ours.", "")
+            for one in outlook.strangers
+        ]
+        for flavor, capacity in outlook.farm.capacity.items():
+            if not capacity:
+                sentence = "No node has it now."
+                remedy = "See whether its nodes are there, and have the catalog's labels."
+                found.append(Finding(f"flavour {flavor}", "no_nodes", True, sentence, remedy))
+        for change in outlook.changes:
+            what = f"{type(change.object).__name__} {change.object.name}"
+            words = {
+                Act.CREATE: "It is missing.",
+                Act.CHANGE: f"It is not as the catalog says: {'; '.join(change.lines)}.",
+                Act.DRAIN: "The catalog has it no longer, and it still admits.",
+                Act.REMOVE: "The catalog has it no longer.",
+            }
+            if what not in outlook.strangers and (sentence := words.get(change.act, "")):
+                found.append(Finding(what, f"drift_{change.act.value}", True, sentence, _SYNC))
+        if not found:
+            found.append(Finding("catalog", "in_sync", False, "The queues are as it says."))
+        return found
+
+    async def _everything(self, catalog: Catalog | None, request: str) -> list[Finding]:
+        """How queues are, and the requests in them."""
+        where = self._names.namespace
+        pools = {one.name: one for one in (await self._kueue.cluster_queues.list()).items}
+        queues = {one.name: one for one in (await self._kueue.local_queues.list(where)).items}
+        workloads = (await self._kueue.workloads.list(where)).items
+        found = [one for pool in pools.values() for one in _pool(pool, self._names)]
+        found += [one for queue in queues.values() for one in _queue(queue)]
+        line: dict[str, PendingWorkload] = {}
+        waits = {one.spec.queue_name for one in workloads if one.status.admission is None}
+        for name in sorted(waits & queues.keys()):
+            try:
+                line |= {one.metadata.name: one for one in await self._kueue.pending(name, where)}
+            except NotFound:
+                continue  # Kueue has not taken the queue yet
+            except KueueError as error:
+                found.append(_error("kueue", error))
+                break
+        grace = catalog.defaults.grace if catalog else timedelta(minutes=5)
+        requests = [one for one in workloads if whose(one) is not None]
+        for one in requests:
+            queue = queues.get(one.spec.queue_name)
+            pool = pools.get(queue.spec.cluster_queue) if queue else None
+            found.append(_request(one, queue, pool, line.get(one.name), grace))
+        if request and not any(_about(one.name) == _about(request) for one in requests):
+            sentence = f"No request of this name stands in a queue of {where}."
+            remedy = "It has ended, or was never put in line; its user can ask again."
+            found.append(Finding(_about(request), "not_there", True, sentence, remedy))
+        return found
+
+
+def _about(request: str) -> str:
+    return f"request {request.removeprefix(TICKET)}"
+
+
+def _error(about: str, error: KueueError) -> Finding:
+    return Finding(about, error.code, True, error.message, error.remedy)
+
+
+def _pool(one: ClusterQueue, names: Names) -> Iterator[Finding]:
+    if not owned(one, names):
+        return
+    about = f"ClusterQueue {one.name}"
+    if one.spec.stop_policy not in (None, "None"):
+        yield Finding(
+            about,
+            Cause.CLUSTER_QUEUE_STOPPED.value,
+            True,
+            "It is stopped: it admits nothing.",
+            _REMEDIES[Cause.CLUSTER_QUEUE_STOPPED],
+        )
+    elif one.active is not None and not one.active.holds:
+        sentence = f"It admits nothing: {one.active.message.strip().rstrip('.')}."
+        yield Finding(about, Cause.CLUSTER_QUEUE_INACTIVE.value, True, sentence, _SYNC)
+
+
+def _queue(one: LocalQueue) -> Iterator[Finding]:
+    if one.spec.stop_policy not in (None, "None"):
+        yield Finding(
+            f"LocalQueue {one.name}",
+            Cause.LOCAL_QUEUE_STOPPED.value,
+            True,
+            "It is stopped: it admits nothing.",
+            _REMEDIES[Cause.LOCAL_QUEUE_STOPPED],
+        )
+
+
+def _request(
+    one: Workload,
+    queue: LocalQueue | None,
+    pool: ClusterQueue | None,
+    position: PendingWorkload | None,
+    grace: timedelta,
+) -> Finding:
+    why = explanation(one, queue, pool, position, missing=queue is None)
+    wrong = why.cause not in ORDINARY
+    if why.cause is Cause.RELEASE:
+        evicted = TicketStatus.of(one).evicted
+        wrong = evicted is not None and datetime.now(UTC) - evicted.since > 2 * grace
+    remedy = _REMEDIES.get(why.cause, "") if wrong else ""
+    return Finding(_about(one.name), why.cause.value, wrong, str(why), remedy)

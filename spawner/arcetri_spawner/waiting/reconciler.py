@@ -1,0 +1,207 @@
+"""Keeps requests and the queue's tickets in agreement, and has started what is admitted.
+
+Whatever either side forgets is found and mended here: a request whose ticket is gone, a ticket
+whose request is over, one that was admitted and is not started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+import structlog
+
+from arcetri_spawner.backends.base import Queue, Ticket, TicketState
+from arcetri_spawner.chores import Chores
+from arcetri_spawner.errors import ArcetriError, Denied
+from arcetri_spawner.gate import Gate
+from arcetri_spawner.live import choice_of
+from arcetri_spawner.waiting.model import RETRY, Entry, Starter, now
+from arcetri_spawner.waiting.room import UNDECIDED, WaitingRoom, told
+
+if TYPE_CHECKING:
+    from arcetri_spawner.live import ServiceObserver
+    from arcetri_spawner.store import Store
+
+log = structlog.get_logger(__name__)
+
+SWEEP: Final = 2.0
+"""Seconds between two looks at everybody."""
+RESYNC: Final = 60.0
+"""Seconds between two comparisons with the store."""
+
+HOLD_OVER: Final = "hold_over"
+"""How a request ended whose turn had come, and that could not be started within ``hold``."""
+
+
+class Reconciler:
+    """Follows the queue for a waiting room; one of a hub."""
+
+    def __init__(
+        self,
+        room: WaitingRoom,
+        *,
+        store: Store,
+        queue: Queue,
+        gate: Gate,
+        observer: ServiceObserver,
+        clock: Callable[[], datetime],
+        runs: Callable[[UUID], bool],
+    ) -> None:
+        """Make one; it does nothing before ``run``.
+
+        Args:
+            room: Who waits.
+            store: Where requests are kept.
+            queue: Who is next.
+            gate: Decides, before a server is started.
+            observer: Told what becomes of requests.
+            clock: Tells the time, aware.
+            runs: Whether a request starts or runs: its ticket is then no concern of the room's.
+        """
+        self._room = room
+        self._store = store
+        self._queue = queue
+        self._gate = gate
+        self._observer = observer
+        self._clock = clock
+        self._runs = runs
+        self._starter: Starter | None = None
+        self._chores = Chores()
+
+    async def run(self, starter: Starter) -> None:
+        """Follow the queue and have started what it admits, for ever."""
+        await starter.ready()
+        self._starter = starter
+        self._room.admitted = lambda entry: self._chores.start(self._start(entry))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow())
+            group.create_task(self._sweep())
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                async for ticket in self._queue.watch():
+                    try:
+                        await self._moved(ticket)
+                    except ArcetriError as error:
+                        log.warning("a ticket's change waits", why=error.code)
+            except Exception:
+                log.exception("the queue cannot be followed")
+            await asyncio.sleep(RETRY)
+
+    async def _moved(self, ticket: Ticket) -> None:
+        entry = self._room.known(ticket.request_id)
+        if entry is None:
+            await self._stray(ticket)
+        elif entry.starting:
+            return
+        elif ticket.state is TicketState.EVICTED:
+            # It holds nothing yet that could be lost: it goes back to its place.
+            await self._queue.release(ticket, requeue=True)
+        elif ticket.state is TicketState.GONE:
+            entry.ticket = None
+            await self._room.submit(entry)
+        else:
+            await self._room.note(entry, ticket)
+
+    async def _stray(self, ticket: Ticket) -> None:
+        """Take away the ticket of a request that is over."""
+        if ticket.state is TicketState.GONE or self._runs(ticket.request_id):
+            return
+        live = {row.id for row in await self._store.live_requests()}
+        if ticket.request_id not in live and not self._runs(ticket.request_id):
+            log.warning("a ticket without a request is taken away", request=str(ticket.request_id))
+            await self._room.finish(ticket)
+
+    async def _start(self, entry: Entry) -> None:
+        """Have a server started whose turn has come; what cannot be decided is tried again."""
+        if self._starter is None or self._room.get(entry.id) is not entry or entry.is_claimed:
+            return
+        entry.by_itself = True
+        entry.try_after = now() + RETRY
+        try:
+            await self._gate.decide_again(entry.grant)
+            if self._room.get(entry.id) is entry:
+                entry.trouble = None
+                await self._starter.start(*entry.server, choice_of(entry.grant))
+        except Denied as error:
+            if self._room.get(entry.id) is not entry:
+                return
+            if error.code in UNDECIDED:
+                entry.trouble = told(error)
+                return
+            self._observer.request_decided("denied", error.code)
+            await self._room.deny(entry, error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next one gets their turn
+            log.warning("a start did not begin", request=str(entry.id), why=str(error))
+        finally:
+            entry.try_after = now() + RETRY
+
+    async def _sweep(self) -> None:
+        """See to whom nobody else sees to: no ticket, no start, or kept for too long."""
+        loop = asyncio.get_running_loop()
+        resync = loop.time() + RESYNC
+        while True:
+            for entry in self._room.entries():
+                try:
+                    await self._see_to(entry)
+                except ArcetriError as error:
+                    log.warning("a request waits", request=str(entry.id), why=error.code)
+                except Exception:
+                    # A fault of ours with one must not stop the others.
+                    log.exception("a request waits", request=str(entry.id))
+            if loop.time() > resync:
+                resync = loop.time() + RESYNC
+                try:
+                    await self._resync()
+                except ArcetriError as error:
+                    log.warning("requests and tickets are not compared", why=error.code)
+            await asyncio.sleep(SWEEP)
+
+    async def _see_to(self, entry: Entry) -> None:
+        if entry.starting or entry.is_claimed:
+            return
+        if entry.stage == "admitted" and entry.hold_until and self._clock() >= entry.hold_until:
+            await self._let_go(entry)
+        elif now() >= entry.try_after:
+            if entry.ticket is None:
+                await self._room.submit(entry)
+            elif entry.stage == "admitted":
+                await self._start(entry)
+
+    async def _let_go(self, entry: Entry) -> None:
+        why = f" {entry.trouble.sentence}" if entry.trouble else ""
+        log.info("an admitted request was not started in time", request=str(entry.id))
+        await self._room.leave(
+            entry,
+            HOLD_OVER,
+            "It was your turn, but your session could not be started in time, and the device went"
+            f" to the next in line.{why} Ask again.",
+        )
+
+    async def _resync(self) -> None:
+        """Find requests that this room forgot or that ended behind its back."""
+        before = [entry.id for entry in self._room.entries()]
+        rows = {row.id: row for row in await self._store.live_requests()}
+        for row in rows.values():
+            lost = self._room.known(row.id) is None and not self._runs(row.id)
+            if lost and row.state in ("waiting", "admitted"):
+                log.warning("a request without a ticket is put in line", request=str(row.id))
+                await self._room.recover([row])
+        for request_id in before:
+            if request_id in rows:
+                continue
+            if (entry := self._room.get(request_id)) is not None:
+                self._room.begun(entry)
+                await self._room.finish(Ticket(request_id, TicketState.GONE))
+
+    async def close(self) -> None:
+        """Give up what is under way; the next hub takes it up again."""
+        tasks = self._chores.running()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,394 @@
+"""The waiting room: every request between being asked and being started, and whose turn it is.
+
+It holds nothing that the store does not: a restarted hub fills it from there. What moves it is the
+reconciler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+import structlog
+
+from arcetri_spawner import killpoints
+from arcetri_spawner.backends.base import Position, Queue, Ticket, TicketState
+from arcetri_spawner.chores import Chores
+from arcetri_spawner.errors import ArcetriError, Busy, Conflict, Denied
+from arcetri_spawner.gate import Gate
+from arcetri_spawner.policy import reasons
+from arcetri_spawner.policy.model import Grant, Identity, Reason, ReasonKind
+from arcetri_spawner.waiting.model import RETRY, Asked, Entry, Estimator, Wait, now
+
+if TYPE_CHECKING:
+    from arcetri_spawner.catalog import CatalogHolder
+    from arcetri_spawner.live import ServiceObserver
+    from arcetri_spawner.store import RequestRow, Store
+
+log = structlog.get_logger(__name__)
+
+CLAIM: Final = 60.0
+"""Seconds in which who asked, and was admitted at once, has to have begun the start."""
+
+UNDECIDED: Final = frozenset({"identity_unknown", "not_admitted", "session_limit", "flavor_limit"})
+"""Refusals that may not hold in a minute: IAM answers again, somebody who is away logs in again, or
+stops another session of theirs. Whose turn has come is kept for a while."""
+
+LEFT: Final = "left"
+"""How a request ended whose user left the queue."""
+
+
+class WaitingRoom:
+    """Asks for tickets, and knows what became of them."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        queue: Queue,
+        gate: Gate,
+        catalogs: CatalogHolder,
+        observer: ServiceObserver,
+        clock: Callable[[], datetime],
+    ) -> None:
+        """Begin empty.
+
+        Args:
+            store: Where requests are kept.
+            queue: Who is next.
+            gate: Decides.
+            catalogs: For ``hold``.
+            observer: Told what becomes of requests.
+            clock: Tells the time, aware.
+        """
+        self._store = store
+        self._queue = queue
+        self._gate = gate
+        self._catalogs = catalogs
+        self._observer = observer
+        self._clock = clock
+        self.estimator: Estimator | None = None
+        """Says how long one will wait; None where nothing is estimated."""
+        self.admitted: Callable[[Entry], None] = lambda _entry: None
+        """Told of each request whose turn has come, and that nobody else is about to start."""
+        self._entries: dict[UUID, Entry] = {}
+        self._by_server: dict[tuple[str, str], Entry] = {}
+        self._chores = Chores()
+
+    # Who is there
+
+    def find(self, username: str, server_name: str) -> Entry | None:
+        """The request of a server that has not started yet, if there is one."""
+        entry = self._by_server.get((username, server_name))
+        return None if entry is None or entry.starting else entry
+
+    def get(self, request_id: UUID) -> Entry | None:
+        """A request that has not started yet, if it is one."""
+        entry = self._entries.get(request_id)
+        return None if entry is None or entry.starting else entry
+
+    def known(self, request_id: UUID) -> Entry | None:
+        """A request that has not started yet, or that a start has just taken."""
+        return self._entries.get(request_id)
+
+    def entries(self) -> list[Entry]:
+        """Everybody, oldest first."""
+        return list(self._entries.values())
+
+    # Coming and going
+
+    async def ask(self, username: str, server_name: str, raw: object) -> Asked:
+        """Ask for a session; who asks again for the same server is where they were.
+
+        One that is admitted at once is left to the asker to start, for a minute.
+
+        Raises:
+            Denied: Policy refuses.
+            Busy: It could only wait for ever; nothing is kept.
+            StoreError: It could not be recorded.
+        """
+        if known := self.find(username, server_name):
+            return Asked(known, starts=False)
+        grant = await self._gate.decide_soon(username, server_name, raw)
+        entry = Entry(grant, self._clock())
+        # First, so that a ticket that comes in between is known.
+        self._add(entry)
+        try:
+            await self._store.open_request(grant)
+        except BaseException:
+            self._drop(entry)
+            raise
+        killpoints.reach("request.opened")
+        self._claim(entry)
+        await self.submit(entry)
+        if entry.stage == "waiting" and (why := _endless(entry.ticket)):
+            await self.leave(entry, why.code, str(reasons.busy(why)))
+            raise reasons.busy(why)
+        if entry.stage != "admitted":
+            self.unclaim(entry)
+            self._observer.request_decided("queued", "")
+        return Asked(entry, starts=entry.stage == "admitted")
+
+    async def leave(self, entry: Entry, reason: str = LEFT, message: str = "") -> None:
+        """Leave the queue; the request is over.
+
+        Raises:
+            StoreError: It could not be recorded; everything is as it was.
+        """
+        # Written first: a ticket without a request is taken away, but a request without a ticket
+        # would be put in line again.
+        await self._store.mark(entry.id, "ended", reason=reason, message=message)
+        killpoints.reach("request.left")
+        self._drop(entry)
+        await self.finish(Ticket(entry.id, TicketState.GONE))
+
+    async def move(self, entry: Entry, raw: object) -> Entry:
+        """Exchange a request that waits for one that starts now, or keep it where it is.
+
+        Raises:
+            Denied: Policy refuses the other one; the first keeps its place.
+            Busy: The other one would have to wait as well; the first keeps its place.
+            Conflict: The first one waits no more.
+            StoreError: It could not be recorded.
+        """
+        username, server_name = entry.server
+        grant = await self._gate.decide_soon(username, server_name, raw, instead_of=entry.id)
+        if self.get(entry.id) is not entry or entry.stage == "admitted":
+            raise _waits_no_more()
+        await self._store.exchange(entry.id, grant)
+        killpoints.reach("request.moved")
+        other = Entry(grant, self._clock())
+        self._drop(entry)
+        self._add(other)
+        self._claim(other)
+        try:
+            await self.submit(other)
+        finally:
+            if other.stage != "admitted":
+                await self._take_back(entry, other)
+        if other.stage != "admitted":
+            why = other.ticket.reason if other.ticket else None
+            raise Busy(
+                f"{grant.flavor_title or grant.flavor} was taken a moment ago.",
+                code=why.code if why else None,
+                remedy="Your request keeps its place.",
+            )
+        await self.finish(Ticket(entry.id, TicketState.GONE))
+        return other
+
+    async def _take_back(self, entry: Entry, instead: Entry) -> None:
+        await self._store.take_back(entry.id, instead.id)
+        self._drop(instead)
+        self._add(entry)
+        await self.finish(Ticket(instead.id, TicketState.GONE))
+        await self.submit(entry)
+
+    # Starting
+
+    def take(self, username: str, server_name: str) -> Entry | None:
+        """Have a server's admitted request, to start it; None where there is none.
+
+        Raises:
+            Busy: It still waits.
+        """
+        entry = self.find(username, server_name)
+        if entry is None:
+            return None
+        if entry.stage != "admitted":
+            reason = entry.ticket.reason if entry.ticket else entry.trouble
+            raise reasons.busy(reason or _cannot_say("The queue gives no answer."))
+        entry.starting = True
+        return entry
+
+    async def decide(self, entry: Entry) -> Grant:
+        """Decide once more about a request that was taken, from fresh groups.
+
+        Raises:
+            Denied: Policy refuses. The request is over, or, where that may change soon and its user
+                is not there, is kept for a while.
+        """
+        try:
+            return await self._gate.decide_again(entry.grant)
+        except Denied as error:
+            if entry.by_itself and error.code in UNDECIDED:
+                self.put_back(entry, told(error))
+            else:
+                await self.deny(entry, error)
+            raise
+        except BaseException:
+            self.put_back(entry)
+            raise
+
+    def put_back(self, entry: Entry, trouble: Reason | None = None) -> None:
+        """Keep a request that was taken and has not begun to start."""
+        entry.starting = False
+        entry.trouble = trouble
+        entry.try_after = now() + RETRY
+
+    def begun(self, entry: Entry) -> None:
+        """Forget a request that starts: it is a session's from now on."""
+        self._drop(entry)
+
+    # What is told
+
+    async def tell(self, entry: Entry, identity: Identity) -> Wait:
+        """Say everything that there is to say of a request."""
+        grant = entry.grant
+        offered = await self._gate.offers(identity, grant.server_name, ignoring=entry.id)
+        offer = next((one for one in offered.offers if one.flavor == grant.flavor), None)
+        group = next((g for g in offer.groups if g.group == grant.group), None) if offer else None
+        waits_for = tuple(r for r in group.reasons if r.kind is ReasonKind.WAIT) if group else ()
+        if not waits_for and entry.ticket and entry.ticket.reason:
+            waits_for = (entry.ticket.reason,)
+        position = await self._position(entry)
+        estimate = self.estimator
+        return Wait(
+            grant=grant,
+            asked=entry.asked,
+            stage=entry.stage,
+            position=position,
+            offer=offer,
+            reasons=waits_for if entry.stage != "admitted" else (),
+            alternatives=tuple(
+                one for one in offered.offers if one.startable and one.flavor != grant.flavor
+            ),
+            expected=await estimate(grant) if estimate and entry.stage == "waiting" else None,
+            trouble=entry.trouble,
+            hold_until=entry.hold_until,
+        )
+
+    async def _position(self, entry: Entry) -> Position | None:
+        if entry.ticket is None or entry.stage != "waiting":
+            return None
+        try:
+            return await self._queue.position(entry.ticket)
+        except ArcetriError as error:
+            log.warning("the queue does not say who is ahead", why=error.code)
+            return None
+
+    # Following the queue
+
+    async def recover(self, rows: Iterable[RequestRow]) -> None:
+        """Take up again who waited or was admitted when the last hub ended, in their order."""
+        answers = True
+        for row in rows:
+            if row.id in self._entries:
+                continue
+            entry = Entry(row.grant, row.asked, counted=row.admitted is not None)
+            self._add(entry)
+            # One silence is enough to know: the others are asked for later.
+            answers = answers and await self.submit(entry)
+
+    async def close(self) -> None:
+        """Give up what is under way; all of it is taken up again by the next hub."""
+        tasks = self._chores.running()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def submit(self, entry: Entry) -> bool:
+        """Have a request stand in line; False when the queue could not be asked, and is later."""
+        try:
+            ticket = await self._queue.submit(entry.grant)
+        except Conflict:
+            # It ended while this was asked.
+            self._drop(entry)
+            return True
+        except ArcetriError as error:
+            log.warning("the queue cannot be asked", request=str(entry.id), why=error.code)
+            entry.trouble = told(error)
+            entry.try_after = now() + RETRY
+            return False
+        await self.note(entry, ticket)
+        return True
+
+    async def note(self, entry: Entry, ticket: Ticket) -> None:
+        """Keep what the queue says of a request, and act on it."""
+        before, entry.ticket = entry.stage, ticket
+        if ticket.state is TicketState.ADMITTED:
+            if before != "admitted":
+                await self._admit(entry)
+            return
+        entry.stage, entry.hold_until = "waiting", None
+        if before != "waiting":
+            entry.trouble = None
+            await self._store.mark(entry.id, "waiting")
+            killpoints.reach("request.waiting")
+
+    async def _admit(self, entry: Entry) -> None:
+        now = self._clock()
+        entry.stage, entry.trouble = "admitted", None
+        entry.hold_until = now + self._catalogs.current.catalog.defaults.hold
+        if not entry.counted:
+            entry.counted = True
+            self._observer.request_admitted(entry.grant, now - entry.asked)
+        if entry.is_claimed:
+            # Its start comes at once, and writes where it is.
+            return
+        await self._store.admitted(entry.id, entry.hold_until)
+        killpoints.reach("request.admitted")
+        self.admitted(entry)
+
+    async def deny(self, entry: Entry, error: Denied) -> None:
+        """End a request that policy refuses by now."""
+        await self.leave(entry, error.code, str(error))
+
+    async def finish(self, ticket: Ticket) -> None:
+        """Have a ticket taken away; where the queue gives no answer, when it does."""
+        try:
+            await self._queue.finish(ticket)
+        except ArcetriError as error:
+            log.warning("a ticket is not taken away yet", why=error.code)
+            self._chores.start(self._finish_later(ticket))
+
+    async def _finish_later(self, ticket: Ticket) -> None:
+        while True:
+            await asyncio.sleep(RETRY)
+            try:
+                await self._queue.finish(ticket)
+                return
+            except ArcetriError as error:
+                log.warning("a ticket is not taken away yet", why=error.code)
+
+    # Keeping
+
+    def _add(self, entry: Entry) -> None:
+        self._entries[entry.id] = entry
+        self._by_server[entry.server] = entry
+
+    def _drop(self, entry: Entry) -> None:
+        self._entries.pop(entry.id, None)
+        if self._by_server.get(entry.server) is entry:
+            del self._by_server[entry.server]
+
+    def _claim(self, entry: Entry) -> None:
+        entry.claimed_until = now() + CLAIM
+
+    def unclaim(self, entry: Entry) -> None:
+        """Who asked will not start it: the platform does, when its turn comes."""
+        entry.claimed_until = 0.0
+
+
+def _endless(ticket: Ticket | None) -> Reason | None:
+    reason = ticket.reason if ticket else None
+    return reason if reason and reason.endless else None
+
+
+def told(error: ArcetriError) -> Reason:
+    """Why something has to wait, as it was said."""
+    return Reason(error.code, ReasonKind.WAIT, error.message, error.remedy, error.remedy)
+
+
+def _cannot_say(sentence: str) -> Reason:
+    return Reason("busy", ReasonKind.WAIT, sentence, "Look again in a minute.")
+
+
+def _waits_no_more() -> Conflict:
+    return Conflict(
+        "This request waits no more: it is about to start.",
+        code="waits_no_more",
+        remedy="Look at it again.",
+    )

@@ -1,0 +1,114 @@
+"""What a request's user is told while it waits, in words and as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from arcetri_hub.pages.waits import NO_ESTIMATE, ordinal, wait_json, wait_page
+from arcetri_spawner.backends.base import Position
+from arcetri_spawner.estimates.model import ExpectedWait
+from arcetri_spawner.policy import offers
+from arcetri_spawner.policy.model import Reason, ReasonKind
+from arcetri_spawner.waiting import Wait
+from tests.support.builders import CMS, NOW, catalog, grant, identity, inventory, live_session
+
+
+def a_wait(*, have: tuple[int, int] = (0, 2), **changes: Any) -> Wait:
+    """Bob's request for a T4 of a group that may hold two of them."""
+    asked = grant(flavor="t4", group=CMS, request_id=UUID(int=7), server_name="")
+    counts = {"t4": have, "rtx": (1, 1), "cpu": 4}
+    held = [live_session(flavor="t4", group=CMS, account_id="other", server_name="x")]
+    offered = offers(catalog(), identity(CMS), inventory(counts), held, NOW)
+    offer = next(one for one in offered.offers if one.flavor == "t4")
+    values: dict[str, Any] = {
+        "grant": asked,
+        "asked": NOW - timedelta(minutes=3),
+        "stage": "waiting",
+        "position": Position(1),
+        "offer": offer,
+        "reasons": offer.reasons,
+        "alternatives": tuple(one for one in offered.offers if one.startable),
+        "expected": None,
+        "trouble": None,
+        "hold_until": None,
+        **changes,
+    }
+    return Wait(**values)
+
+
+def page(**changes: Any) -> Any:
+    return wait_page(a_wait(**changes), catalog(), NOW)
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(1, "1st"), (2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (12, "12th"), (13, "13th"),
+     (21, "21st"), (102, "102nd"), (111, "111th")],
+)  # fmt: skip
+def test_places_are_said_as_people_do(number: int, said: str) -> None:
+    assert ordinal(number) == said
+
+
+def test_the_place_is_told_and_whether_it_is_sure() -> None:
+    assert page().place == "2nd in line"
+    assert page().ahead.startswith("1 earlier request of ")
+    assert "provisional" not in page().ahead
+    assert "provisional" in page(position=Position(1, provisional=True)).ahead
+    assert page(position=Position(0)).ahead.startswith("Nobody of ")
+    assert (page(position=None).place, page(position=None).ahead) == ("", "")
+
+
+def test_what_the_wait_is_for() -> None:
+    assert page().why.startswith("All 2 NVIDIA T4 are in use; ")
+    assert page(have=(0, 1)).why.startswith("The only NVIDIA T4 is in use; ")
+    assert page(have=(1, 2)).why.startswith("1 of 2 NVIDIA T4 is free; ")
+    assert page(offer=None).why == ""
+    # What the sentence does not say is said besides.
+    other = Reason("no_room_for_size", ReasonKind.WAIT, "No node has room.")
+    assert page(reasons=(*a_wait().reasons, other)).reasons == (other,)
+
+
+def test_no_estimate_is_never_invented() -> None:
+    assert (page().expected, page().confidence) == ("", NO_ESTIMATE)
+    said = ExpectedWait(*(timedelta(minutes=m) for m in (20, 45, 90)), confidence=0.8, sessions=37)
+    shown = page(expected=said)
+    assert shown.expected.replace("\N{NO-BREAK SPACE}", " ") == "20 min to 1 h 30 min"
+    assert shown.confidence.startswith("80% of such waits")
+    assert "37 earlier sessions" in shown.confidence
+
+
+def test_an_alternative_keeps_of_the_choice_what_goes_with_it() -> None:
+    wait = a_wait()
+    chosen = replace(wait.grant, environment="torch", size="large")
+    shown = wait_page(replace(wait, grant=chosen), catalog(), NOW)
+    by_flavor = {one.flavor: one for one in shown.alternatives}
+    assert (by_flavor["rtx"].environment, by_flavor["rtx"].size) == ("torch", "large")
+    assert (by_flavor["cpu"].environment, by_flavor["cpu"].size) == ("", "")
+    assert by_flavor["rtx"].group == CMS
+
+
+def test_an_admitted_one_says_until_when_it_is_kept_and_why() -> None:
+    trouble = Reason("identity_unknown", ReasonKind.WAIT, "IAM does not answer.")
+    kept = NOW + timedelta(minutes=10)
+    shown = page(stage="admitted", position=None, trouble=trouble, hold_until=kept)
+    assert shown.admitted
+    assert (shown.why, shown.kept, shown.trouble) == ("", "11:10", trouble)
+
+
+def test_json_says_the_same() -> None:
+    def url(*parts: str) -> str:
+        return "/hub/" + "/".join(part for part in parts if part)
+
+    said = wait_json(a_wait(), url)
+    assert (said["state"], said["place"], said["provisional"]) == ("queued", 2, False)
+    assert said["page"] == f"/hub/waiting/{a_wait().grant.username}"
+    assert said["url"] == f"/hub/api/arcetri/requests/{UUID(int=7)}"
+    assert said["alternatives"] == ["rtx", "cpu"]
+    assert said["expected"] is None
+    unknown = wait_json(a_wait(position=None), url)
+    assert (unknown["place"], unknown["provisional"]) == (None, None)

@@ -1,0 +1,277 @@
+"""What a request asks of Kueue, and what Kueue's words come to; without a cluster."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from arcetri_spawner.backends.base import Placement, Position, TicketState
+from arcetri_spawner.backends.kubernetes.kueue import places, telling, words
+from arcetri_spawner.backends.kubernetes.kueue.asking import asked, selector, ticket_name, whose
+from arcetri_spawner.backends.kubernetes.kueue.faults import fault
+from arcetri_spawner.backends.kubernetes.offering import Offering
+from arcetri_spawner.errors import failure_codes
+from arcetri_spawner.groups import EVERYONE
+from arcetri_spawner.policy import queueing
+from arcetri_spawner.policy.model import Grant
+from arcetri_spawner.policy.reasons import WAITING_CODES
+from arcetri_spawner.queues.names import Names
+from arcetri_spawner.queues.plan import ANYWHERE
+from kueue_client import (
+    Cause,
+    Evicted,
+    Explanation,
+    Forbidden,
+    NotInstalled,
+    Unreachable,
+    WebhookDown,
+    Workload,
+)
+from kueue_client import Reason as Kueues
+from tests.spawner.kubernetes.plans import cluster_catalog
+from tests.support.builders import CMS, GIB, catalog, grant, inventory, section
+
+NAMES = Names("farm", "sessions")
+NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
+
+
+def workload(of: Grant, age: int = 0, **status: Any) -> Workload:
+    """The Workload of a request, asked so many seconds ago."""
+    made = asked(of, Offering.of(cluster_catalog()), NAMES, "farm")
+    wire = made.workload(ticket_name(of.request_id), "sessions").to_wire()
+    wire["metadata"]["creationTimestamp"] = (NOW - timedelta(seconds=age)).isoformat()
+    return Workload.from_wire({**wire, "status": status})
+
+
+def condition(kind: str, holds: bool, reason: str, message: str = "so it is") -> dict[str, Any]:
+    """A condition of a Workload."""
+    return {
+        "type": kind,
+        "status": str(holds),
+        "reason": reason,
+        "message": message,
+        "lastTransitionTime": NOW.isoformat(),
+    }
+
+
+def admission(node: str) -> dict[str, Any]:
+    """What Kueue gives an admitted Workload."""
+    places = {"levels": ["kubernetes.io/hostname"], "slices": [
+        {"domainCount": 1, "podCounts": {"universal": 1}, "valuesPerLevel": [{"universal": node}]}
+    ]}  # fmt: skip
+    one = {"name": "main", "flavors": {"cpu": "farm-t4"}, "topologyAssignment": places}
+    return {"clusterQueue": "farm-cms", "podSetAssignments": [one]}
+
+
+def test_a_request_asks_for_what_its_pod_takes_on_the_flavors_nodes() -> None:
+    one = grant(cpu=0.5, memory=3 * GIB)
+    made = asked(one, Offering.of(cluster_catalog()), NAMES, "farm")
+    assert made.requests == {"cpu": "500m", "memory": "3Gi", "nvidia.com/gpu": "1"}
+    assert made.node_selector == {"nvidia.com/gpu.product": "Tesla-T4"}
+    assert made.queue == NAMES.local_queue(CMS)
+    assert (made.priority_class, made.priority) == ("farm-notebook", 1000)
+    assert made.topology == "kubernetes.io/hostname"
+    without = grant(flavor="cpu", group=EVERYONE, flavor_type="cpu")
+    made = asked(without, Offering.of(cluster_catalog()), NAMES, "farm")
+    assert set(made.requests) == {"cpu", "memory"}
+    assert made.node_selector == ANYWHERE
+    assert made.queue == NAMES.local_queue(EVERYONE)
+
+
+def test_a_workload_says_whose_it_is_and_others_say_nothing() -> None:
+    one = grant()
+    made = workload(one)
+    found = whose(made)
+    assert found is not None
+    assert (found.request, found.group, found.flavor) == (one.request_id, CMS, "t4")
+    name, _, value = selector("farm").partition("=")
+    assert made.metadata.labels[name] == value
+    # A label alone is anybody's to write: the name must be the request's too.
+    made.metadata.name = "job-of-somebody"
+    assert whose(made) is None
+    assert whose(Workload.from_wire({"metadata": {"name": ticket_name(uuid4())}})) is None
+
+
+def line(*ages: int) -> list[Workload]:
+    """Requests for a T4 that were asked so many seconds ago."""
+    return [workload(grant(), age) for age in ages]
+
+
+def test_a_place_counts_the_groups_own_requests_for_the_flavor() -> None:
+    first, second, third = line(30, 20, 10)
+    other = workload(grant(flavor="rtx"), 40)
+    admitted = workload(
+        grant(),
+        50,
+        admission=admission("n"),
+        conditions=[condition("QuotaReserved", True, "x"), condition("Admitted", True, "x")],
+    )
+    everybody = [third, other, admitted, first, second]
+    names = [one.name for one in (other, second, first, third)]
+    # Kueue's order holds, whatever the ages.
+    assert places.place(first, everybody, names, contested=False) == Position(1)
+    assert places.place(second, everybody, names, contested=True) == Position(0, provisional=True)
+    # Where it says nothing, the order of asking does, and is called provisional.
+    for number, one in enumerate((first, second, third)):
+        found = places.place(one, everybody, None, contested=False)
+        assert found == Position(number, provisional=True)
+    assert places.place(third, everybody, names[:-1], contested=False).provisional
+
+
+@pytest.mark.parametrize(
+    ("groups", "everyone", "expected"),
+    [
+        ({CMS: {"quota": 2}, "/lab/astro": {"quota": 1}}, (), False),
+        ({CMS: {"quota": 2}, "/lab/astro": {"quota": 1, "borrow": 1}}, (), True),
+        ({CMS: {"quota": 2, "borrow": 1}, "/lab/astro": {"quota": 1}}, (), True),
+        ({CMS: {}}, (), False),
+        ({CMS: {}, "/lab/astro": {}}, (), True),
+        ({CMS: {"quota": 2}}, ("t4",), True),
+    ],
+)
+def test_a_place_is_provisional_where_other_groups_can_change_it(
+    groups: dict[str, Any], everyone: tuple[str, ...], expected: bool
+) -> None:
+    made = catalog(
+        groups={name: {"flavors": {"t4": one}} for name, one in groups.items()},
+        everyone={"flavors": ("cpu", *everyone)},
+    )
+    assert places.contested(made, CMS, "t4") is expected
+
+
+def here(**changes: Any) -> words.Situation:
+    """CMS, whose quota of two T4 is in use, of eight."""
+    values: dict[str, Any] = {
+        "group": CMS,
+        "flavor": "t4",
+        "title": "NVIDIA T4",
+        "offered": True,
+        "quota": 2,
+        "borrow": 0,
+        "held": 2,
+        "total": 8,
+        "free": 3,
+        **changes,
+    }
+    return words.Situation(**values)
+
+
+@pytest.mark.parametrize(
+    ("cause", "around", "code", "sentence"),
+    [
+        (Cause.QUOTA, {}, "busy_quota", "/lab/cms uses 2 of its 2 NVIDIA T4."),
+        (Cause.TOO_LARGE, {"quota": 0, "held": 0}, "busy_quota", "no NVIDIA T4 of its own"),
+        (Cause.QUOTA, {"held": 1, "free": 0}, "busy_capacity", "All 8 NVIDIA T4 are in use."),
+        (Cause.QUOTA, {"quota": None}, "queue_kept", "3 NVIDIA T4 are free, but belong to"),
+        (Cause.QUOTA, {"quota": None, "free": 1}, "queue_kept", "1 NVIDIA T4 is free, but belongs"),
+        (Cause.QUOTA, {"quota": None, "total": None, "free": None}, "queue_busy", "to become free"),
+        (Cause.QUOTA, {"held": 0, "total": 0, "free": 0}, "capacity_none", "no NVIDIA T4 here"),
+        (Cause.QUOTA, {"offered": False}, "queue_no_flavor", "does not give out NVIDIA T4"),
+        (Cause.LOCAL_QUEUE_MISSING, {"offered": False}, "queue_no_flavor", "does not give out"),
+        (Cause.PLACEMENT, {"held": 1}, "queue_size", "No node has room for a session of this size"),
+        (Cause.PLACEMENT, {"held": 1, "free": 0}, "busy_capacity", "All 8"),
+        (Cause.TOO_LARGE, {"held": 1}, "queue_too_large", "can never have"),
+        (Cause.PREEMPTION, {}, "queue_lent", "asked to give back"),
+        (Cause.NO_FLAVOR, {}, "queue_no_flavor", "does not give out NVIDIA T4"),
+        (Cause.OTHERS_START, {}, "queue_starting", "still starting"),
+        (Cause.NOT_CONSIDERED, {"held": 1}, "queue_new", "is in the queue"),
+        (Cause.NOT_CONSIDERED, {}, "busy_quota", "/lab/cms uses 2 of its 2 NVIDIA T4."),
+        (Cause.NOT_CONSIDERED, {"held": 1, "behind": True}, "queue_behind", "before you"),
+        (
+            Cause.NOT_CONSIDERED,
+            {"held": 1, "behind": True, "free": 0},
+            "busy_capacity",
+            "All 8 NVIDIA T4",
+        ),
+        (Cause.KUEUE_SILENT, {}, "queue_silent", "does not answer"),
+        (Cause.LOCAL_QUEUE_STOPPED, {}, "queue_closed", "The queue of /lab/cms is closed"),
+        (Cause.CLUSTER_QUEUE_STOPPED, {"group": EVERYONE}, "queue_closed", "everyone's share"),
+        (Cause.LOCAL_QUEUE_MISSING, {}, "queue_unready", "is not ready"),
+        (Cause.CLUSTER_QUEUE_INACTIVE, {}, "queue_unready", "is not ready"),
+        (Cause.DEACTIVATED, {}, "queue_set_aside", "set your request aside"),
+        (Cause.CHECKS, {}, "queue_checks", "waits for a check"),
+        (Cause("news"), {}, "queue_other", "The queue says: It rains."),
+    ],
+)
+def test_why_one_waits_is_said_in_plain_words(
+    cause: Cause, around: dict[str, Any], code: str, sentence: str
+) -> None:
+    found = words.waiting(Explanation(cause, "It rains."), here(**around))
+    assert found.code == code
+    assert sentence in found.sentence
+    assert found.remedy
+    assert code in (*queueing.QUEUE_CODES, *WAITING_CODES)
+
+
+@pytest.mark.parametrize(
+    ("reason", "cause", "code"),
+    [
+        (Kueues.PREEMPTED, Kueues.IN_COHORT_RECLAMATION, "evicted_returned"),
+        (Kueues.PREEMPTED, Kueues.IN_CLUSTER_QUEUE, "evicted_priority"),
+        (Kueues.LOCAL_QUEUE_STOPPED, None, "evicted_closed"),
+        (Kueues.CLUSTER_QUEUE_STOPPED, None, "evicted_closed"),
+        (Kueues.PODS_READY_TIMEOUT, None, "evicted_silent"),
+        (Kueues.NODE_FAILURES, None, "evicted_node"),
+        (Kueues.DEACTIVATED, Kueues.MAXIMUM_EXECUTION_TIME_EXCEEDED, "evicted_lifetime"),
+        (Kueues.DEACTIVATED, None, "evicted_operator"),
+        (Kueues("Whatever"), None, "evicted_other"),
+    ],
+)
+def test_why_something_is_wanted_back_is_said_in_plain_words(
+    reason: Kueues, cause: Kueues | None, code: str
+) -> None:
+    found = words.evicted(Evicted(reason, cause, "It rains", NOW), here(), "node-7", 7200)
+    assert found.code == code
+    assert found.code in queueing.EVICTED_CODES
+    if code == "evicted_lifetime":
+        assert "of 2 hours" in found.sentence
+    if code == "evicted_node":
+        assert "node-7" in found.sentence
+
+
+def told(one: Grant, **status: Any) -> Any:
+    """The ticket that a Workload is."""
+    made = workload(one, **status)
+    who = whose(made)
+    assert who is not None
+    around = telling.situation(who, cluster_catalog(), inventory({"t4": (3, 8)}), 2)
+    return telling.ticket(one.request_id, made, around, {}, {}, known=False)
+
+
+def test_a_workload_is_a_ticket() -> None:
+    one = grant()
+    said = condition("QuotaReserved", False, "Pending", "insufficient unused quota for x in flavor")
+    waits = told(one, conditions=[said])
+    assert waits.state is TicketState.WAITING
+    assert waits.placement is None
+    holds = [condition("QuotaReserved", True, "x"), condition("Admitted", True, "x")]
+    given = {"admission": admission("node-7")}
+    admitted = told(one, conditions=holds, **given)
+    assert (admitted.state, admitted.placement) == (TicketState.ADMITTED, Placement(node="node-7"))
+    evicted = told(one, conditions=[*holds, condition("Evicted", True, "Preempted")], **given)
+    assert (evicted.state, evicted.placement) == (TicketState.EVICTED, Placement(node="node-7"))
+    assert evicted.reason.code == "evicted_returned"
+    reserved = told(one, conditions=holds[:1], **given)
+    assert (reserved.state, reserved.reason.code) == (TicketState.WAITING, "queue_checks")
+    done = told(one, conditions=[condition("Finished", True, "Succeeded")])
+    assert done.state is TicketState.GONE
+
+
+def test_a_flavor_that_the_catalog_took_away_still_has_a_name() -> None:
+    who = whose(workload(grant()))
+    assert who is not None
+    gone = catalog(flavors=section("flavors", t4=None), groups={}, environments=section(
+        "environments", torch=None), sizes=section("sizes", large=None))  # fmt: skip
+    around = telling.situation(who, gone, None, 0)
+    assert (around.title, around.offered, around.total) == ("t4", False, None)
+
+
+def test_what_goes_wrong_has_a_code_that_the_docs_list() -> None:
+    errors = (Unreachable("x"), WebhookDown("x"), NotInstalled("x"), Forbidden("x"))
+    codes = [fault(one).code for one in errors]
+    assert codes == ["queue_away", "queue_away", "queue_missing", "queue_denied"]
+    assert set(codes) <= set(failure_codes())
+    assert fault(errors[0]).status == 503

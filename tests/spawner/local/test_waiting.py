@@ -1,0 +1,469 @@
+"""The waiting room over the real queue, store and backend: asked, in line, admitted, started."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from arcetri_spawner.backends.base import Session, Ticket, TicketState
+from arcetri_spawner.backends.local import end_instance
+from arcetri_spawner.errors import ArcetriError, BackendError, Busy, Conflict, Denied
+from arcetri_spawner.estimates.model import ExpectedWait
+from arcetri_spawner.policy.model import Grant, Identity, Standing
+from arcetri_spawner.service import SessionService
+from arcetri_spawner.waiting import reconciler, room, unopened
+from tests.spawner.local.test_service import People, until
+from tests.spawner.local.world import World, catalog_text, launch
+
+T4 = {"flavor": "t4"}
+A100 = {"flavor": "a100"}
+
+
+class Everybody(People):
+    """As IAM has them; it can be silent, or not know somebody any more."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.standing: dict[str, Standing] = {}
+
+    async def fresh(self, username: str, *, reuse: float = 0.0) -> Identity:
+        known = await super().fresh(username, reuse=reuse)
+        return replace(known, standing=self.standing.get(username, Standing.ADMITTED))
+
+    async def known(self, username: str) -> Identity:
+        return await super().fresh(username)
+
+
+class Hub:
+    """One hub: a service with its waiting room at work, and what JupyterHub would do."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.people = Everybody(world)
+        self.now = datetime.now(UTC)
+        self.queued: list[str] = []
+        self.service = SessionService(
+            catalogs=world.catalogs,
+            store=world.store,
+            queue=world.queue,
+            backend=world.backend,
+            identities=self.people,
+            clock=lambda: self.now,
+        )
+        self.starts: list[tuple[str, str]] = []
+        self.opened: set[str] = set()
+
+    async def ready(self) -> None:
+        """At once."""
+
+    async def start(self, username: str, server_name: str, choice: Mapping[str, str]) -> None:
+        self.starts.append((username, server_name))
+        await self.service.start(username, server_name, dict(choice), launch())
+
+    async def ask(self, name: str, raw: Mapping[str, str] = T4, server: str = "") -> Any:
+        """Ask as a page does: who is admitted at once is started at once."""
+        entry, starts = await self.service.ask(name, server, dict(raw))
+        if starts:
+            await self.service.start(name, server, dict(raw), launch())
+        return entry
+
+    async def end(self, name: str, server: str = "") -> None:
+        found = await self.service.find(name, server)
+        assert isinstance(found, Session)
+        await self.service.end(found.id, "stopped")
+
+    async def runs(self, name: str, server: str = "") -> bool:
+        return isinstance(await self.service.find(name, server), Session)
+
+    async def states(self) -> dict[str, str]:
+        return {r.grant.username: r.state for r in await self.world.store.live_requests()}
+
+    async def last(self, name: str) -> tuple[str, str]:
+        account = (await self.people.known(name)).account_id
+        ended = await self.world.store.last_ended(account, "")
+        assert ended is not None
+        return ended.reason, ended.message
+
+
+def text(**simulated: int) -> str:
+    return catalog_text(**simulated)
+
+
+@asynccontextmanager
+async def a_hub(folder: Path, instance: str, catalog: str) -> AsyncIterator[Hub]:
+    """One hub after another over the same folder."""
+    world = World(folder, catalog, instance_id=instance)
+    world.edit(catalog.replace("local: default", f"local: {world.interpreter}"))
+    hub = Hub(world)
+    work: list[asyncio.Task[None]] = []
+    try:
+        await world.backend.recover()
+        await hub.service.recover()
+        seen = lambda name, _server, _since: name in hub.opened  # noqa: E731
+        work = [
+            asyncio.create_task(hub.service.reconciler.run(hub)),
+            asyncio.create_task(hub.service.unopened.run(seen, hub.service.holds)),
+        ]
+        yield hub
+    finally:
+        for task in work:
+            task.cancel()
+        await asyncio.gather(*work, return_exceptions=True)
+        await hub.service.close(end_sessions=False)
+        await world.close()
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, name in (
+        (reconciler, "SWEEP"),
+        (reconciler, "RETRY"),
+        (room, "RETRY"),
+        (unopened, "LOOK"),
+    ):
+        monkeypatch.setattr(module, name, 0.05)
+
+
+@pytest.fixture
+async def hub(tmp_path: Path) -> AsyncIterator[Hub]:
+    instance = uuid4().hex
+    try:
+        async with a_hub(tmp_path, instance, text(t4=1, a100=1)) as made:
+            yield made
+    finally:
+        end_instance(instance, grace=0.0)
+
+
+async def test_the_next_starts_by_itself_when_the_first_ends(hub: Hub) -> None:
+    await hub.ask("alice")
+    for name in ("bob", "carla"):
+        assert (await hub.ask(name)).stage == "waiting"
+    assert await hub.states() == {"alice": "running", "bob": "waiting", "carla": "waiting"}
+
+    await hub.end("alice")
+
+    await until(lambda: hub.runs("bob"))
+    assert await hub.states() == {"bob": "running", "carla": "waiting"}
+    assert hub.starts == [("bob", "")]
+
+
+async def test_who_asks_again_is_where_they_were(hub: Hub) -> None:
+    await hub.ask("alice")
+    entry = await hub.ask("bob")
+    await hub.ask("carla")
+
+    assert await hub.ask("bob", A100) is entry
+    wait = await hub.service.waiting.tell(entry, await hub.people.known("bob"))
+
+    assert wait.position is not None
+    assert (wait.position.ahead, wait.position.provisional) == (0, False)
+    assert [reason.code for reason in wait.reasons] == ["busy_capacity"]
+    assert [offer.flavor for offer in wait.alternatives] == ["a100", "cpu"]
+    assert wait.expected is None
+    said = ExpectedWait(*(timedelta(minutes=m) for m in (5, 20, 60)), confidence=0.8, sessions=40)
+
+    async def estimate(grant: Grant) -> ExpectedWait | None:
+        return said if grant.request_id == entry.id else None
+
+    hub.service.waiting.estimator = estimate
+    wait = await hub.service.waiting.tell(entry, await hub.people.known("bob"))
+    assert wait.expected == said
+
+
+async def test_a_start_of_what_waits_is_refused_and_changes_nothing(hub: Hub) -> None:
+    await hub.ask("alice")
+    await hub.ask("bob")
+
+    with pytest.raises(Busy) as caught:
+        await hub.service.start("bob", "", T4, launch())
+
+    assert caught.value.code == "busy_capacity"
+    assert await hub.states() == {"alice": "running", "bob": "waiting"}
+
+
+async def test_who_leaves_is_gone_and_the_others_move_up(hub: Hub) -> None:
+    await hub.ask("alice")
+    bob, carla = await hub.ask("bob"), await hub.ask("carla")
+
+    await hub.service.end(bob.id, "admin", "Make room.")
+
+    assert await hub.last("bob") == ("admin", "Make room.")
+    wait = await hub.service.waiting.tell(carla, await hub.people.known("carla"))
+    assert wait.position is not None
+    assert wait.position.ahead == 0
+    assert not hub.service.holds(bob.id)
+    await hub.end("alice")
+    await until(lambda: hub.runs("carla"))
+
+
+async def test_an_alternative_that_is_free_takes_the_requests_place(hub: Hub) -> None:
+    await hub.ask("alice")
+    bob = await hub.ask("bob")
+
+    moved = await hub.service.waiting.move(bob, A100)
+    await hub.service.start("bob", "", A100, launch())
+
+    assert moved.stage == "admitted"
+    assert await hub.runs("bob")
+    rows = {r.grant.username: r.grant.flavor for r in await hub.world.store.live_requests()}
+    assert rows == {"alice": "t4", "bob": "a100"}
+    assert len(await hub.world.store.leases()) == 2
+
+
+@pytest.mark.parametrize("refused", ["taken", "denied", "nonsense"])
+async def test_an_alternative_that_is_refused_leaves_the_place(hub: Hub, refused: str) -> None:
+    await hub.ask("alice")
+    bob = await hub.ask("bob")
+    await hub.ask("carla")
+    choice = {"taken": A100, "denied": {"flavor": "h100"}, "nonsense": {"flavor": ["t4"]}}[refused]
+    if refused == "taken":
+        await hub.ask("dora", A100)
+
+    with pytest.raises((Busy, Denied)):
+        await hub.service.waiting.move(bob, choice)
+
+    assert (await hub.states())["bob"] == "waiting"
+    found = hub.service.waiting.find("bob", "")
+    assert found is bob
+    assert await hub.world.queue.position(Ticket(bob.id, TicketState.WAITING)) is not None
+    await hub.end("alice")
+    await until(lambda: hub.runs("bob"))
+    assert (await hub.states())["carla"] == "waiting"
+
+
+async def test_what_could_only_wait_for_ever_is_refused(hub: Hub) -> None:
+    with pytest.raises(Busy) as caught:
+        await hub.ask("alice", {"flavor": "v70"})
+
+    assert caught.value.code == "capacity_none"
+    assert await hub.states() == {}
+    assert hub.service.waiting.entries() == []
+
+
+@pytest.mark.parametrize("standing", [Standing.UNKNOWN, Standing.NOT_ADMITTED])
+async def test_who_cannot_be_decided_about_is_kept_until_they_can(
+    hub: Hub, standing: Standing
+) -> None:
+    await hub.ask("alice")
+    bob = await hub.ask("bob")
+    carla = await hub.ask("carla")
+    hub.people.standing["bob"] = standing
+
+    await hub.end("alice")
+    await until(lambda: bob.trouble)
+
+    assert bob.trouble is not None
+    assert bob.trouble.code in ("identity_unknown", "not_admitted")
+    assert await hub.states() == {"bob": "admitted", "carla": "waiting"}
+    assert hub.starts == []
+    assert bob.hold_until == hub.now + timedelta(minutes=10)
+    hub.people.standing.clear()
+    await until(lambda: hub.runs("bob"))
+    assert carla.stage == "waiting"
+
+
+async def test_who_is_kept_for_too_long_makes_room_for_the_next(hub: Hub) -> None:
+    await hub.ask("alice")
+    bob = await hub.ask("bob")
+    await hub.ask("carla")
+    hub.people.standing["bob"] = Standing.UNKNOWN
+    await hub.end("alice")
+    await until(lambda: bob.trouble)
+
+    hub.now += timedelta(minutes=10)
+
+    await until(lambda: hub.runs("carla"))
+    code, message = await hub.last("bob")
+    assert code == "hold_over"
+    assert "IAM does not answer" in message
+
+
+async def test_who_lost_the_group_meanwhile_is_refused_and_told(hub: Hub) -> None:
+    await hub.ask("alice")
+    await hub.ask("bob")
+    world = hub.world
+    text_ = world.profiles.read_text()
+    world.edit(text_.replace("t4: {}, a100: {}, a100-1g: {}", "a100: {}, a100-1g: {}"))
+
+    await hub.end("alice")
+
+    async def ended() -> bool:
+        return "bob" not in await hub.states()
+
+    await until(ended)
+    assert (await hub.last("bob"))[0] == "flavor_not_granted"
+    assert await world.store.leases() == {}
+
+
+async def test_a_person_at_their_limit_waits_until_they_end_one(hub: Hub) -> None:
+    await hub.ask("alice")
+    await hub.ask("bob", {"flavor": "cpu"}, "one")
+    await hub.ask("bob", A100, "two")
+    with pytest.raises(Denied) as caught:
+        await hub.ask("bob", T4, "three")
+    assert caught.value.code == "session_limit"
+
+
+async def test_nobody_opens_it_and_it_goes_to_the_next(hub: Hub) -> None:
+    await hub.ask("alice")
+    for name in ("bob", "carla"):
+        await hub.ask(name)
+    await hub.end("alice")
+    await until(lambda: hub.runs("bob"))
+    [bob] = [row for row in await hub.service.live() if row.grant.username == "bob"]
+    assert bob.open_by == hub.now + timedelta(minutes=10)
+
+    hub.now += timedelta(minutes=10)
+
+    await until(lambda: hub.runs("carla"))
+    assert (await hub.last("bob"))[0] == "not_opened"
+    hub.opened.add("carla")
+
+    async def seen() -> bool:
+        [row] = await hub.world.store.live_requests()
+        return row.hold_until is None
+
+    await until(seen)
+    hub.now += timedelta(hours=1)
+    await asyncio.sleep(0.3)
+    assert await hub.runs("carla")
+
+
+async def test_what_starts_at_once_need_not_be_opened(hub: Hub) -> None:
+    await hub.ask("alice")
+
+    hub.now += timedelta(hours=1)
+    await asyncio.sleep(0.3)
+
+    assert await hub.runs("alice")
+    assert [row.hold_until for row in await hub.world.store.live_requests()] == [None]
+
+
+async def test_a_start_that_fails_ends_the_request_and_the_next_one_has_their_turn(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await hub.ask("alice")
+    for name in ("bob", "carla"):
+        await hub.ask(name)
+    start = hub.world.backend.start
+
+    async def fails(grant: Grant, *rest: Any) -> Session:
+        if grant.username == "bob":
+            raise BackendError("It cannot be had.")
+        return await start(grant, *rest)
+
+    monkeypatch.setattr(hub.world.backend, "start", fails)
+    await hub.end("alice")
+
+    await until(lambda: hub.runs("carla"))
+    assert await hub.last("bob") == ("backend_failed", "It cannot be had.")
+    assert hub.starts.count(("bob", "")) == 1
+
+
+async def test_a_queue_that_cannot_be_asked_keeps_the_request_and_is_asked_again(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit = hub.world.queue.submit
+
+    async def away(_: Grant) -> Ticket:
+        raise ArcetriError("The queue is away.", code="queue_away", remedy="It is asked again.")
+
+    monkeypatch.setattr(hub.world.queue, "submit", away)
+    entry, starts = await hub.service.ask("alice", "", T4)
+    assert not starts
+    assert entry.trouble is not None
+    assert (entry.stage, entry.trouble.code) == ("asked", "queue_away")
+    monkeypatch.setattr(hub.world.queue, "submit", submit)
+
+    await until(lambda: hub.runs("alice"))
+
+
+async def test_a_ticket_without_a_request_is_taken_away(hub: Hub) -> None:
+    world = hub.world
+    grant = await world.grant("zoe")
+    await world.store.mark(grant.request_id, "waiting")
+    await world.queue.submit(grant)
+    assert len(await world.store.leases()) == 1
+    await world.store.mark(grant.request_id, "ended", reason="behind its back")
+    await hub.service.reconciler._stray(Ticket(grant.request_id, TicketState.ADMITTED))
+
+    assert await world.store.leases() == {}
+
+
+async def test_a_ticket_that_vanishes_is_asked_for_again(hub: Hub) -> None:
+    await hub.ask("alice")
+    bob = await hub.ask("bob")
+
+    await hub.world.queue.finish(Ticket(bob.id, TicketState.GONE))
+
+    async def in_line() -> bool:
+        return await hub.world.queue.position(Ticket(bob.id, TicketState.WAITING)) is not None
+
+    await until(in_line)
+    assert bob.stage == "waiting"
+
+
+async def test_after_a_restart_everyone_is_in_their_place(tmp_path: Path) -> None:
+    instance = uuid4().hex
+    catalog = text(t4=1, a100=1)
+    names = ("bob", "carla", "dora")
+    try:
+        async with a_hub(tmp_path, instance, catalog) as first:
+            await first.ask("alice")
+            for name in names:
+                await first.ask(name)
+        async with a_hub(tmp_path, instance, catalog) as second:
+            assert await second.runs("alice")
+            places = []
+            for name in names:
+                entry = second.service.waiting.find(name, "")
+                assert entry is not None
+                wait = await second.service.waiting.tell(entry, await second.people.known(name))
+                places.append(wait.position.ahead if wait.position else None)
+            assert places == [0, 1, 2]
+            # Who came first has it, before anybody who comes now.
+            await second.ask("zoe")
+            await second.end("alice")
+            await until(lambda: second.runs("bob"))
+            assert second.starts == [("bob", "")]
+    finally:
+        end_instance(instance, grace=0.0)
+
+
+async def test_one_admitted_while_the_hub_was_away_starts_once(tmp_path: Path) -> None:
+    instance = uuid4().hex
+    catalog = text(t4=1, a100=1)
+    try:
+        async with a_hub(tmp_path, instance, catalog) as first:
+            # Asked, admitted, and the hub ended before anybody began the start.
+            entry, starts = await first.service.ask("alice", "", T4)
+            assert (entry.stage, starts) == ("admitted", True)
+            # Who asks once more does not start it a second time.
+            assert await first.service.ask("alice", "", T4) == (entry, False)
+        async with a_hub(tmp_path, instance, catalog) as second:
+            await until(lambda: second.runs("alice"))
+            await asyncio.sleep(0.3)
+            assert second.starts == [("alice", "")]
+            assert len(await second.world.store.leases()) == 1
+    finally:
+        end_instance(instance, grace=0.0)
+
+
+async def test_a_move_of_what_waits_no_more_is_refused(hub: Hub) -> None:
+    await hub.ask("alice")
+    bob = await hub.ask("bob")
+    hub.people.standing["bob"] = Standing.UNKNOWN
+    await hub.end("alice")
+    await until(lambda: bob.stage == "admitted")
+    hub.people.standing.clear()
+
+    with pytest.raises((Conflict, Denied)):
+        await hub.service.waiting.move(bob, A100)
