@@ -115,7 +115,8 @@ def test_every_label_value_is_there_before_anything_happened() -> None:
 
 def failing_codes() -> set[str]:
     """Every constant code in the sources of what can fail a granted start."""
-    assert local, kubernetes, faults  # whose errors are declared when they are imported
+    # Their own errors are declared when they are imported.
+    assert all((local, kubernetes, faults))
     spawner = Path(errors.__file__).parent
     parts = ("store/*.py", "backends/**/*.py", "folders/*.py")
     sources = [source for part in parts for source in spawner.glob(part)]
