@@ -237,13 +237,16 @@ class Cluster:
         """A port of this machine's loopback that leads to one of a pod, as ``kubectl`` finds it.
 
         It also reaches what listens on the pod's own loopback alone, and begins again when the pod
-        has been replaced.
+        has been replaced. Connections are taken once this yields.
 
         Args:
             namespace: The pod's.
             target: The pod, or who has it, such as ``deployment/hub``.
             there: The pod's port, or the service's where the target is one.
             listen: This machine's port; a free one by default.
+
+        Raises:
+            ClusterError: Nothing there takes connections.
         """
         # Without its pid namespace it needs no process between, and can be killed.
         entering = [word for word in self.entering() if word != "--pid"]
@@ -253,6 +256,7 @@ class Cluster:
         keeper = _Kept([*entering, "setpriv", "--pdeathsig=KILL", *forward], self.environment())
         try:
             with self.forwarded("127.0.0.1", port, listen=port) as local:
+                _until_open(local, target)
                 yield local
         finally:
             keeper.end()
@@ -297,6 +301,22 @@ class _Kept:
         """End it for good."""
         self._over.set()
         self._thread.join(10)
+
+
+def _until_open(port: int, target: str, patience: float = 60.0) -> None:
+    """Wait until what is behind a relay's port takes connections: else it closes each at once."""
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as tried:
+            tried.settimeout(0.5)
+            with contextlib.suppress(ConnectionError):
+                try:
+                    if tried.recv(1):
+                        return
+                except TimeoutError:
+                    return
+        time.sleep(0.2)
+    raise ClusterError(f"{target} takes no connections; see whether its pod runs.")
 
 
 def _free_port() -> int:
