@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from arcetri_spawner.identity import IdentitySource
     from arcetri_spawner.store import Store
     from arcetri_spawner.store.records import Standing
-    from arcetri_spawner.waiting.model import Entry
+    from arcetri_spawner.waiting.model import Asked, Entry
 
 log = structlog.get_logger(__name__)
 
@@ -112,7 +112,7 @@ class SessionService:
         """Every flavour this person's groups grant, and why one would not start now."""
         return await self._gate.offers(identity, server_name)
 
-    async def ask(self, username: str, server_name: str, raw: object) -> Entry:
+    async def ask(self, username: str, server_name: str, raw: object) -> Asked:
         """Ask for a session: it is admitted now, or waits in line and starts by itself.
 
         Whoever is admitted at once is expected to ``start`` it; else the platform does.
@@ -179,7 +179,8 @@ class SessionService:
                 killpoints.reach("request.opened")
             self._by_server[username, server_name] = grant.request_id
             self._tell()
-            ticket = await self._queue.submit(grant)
+            # One that has waited has the ticket that was admitted.
+            ticket = (waited and waited.ticket) or await self._queue.submit(grant)
             if ticket.state is not TicketState.ADMITTED:
                 raise _busy(ticket.reason)
             await self._store.begin(grant)

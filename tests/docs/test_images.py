@@ -69,7 +69,7 @@ def test_the_spawn_page(browser: Browser, shared_platform: Platform, pictures: P
         pytest.skip(f"the picture shows mounted folders, and here nobody may mount: {why}")
     page = page_of(browser, shared_platform, "bruno", viewport={"width": 1200, "height": 1180})
     page.goto("/hub/spawn")
-    page.get_by_role("radio", name="NVIDIA T4").check()
+    page.get_by_role("radio", name="NVIDIA T4", exact=True).check()
     page.get_by_role("radio", name="CMS").check()
     for shown in (
         page.get_by_role("group", name="Charge to"),

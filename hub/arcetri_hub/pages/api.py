@@ -129,8 +129,8 @@ class ServerApi(
                 return
             if server_name:
                 await self._check_named_server_request(user, server_name, server_name)
-            asked = await service.ask(user.name, server_name, options)
-            if asked.stage != "admitted":
+            asked, starts = await service.ask(user.name, server_name, options)
+            if not starts:
                 await self._queued(asked)
                 return
             async with begun_by_asker(service, asked):

@@ -96,8 +96,8 @@ class SpawnPage(LimitedBody, PlatformHandler, SpawnHandler):
             raw.update(self.request.files)
             if server_name:
                 await self._check_named_server_request(user, server_name, server_name)
-            asked = await self.platform.service.ask(user.name, server_name, raw)
-            if asked.stage != "admitted":
+            asked, starts = await self.platform.service.ask(user.name, server_name, raw)
+            if not starts:
                 self.redirect(self._waits(user, server_name))
                 return
             async with begun_by_asker(self.platform.service, asked):

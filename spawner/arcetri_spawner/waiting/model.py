@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 from uuid import UUID
 
 from arcetri_spawner.backends.base import Position, Ticket
@@ -62,6 +62,14 @@ class Entry:
     def server(self) -> tuple[str, str]:
         """Whose server it is for."""
         return self.grant.username, self.grant.server_name
+
+
+class Asked(NamedTuple):
+    """What came of asking."""
+
+    entry: Entry
+    starts: bool
+    """Whether it was admitted at once, and who asked is to start it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,6 +151,9 @@ class Reconciler:
                     await self._see_to(entry)
                 except ArcetriError as error:
                     log.warning("a request waits", request=str(entry.id), why=error.code)
+                except Exception:
+                    # A fault of ours with one must not stop the others.
+                    log.exception("a request waits", request=str(entry.id))
             if loop.time() > resync:
                 resync = loop.time() + RESYNC
                 try:

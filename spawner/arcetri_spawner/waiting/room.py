@@ -21,7 +21,7 @@ from arcetri_spawner.errors import ArcetriError, Busy, Conflict, Denied
 from arcetri_spawner.gate import Gate
 from arcetri_spawner.policy import reasons
 from arcetri_spawner.policy.model import Grant, Identity, Reason, ReasonKind
-from arcetri_spawner.waiting.model import RETRY, Entry, Estimator, Wait, now
+from arcetri_spawner.waiting.model import RETRY, Asked, Entry, Estimator, Wait, now
 
 if TYPE_CHECKING:
     from arcetri_spawner.catalog import CatalogHolder
@@ -100,7 +100,7 @@ class WaitingRoom:
 
     # Coming and going
 
-    async def ask(self, username: str, server_name: str, raw: object) -> Entry:
+    async def ask(self, username: str, server_name: str, raw: object) -> Asked:
         """Ask for a session; who asks again for the same server is where they were.
 
         One that is admitted at once is left to the asker to start, for a minute.
@@ -111,8 +111,7 @@ class WaitingRoom:
             StoreError: It could not be recorded.
         """
         if known := self.find(username, server_name):
-            self._claim(known)
-            return known
+            return Asked(known, starts=False)
         grant = await self._gate.decide_soon(username, server_name, raw)
         entry = Entry(grant, self._clock())
         # First, so that a ticket that comes in between is known.
@@ -131,7 +130,7 @@ class WaitingRoom:
         if entry.stage != "admitted":
             self.unclaim(entry)
             self._observer.request_decided("queued", "")
-        return entry
+        return Asked(entry, starts=entry.stage == "admitted")
 
     async def leave(self, entry: Entry, reason: str = LEFT, message: str = "") -> None:
         """Leave the queue; the request is over.

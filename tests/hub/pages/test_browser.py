@@ -440,7 +440,7 @@ def test_what_a_link_asks_for_in_vain_is_said_alike_for_hash_and_query(
     expect(said).to_have_count(0)
 
 
-def test_a_hash_for_what_is_busy_leaves_nothing_else_chosen(
+def test_a_link_to_what_is_busy_chooses_it_and_says_that_one_would_wait(
     shared_platform: Platform, open_page: Open, pictures: Path
 ) -> None:
     shared_platform.start_session("bruno", flavor="v70")
@@ -448,9 +448,12 @@ def test_a_hash_for_what_is_busy_leaves_nothing_else_chosen(
     for mark in "?#":
         page.goto(f"/hub/spawn/bruno/second{mark}flavor=v70&environment=python")
         expect(page.locator("[data-unmet]")).to_contain_text(
-            "The link asks for AMD Alveo V70, which would not start for you now."
+            "The link asks for AMD Alveo V70, for which you would wait in line now."
         )
-        expect(page.locator("input[name=flavor]:checked")).to_have_count(0)
+        expect(page.locator("input[name=flavor]:checked")).to_have_value("v70")
+        expect(page.get_by_role("button", name="Wait in line")).to_be_enabled()
+        page.get_by_label("No accelerator").check()
+        expect(page.get_by_role("button", name="Start", exact=True)).to_be_enabled()
     check(page, pictures / "busy-link-360.png", 360)
     stop_all(shared_platform, page)
 

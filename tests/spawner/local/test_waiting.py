@@ -70,8 +70,8 @@ class Hub:
 
     async def ask(self, name: str, raw: Mapping[str, str] = T4, server: str = "") -> Any:
         """Ask as a page does: who is admitted at once is started at once."""
-        entry = await self.service.ask(name, server, dict(raw))
-        if entry.stage == "admitted":
+        entry, starts = await self.service.ask(name, server, dict(raw))
+        if starts:
             await self.service.start(name, server, dict(raw), launch())
         return entry
 
@@ -377,7 +377,8 @@ async def test_a_queue_that_cannot_be_asked_keeps_the_request_and_is_asked_again
         raise ArcetriError("The queue is away.", code="queue_away", remedy="It is asked again.")
 
     monkeypatch.setattr(hub.world.queue, "submit", away)
-    entry = await hub.service.ask("alice", "", T4)
+    entry, starts = await hub.service.ask("alice", "", T4)
+    assert not starts
     assert entry.trouble is not None
     assert (entry.stage, entry.trouble.code) == ("asked", "queue_away")
     monkeypatch.setattr(hub.world.queue, "submit", submit)
@@ -443,8 +444,10 @@ async def test_one_admitted_while_the_hub_was_away_starts_once(tmp_path: Path) -
     try:
         async with a_hub(tmp_path, instance, catalog) as first:
             # Asked, admitted, and the hub ended before anybody began the start.
-            entry = await first.service.ask("alice", "", T4)
-            assert entry.stage == "admitted"
+            entry, starts = await first.service.ask("alice", "", T4)
+            assert (entry.stage, starts) == ("admitted", True)
+            # Who asks once more does not start it a second time.
+            assert await first.service.ask("alice", "", T4) == (entry, False)
         async with a_hub(tmp_path, instance, catalog) as second:
             await until(lambda: second.runs("alice"))
             await asyncio.sleep(0.3)
