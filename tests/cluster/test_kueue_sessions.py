@@ -41,9 +41,10 @@ def site(
     metadata = {"name": NAMESPACE, "labels": label}
     with_kueue.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
     folder = with_kueue.state.folder / "queued"
-    home = folder / "home" / "alice"
-    home.mkdir(parents=True, exist_ok=True)
-    with_kueue.run(["chown", f"{UID}:{UID}", str(home)])
+    for number, name in enumerate(("alice", "bruno"), start=UID):
+        home = folder / "home" / name
+        home.mkdir(parents=True, exist_ok=True)
+        with_kueue.run(["chown", f"{number}:{number}", str(home)])
     with_kueue.apply(*volumes.on_the_node(NAMESPACE, "shared", NAMESPACE, path=str(folder)))
     made = catalog(with_kueue.load(images.MINIMAL))
     # Of the node's devices the one that other tests want least.
@@ -87,7 +88,7 @@ def _held(kueue: Kueue) -> dict[str, Workload]:
     return {one.name: one for one in kueue.workloads.list(NAMESPACE).items}
 
 
-def test_a_session_runs_where_its_ticket_was_admitted_and_frees_it(site: Hub, kueue: Kueue) -> None:
+def test_one_runs_where_it_was_admitted_and_the_next_follows(site: Hub, kueue: Kueue) -> None:
     session = site.platform.start_session("alice", flavor="v70", environment="python")
     (pod,) = site.pods()
     name = f"request-{session}"
@@ -104,16 +105,21 @@ def test_a_session_runs_where_its_ticket_was_admitted_and_frees_it(site: Hub, ku
     assert not [one for one in pod["metadata"]["labels"] if "kueue" in one]
     mark = "kueue.x-k8s.io/podset-required-topology"
     assert pod["metadata"]["annotations"][mark] == "kubernetes.io/hostname"
+    choice = {"flavor": "v70", "group": "/arcetri/cms", "environment": "python"}
+    with site.platform.api("bruno") as api:
+        answer = api.post("/users/bruno/server", json=choice)
+    assert answer.is_success, answer.text
+    until(lambda: len(_held(kueue)) == 2, "the next one is in line", 30)
+    (other,) = set(_held(kueue)) - {name}
     site.kill("hub")
     site.start("hub")
-    with site.platform.api("bruno") as api:
-        api.post("/users/bruno/server", json={"flavor": "v70", "group": "/arcetri/cms"})
-        until(lambda: not site.platform.server(api, "bruno").get("pending"), "it is answered", 60)
-    ((state, reason),) = site.platform.rows(
-        "select state, reason from arcetri_request order by asked_at desc limit 1"
-    )
-    assert (state, reason) == ("ended", "busy_quota")
-    assert list(_held(kueue)) == [name]
+    states = dict(site.platform.rows("select username, state from arcetri_request"))
+    assert states == {"alice": "running", "bruno": "waiting"}
     with site.platform.api("alice") as api:
         api.delete("/users/alice/server")
-    until(lambda: not _held(kueue), "its place is free", 60)
+    # It is bruno's turn, and the platform starts his server by itself.
+    with site.platform.api("bruno") as api:
+        until(lambda: site.platform.server(api, "bruno").get("ready"), "the next one runs", 90)
+        assert list(_held(kueue)) == [other]
+        api.delete("/users/bruno/server")
+    until(lambda: not _held(kueue), "every place is free", 60)

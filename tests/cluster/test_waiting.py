@@ -180,7 +180,11 @@ async def test_places_are_in_order_and_outlive_the_hub(desk: Hub) -> None:
             await restarted.reach(one, TicketState.ADMITTED)
         for one in line:
             await restarted.reach(one, TicketState.WAITING, "busy_quota")
-        await restarted.queue.submit(line[2])
+        # Everybody is submitted again, and of nobody the cluster is asked.
+        restarted.asked.clear()
+        for one in (*running, *line):
+            await restarted.queue.submit(one)
+        assert not restarted.asked
         assert await places(restarted) == [Position(n, provisional=True) for n in range(3)]
         # Whoever looks at their place, however many they are, it is one question for the queue.
         await asyncio.sleep(LINE_KEPT)

@@ -47,6 +47,7 @@ from kueue_client import (
     WrongState,
 )
 from kueue_client import TicketState as Kueues
+from kueue_client.asked import same
 from kueue_client.why import QUIET_SECONDS
 
 if TYPE_CHECKING:
@@ -135,6 +136,10 @@ class KueueQueue:
     async def _place(self, here: _Open, grant: Grant) -> None:
         """Have a Workload that asks for what was granted."""
         ticket = self._ticket(here, grant.request_id)
+        # A hub that starts again submits everybody: of whom it has been told it need not ask.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._verdict):
+                await here.workloads.listed()
         known = here.workloads.there.get(ticket.name)
         try:
             offering = Offering.of(self._catalogs.current.catalog)
@@ -142,6 +147,12 @@ class KueueQueue:
         except KeyError as error:
             if known is None:
                 raise flavor_gone(grant.flavor) from error
+            return
+        if (
+            known is not None
+            and TicketStatus.of(known).state is not Kueues.FINISHED
+            and same(wanted.workload(ticket.name, known.namespace), known)
+        ):
             return
         try:
             status = await ticket.submit(wanted)
