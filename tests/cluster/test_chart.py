@@ -343,10 +343,14 @@ def test_people_and_usage_can_be_in_postgresql(site: Site, postgres_server: Post
     with postgres.reached(release.cluster, postgres_server):
         release.install()
         until(release.answers, "the platform answers", 60)
-        session = release.platform.start_session("alice", flavor="cpu", environment="python")
+        with release.platform.api("alice") as api:
+            asked = {"flavor": "cpu", "environment": "python"}
+            assert api.post("/users/alice/server", json=asked).status_code in (201, 202)
+            until(lambda: release.platform.server(api, "alice").get("ready"), "it is ready")
         with psycopg.connect(hub) as rows:
-            found = rows.execute("select state from arcetri_request where id = %s", (session,))
-            assert found.fetchall() == [("running",)]
+            found = rows.execute("select id, state from arcetri_request").fetchall()
+            ((session, state),) = found
+            assert state == "running"
             names = rows.execute("select name from users").fetchall()
             assert ("alice",) in names, "JupyterHub's own tables are elsewhere"
 

@@ -126,6 +126,7 @@ def test_a_platforms_image_that_does_not_answer_is_not_kept(tmp_path: Path) -> N
     with pytest.raises(ClusterError, match="broken could not be built"):
         images.build(broken)
     assert not broken.archive.exists()
+    broken.archive.with_suffix(".lock").unlink()
 
 
 @pytest.mark.cluster

@@ -36,7 +36,7 @@ def kueue(with_kueue: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def site(
     kueue: Kueue, with_kueue: Cluster, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Hub]:
-    """A platform whose group CMS may have one session."""
+    """A platform whose group CMS may have the one FPGA."""
     label = {"pod-security.kubernetes.io/enforce": "restricted"}
     metadata = {"name": NAMESPACE, "labels": label}
     with_kueue.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
@@ -46,12 +46,8 @@ def site(
     with_kueue.run(["chown", f"{UID}:{UID}", str(home)])
     with_kueue.apply(*volumes.on_the_node(NAMESPACE, "shared", NAMESPACE, path=str(folder)))
     made = catalog(with_kueue.load(images.MINIMAL))
-    # The node's devices are other tests' too: one waits for a place among sessions without one.
-    made["everyone"]["flavors"] = []
-    made["flavors"]["cpu"]["nodes"] = {"kubernetes.io/hostname": addresses.NODE_NAME}
-    for group in made["groups"].values():
-        group["flavors"] = {}
-    made["groups"]["/arcetri/cms"]["flavors"] = {"cpu": {"quota": 1, "limit": 1}}
+    # Of the node's devices the one that other tests want least.
+    made["groups"]["/arcetri/cms"]["flavors"] = {"v70": {"quota": 1, "limit": 1}}
     state = tmp_path_factory.mktemp("hub") / "state"
     profiles = state.with_name("profiles.yaml")
     profiles.write_text(yaml.safe_dump(made), encoding="utf-8")
@@ -92,7 +88,7 @@ def _held(kueue: Kueue) -> dict[str, Workload]:
 
 
 def test_a_session_runs_where_its_ticket_was_admitted_and_frees_it(site: Hub, kueue: Kueue) -> None:
-    session = site.platform.start_session("alice", flavor="cpu", environment="python")
+    session = site.platform.start_session("alice", flavor="v70", environment="python")
     (pod,) = site.pods()
     name = f"request-{session}"
     ticket = kueue.ticket(name, NAMESPACE)
@@ -111,7 +107,7 @@ def test_a_session_runs_where_its_ticket_was_admitted_and_frees_it(site: Hub, ku
     site.kill("hub")
     site.start("hub")
     with site.platform.api("bruno") as api:
-        api.post("/users/bruno/server", json={"flavor": "cpu", "group": "/arcetri/cms"})
+        api.post("/users/bruno/server", json={"flavor": "v70", "group": "/arcetri/cms"})
         until(lambda: not site.platform.server(api, "bruno").get("pending"), "it is answered", 60)
     ((state, reason),) = site.platform.rows(
         "select state, reason from arcetri_request order by asked_at desc limit 1"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from kubernetes.aio import client, config
 
 from arcetri_spawner.backends.base import Placement, Position, Ticket, TicketState
 from arcetri_spawner.backends.kubernetes.kueue.asking import ticket_name
-from arcetri_spawner.backends.kubernetes.kueue.queue import KueueQueue
+from arcetri_spawner.backends.kubernetes.kueue.queue import LINE_KEPT, KueueQueue
 from arcetri_spawner.catalog import CatalogHolder
 from arcetri_spawner.policy.model import FlavorInventory, Grant, Inventory
 from kueue_client import NotFound, StopPolicy, Workload
@@ -50,6 +51,8 @@ class Hub:
     catalogs: CatalogHolder
     told: dict[UUID, Ticket] = field(default_factory=dict)
     total: int = DEVICES
+    asked: Counter[str] = field(default_factory=Counter)
+    """Questions to the API server, by the end of their path."""
     _moved: asyncio.Event = field(default_factory=asyncio.Event)
 
     def inventory(self) -> Inventory:
@@ -92,7 +95,15 @@ async def hub(farm: Installation) -> AsyncIterator[Hub]:
     async def connect() -> client.ApiClient:
         found = client.Configuration()
         await config.load_kube_config(str(farm.kubeconfig), client_configuration=found)
-        return client.ApiClient(found)
+        api = client.ApiClient(found)
+        call = api.call_api
+
+        async def counted(method: str, url: str, *more: Any, **options: Any) -> Any:
+            made[0].asked[url.partition("?")[0].rpartition("/")[2]] += 1
+            return await call(method, url, *more, **options)
+
+        api.call_api = counted
+        return api
 
     catalogs = CatalogHolder(farm.folder / "profiles.yaml")
     made: list[Hub] = []
@@ -171,6 +182,11 @@ async def test_places_are_in_order_and_outlive_the_hub(desk: Hub) -> None:
             await restarted.reach(one, TicketState.WAITING, "busy_quota")
         await restarted.queue.submit(line[2])
         assert await places(restarted) == [Position(n, provisional=True) for n in range(3)]
+        # Whoever looks at their place, however many they are, it is one question for the queue.
+        await asyncio.sleep(LINE_KEPT)
+        restarted.asked.clear()
+        await asyncio.gather(*(places(restarted) for _ in range(20)))
+        assert restarted.asked == {"pendingworkloads": 1}
         await restarted.queue.finish(Ticket(running[0].request_id, TicketState.ADMITTED))
         await restarted.reach(line[0], TicketState.ADMITTED)
         assert await places(restarted) == [None, *(Position(n, provisional=True) for n in range(2))]

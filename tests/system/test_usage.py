@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from collections.abc import Iterator
 from datetime import datetime
@@ -186,6 +187,33 @@ def test_the_catalogs_admins_read_everything(platform: Platform) -> None:
 
     until(seen, "the admin sees the session", patience=FRESH)
     _stop(platform, "bruno")
+
+
+def test_the_hub_hears_from_the_ledger_how_long_sessions_last(platform: Platform) -> None:
+    """Of what it heard, expected waits are made; the ledger tells nobody else."""
+    witness = (platform.state / "secrets" / "witness").read_text().strip()
+    api = f"{platform.url}/services/usage/api/v1"
+    session = platform.start_session("bruno", flavor="cpu", environment="python", size="small")
+    _stop(platform, "bruno")
+
+    def told() -> bool:
+        answer = httpx.get(f"{api}/lengths", headers={"Authorization": f"Bearer {witness}"})
+        assert answer.status_code == 200, answer.text
+        assert str(session) not in answer.text
+        assert "bruno" not in answer.text
+        return bool(answer.json()["sessions"])
+
+    until(told, "the ledger tells of the session", patience=FRESH)
+    bruno = {"Authorization": f"token {platform.token('bruno')}"}
+    assert httpx.get(f"{api}/lengths", headers=bruno).status_code == 401
+    text = httpx.get(
+        f"{platform.url}/hub/metrics",
+        headers={"Authorization": f"token {platform.token('dario')}"},
+        timeout=30,
+    ).text
+    found = re.search(r"^arcetri_wait_history_timestamp_seconds (\S+)$", text, re.MULTILINE)
+    assert found, text[:500]
+    assert float(found[1]) > 0
 
 
 def test_ending_the_platform_ends_its_ledger_and_agent(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from arcetri_hub.auth import ANSWER_KINDS
 from arcetri_hub.waitmetrics import WAIT_OUTCOMES, WaitMetrics
 from arcetri_spawner import errors
 from arcetri_spawner.backends import kubernetes, local
+from arcetri_spawner.backends.kubernetes.kueue import faults
 from arcetri_spawner.catalog import CatalogHolder
 from arcetri_spawner.policy.model import FlavorInventory, Inventory
 from arcetri_spawner.policy.reasons import ALL_CODES
@@ -114,7 +115,8 @@ def test_every_label_value_is_there_before_anything_happened() -> None:
 
 def failing_codes() -> set[str]:
     """Every constant code in the sources of what can fail a granted start."""
-    assert local, kubernetes  # whose own errors are declared when they are imported
+    # Their own errors are declared when they are imported.
+    assert all((local, kubernetes, faults))
     spawner = Path(errors.__file__).parent
     parts = ("store/*.py", "backends/**/*.py", "folders/*.py")
     sources = [source for part in parts for source in spawner.glob(part)]

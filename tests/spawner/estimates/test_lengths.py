@@ -45,7 +45,7 @@ def median(of: Law) -> float:
 
 
 def test_a_group_with_a_history_is_judged_by_its_own() -> None:
-    known = laws(some(200, 30, CMS), some(200, 300, ASTRO))
+    known = laws(some(100, 30, CMS), some(1000, 300, ASTRO))
     assert median(law(known, CMS)) == pytest.approx(30, rel=0.2)
     assert median(law(known, ASTRO)) == pytest.approx(300, rel=0.2)
 

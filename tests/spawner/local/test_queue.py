@@ -88,10 +88,14 @@ async def test_whose_group_is_at_its_quota_is_passed_by_and_keeps_their_place(wo
 
 async def test_a_person_at_their_limit_is_passed_by_and_keeps_their_place(world: World) -> None:
     mine = {"group": ASTRO, "sessions_limit": 1}
+    a100 = {"flavor": "a100", "group": ASTRO, "quota": None}
+    _, first = await asked(world, "xenia", **a100)
+    more, _ = await asked(world, "zoe", **{**a100, **mine}, server_name="two")
+    await world.store.mark(more.request_id, "waiting")
     _, holds = await asked(world, "zoe", quota=2, **mine)
-    await asked(world, "yves", group=ASTRO, quota=2)
-    more, _ = await asked(world, "zoe", flavor="a100", server_name="two", quota=None, **mine)
-    other, theirs = await asked(world, "xenia", flavor="a100", group=ASTRO, quota=None)
+    assert holds.state is TicketState.ADMITTED
+    other, theirs = await asked(world, "yves", **a100)
+    await world.queue.finish(first)
     assert await states(world.queue, more, other) == ["waiting", "admitted"]
 
     await world.queue.finish(theirs)
