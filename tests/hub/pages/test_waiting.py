@@ -35,6 +35,13 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def busy(platform: Platform) -> Platform:
+    """The platform, with alice on its only T4."""
+    platform.start_session("alice", flavor="t4")
+    return platform
+
+
 def state(platform: Platform, name: str) -> list[str]:
     return [
         row[0]
@@ -44,31 +51,8 @@ def state(platform: Platform, name: str) -> list[str]:
     ]
 
 
-def test_the_second_waits_on_a_page_and_starts_by_itself(platform: Platform) -> None:
-    platform.start_session("alice", flavor="t4")
-    with platform.login("bruno") as bruno:
-        answer = ask(bruno, {"flavor": "t4", "group": "/arcetri/cms"})
-        assert (answer.status_code, answer.headers["Location"]) == (302, "/hub/waiting/bruno")
-        page = bruno.get("/hub/waiting/bruno")
-        assert "You are 1st in line" in page.text
-        assert "There is no estimate yet" in page.text
-        assert "The only NVIDIA T4 is in use" in page.text
-        assert state(platform, "bruno") == ["waiting"]
-        assert platform.rows("select * from spawners where name = 'x'") == []
-
-        with platform.api("alice") as api:
-            assert api.delete("/users/alice/server").status_code in (202, 204)
-
-        def session() -> str:
-            return str(bruno.get("/hub/waiting/bruno").headers.get("Location"))
-
-        until(lambda: session() == "/user/bruno/", "it leads into the session")
-    with platform.api("bruno") as api:
-        api.delete("/users/bruno/server")
-
-
-def test_an_admin_sees_who_waits_and_can_take_them_out(platform: Platform) -> None:
-    platform.start_session("alice", flavor="t4")
+def test_an_admin_sees_who_waits_and_can_take_them_out(busy: Platform) -> None:
+    platform = busy
     with platform.api("bruno") as bruno, platform.api("dario") as dario:
         choice = {"flavor": "t4", "group": "/arcetri/cms"}
         asked = bruno.post("/users/bruno/server", json=choice)
@@ -98,13 +82,10 @@ def test_an_admin_sees_who_waits_and_can_take_them_out(platform: Platform) -> No
             assert "The T4 is needed." in browser.get("/hub/home").text
         for bad in ("nothing", "00000000-0000-0000-0000-000000000000"):
             assert bruno.get(f"/arcetri/requests/{bad}").status_code == 404
-    with platform.api("alice") as api:
-        api.delete("/users/alice/server")
 
 
-def test_leaving_by_form_and_by_rest(platform: Platform) -> None:
-    until(lambda: not platform.leases(), "the T4 is free")
-    platform.start_session("alice", flavor="t4")
+def test_leaving_by_form_and_by_rest(busy: Platform) -> None:
+    platform = busy
     choice = {"flavor": "t4", "group": "/arcetri/cms"}
     with platform.login("bruno") as bruno:
         ask(bruno, choice)
@@ -118,13 +99,10 @@ def test_leaving_by_form_and_by_rest(platform: Platform) -> None:
         api.post("/users/bruno/server", json=choice)
         assert api.delete("/users/bruno/server").status_code == 204
         assert state(platform, "bruno") == []
-    with platform.api("alice") as api:
-        api.delete("/users/alice/server")
 
 
-def test_what_is_refused_of_an_exchange_keeps_the_place(platform: Platform) -> None:
-    until(lambda: not platform.leases(), "the T4 is free")
-    platform.start_session("alice", flavor="t4")
+def test_what_is_refused_of_an_exchange_keeps_the_place(busy: Platform) -> None:
+    platform = busy
     with platform.login("bruno") as bruno:
         ask(bruno, {"flavor": "t4", "group": "/arcetri/cms"})
         page = bruno.get("/hub/waiting/bruno")
@@ -137,14 +115,13 @@ def test_what_is_refused_of_an_exchange_keeps_the_place(platform: Platform) -> N
         moved = bruno.post(where, data={"flavor": "v70"})
         assert moved.headers["Location"] == "/hub/spawn-pending/bruno"
         until(lambda: state(platform, "bruno") == ["running"], "it runs")
-    for name in ("alice", "bruno"):
-        with platform.api(name) as api:
-            api.delete(f"/users/{name}/server")
+    with platform.api("bruno") as api:
+        api.delete("/users/bruno/server")
+    until(lambda: state(platform, "bruno") == [], "it has ended")
 
 
-def test_somebody_elses_wait_is_no_concern_of_yours(platform: Platform) -> None:
-    until(lambda: not platform.leases(), "the T4 is free")
-    platform.start_session("alice", flavor="t4")
+def test_somebody_elses_wait_is_no_concern_of_yours(busy: Platform) -> None:
+    platform = busy
     with platform.login("bruno") as bruno, platform.login("fabio") as fabio:
         ask(bruno, {"flavor": "t4", "group": "/arcetri/cms"})
         assert fabio.get("/hub/waiting/bruno").status_code in (403, 404)
@@ -153,5 +130,28 @@ def test_somebody_elses_wait_is_no_concern_of_yours(platform: Platform) -> None:
         assert bruno.post("/hub/waiting/bruno", data={"flavor": "v70"}).status_code == 403
         assert state(platform, "bruno") == ["waiting"]
         bruno.post(action(bruno.get("/hub/waiting/bruno"), "/hub/arcetri/stop"))
-    with platform.api("alice") as api:
-        api.delete("/users/alice/server")
+
+
+def test_the_second_waits_on_a_page_and_starts_by_itself(busy: Platform) -> None:
+    platform = busy
+    with platform.login("bruno") as bruno:
+        answer = ask(bruno, {"flavor": "t4", "group": "/arcetri/cms"})
+        assert (answer.status_code, answer.headers["Location"]) == (302, "/hub/waiting/bruno")
+        page = bruno.get("/hub/waiting/bruno")
+        assert "You are 1st in line" in page.text
+        assert "There is no estimate yet" in page.text
+        assert "The only NVIDIA T4 is in use" in page.text
+        assert state(platform, "bruno") == ["waiting"]
+        with platform.api("bruno") as api:
+            # JupyterHub knows of nothing: neither pending nor failed.
+            assert platform.server(api, "bruno") == {}
+
+        with platform.api("alice") as api:
+            assert api.delete("/users/alice/server").status_code in (202, 204)
+
+        def session() -> str:
+            return str(bruno.get("/hub/waiting/bruno").headers.get("Location"))
+
+        until(lambda: session() == "/user/bruno/", "it leads into the session")
+    with platform.api("bruno") as api:
+        api.delete("/users/bruno/server")
