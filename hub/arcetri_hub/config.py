@@ -73,6 +73,8 @@ def _network(c: Any, settings: Settings) -> None:
         c.JupyterHub.hub_connect_url = settings.hub_connect_url
     # Beside the supervisor's word that a proxy is new; JupyterHub would look every five minutes.
     c.JupyterHub.last_activity_interval = 60
+    # Twenty looks a second, as by default, are a seventh of what the hub costs during a start.
+    c.PeriodicMetricsCollector.event_loop_interval_resolution = 0.2
     c.JupyterHub.tornado_settings = {
         "cookie_options": {"SameSite": "Lax", **({"Secure": True} if settings.secure else {})},
         # A refusal is answered at once; whatever takes longer is watched on the progress page.
