@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from jupyterhub.utils import maybe_future
 from kubespawner import KubeSpawner
@@ -20,22 +20,92 @@ from traitlets.config import Config
 from arcetri_spawner.backends.base import Launch
 from arcetri_spawner.jupyterhub import ArcetriSpawner
 
-IN_VAIN: Final = {
-    "profile_list": "the catalog decides what is on offer",
-    "storage_pvc_ensure": "the catalog's volumes lie on claims that the site makes",
-    "enable_user_namespaces": "sessions run in the one namespace that is guarded for them",
-    "after_pod_created_hook": "a session's pod is made and followed by the platform",
+_OFFERED: Final = "the catalog decides what is on offer"
+_CLAIMS: Final = "the catalog's volumes lie on claims that the site makes"
+_GUARDED: Final = "sessions run in the one namespace that is guarded for them"
+_FOLLOWED: Final = "a session's pod is made and followed by the platform"
+_NAMED: Final = "objects are named after the request that they are for"
+_CONNECTED: Final = "the API server is where the hub's kubeconfig or service account says"
+_REACHED: Final = "a session is reached at its pod's own address"
+_ENDED: Final = "a session has the time to end that the catalog gives it, and its pod then goes"
+_WORDS: Final = "the page of a start says what it waits for"
+
+IN_VAIN: Final[Mapping[str, str]] = {
+    **dict.fromkeys(
+        ("profile_list", "profile_form_template", "additional_profile_form_template_paths"),
+        _OFFERED,
+    ),
+    **dict.fromkeys(
+        (
+            "storage_pvc_ensure",
+            "storage_access_modes",
+            "storage_capacity",
+            "storage_class",
+            "storage_extra_annotations",
+            "storage_extra_labels",
+            "storage_selector",
+            "remember_pvc_name",
+            "delete_pvc",
+        ),
+        _CLAIMS,
+    ),
+    **dict.fromkeys(
+        (
+            "enable_user_namespaces",
+            "user_namespace_annotations",
+            "user_namespace_labels",
+            "user_namespace_template",
+        ),
+        _GUARDED,
+    ),
+    **dict.fromkeys(("after_pod_created_hook", "events_enabled"), _FOLLOWED),
+    **dict.fromkeys(
+        ("pod_name_template", "secret_name_template", "dns_name_template", "handle_legacy_names"),
+        _NAMED,
+    ),
+    **dict.fromkeys(
+        (
+            "k8s_api_host",
+            "k8s_api_ssl_ca_cert",
+            "k8s_api_verify_ssl",
+            "k8s_api_request_timeout",
+            "k8s_api_request_retry_timeout",
+            "k8s_api_threadpool_workers",
+        ),
+        _CONNECTED,
+    ),
+    **dict.fromkeys(("services_enabled", "get_pod_url", "pod_connect_ip"), _REACHED),
+    **dict.fromkeys(("delete_grace_period", "delete_stopped_pods"), _ENDED),
+    **dict.fromkeys(
+        ("slow_spawn_message", "slow_spawn_message_frequency", "slow_spawn_message_threshold"),
+        _WORDS,
+    ),
+    "start_timeout": "the platform's own settings say how long a start may take",
 }
 """Settings of KubeSpawner that change nothing here, and why."""
+
+
+def in_vain(config: Config) -> dict[str, str]:
+    """Of what a site has set for KubeSpawner, what changes nothing, and why.
+
+    Args:
+        config: JupyterHub's whole configuration.
+    """
+    said = {name for part in ("KubeSpawner", "ArcetriKubeSpawner") for name in config.get(part, {})}
+    return {name: why for name, why in IN_VAIN.items() if name in said}
 
 
 class ArcetriKubeSpawner(ArcetriSpawner, KubeSpawner):
     """Starts what policy grants as a pod, shaped by the site's settings of KubeSpawner."""
 
+    _told: ClassVar[set[str]] = set()
+    """Settings in vain that this process has told of."""
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for name, why in IN_VAIN.items():
-            if getattr(self, name):
+        for name, why in in_vain(self.config).items():
+            if name not in self._told:
+                self._told.add(name)
                 self.log.warning("c.KubeSpawner.%s is not used: %s", name, why)
 
     def _launch(self) -> Launch:

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from arcetri_spawner.backends.base import Starting
-from arcetri_spawner.backends.kubernetes import ClusterTrouble
+from arcetri_spawner.backends.kubernetes import ClusterTrouble, following
 from tests.cluster import hub, images, podworld
 from tests.cluster.cluster import Cluster
 from tests.cluster.podworld import PodWorld, launch
@@ -40,6 +40,18 @@ class TestKubernetes(BackendContract):
         with podworld.network(cluster):
             async with podworld.opened(tmp_path, NAMESPACE, uuid4().hex, kubeconfig) as made:
                 yield made
+
+    async def test_a_pod_that_came_and_went_unseen_is_known_to_be_gone(
+        self, site: PodWorld, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(following, "UNSEEN", 0.2)
+        session = uuid4()
+        live = site.backend._now.pods.follow(session, {"metadata": {"uid": str(uuid4())}})
+
+        ended = await asyncio.wait_for(live.exited, 20)
+
+        assert ended.reason == "killed"
+        assert site.backend._now.pods.live(session) is None
 
     async def test_a_hub_that_ends_leaves_a_start_to_the_next_with_what_is_left_of_its_time(
         self, site: PodWorld

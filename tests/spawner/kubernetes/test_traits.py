@@ -6,8 +6,11 @@ that its traits become, sanitized as its client would send them.
 
 from __future__ import annotations
 
+import inspect
 import json
-from types import SimpleNamespace
+import logging
+import re
+from types import FunctionType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,7 +29,7 @@ from arcetri_spawner.backends.kubernetes.plan import PodPlan
 from arcetri_spawner.backends.kubernetes.pod import ShapedPod, shape_pod
 from arcetri_spawner.backends.kubernetes.sample import site_of
 from arcetri_spawner.backends.kubernetes.site import Need, Site
-from arcetri_spawner.kubespawner import sample_pod
+from arcetri_spawner.kubespawner import IN_VAIN, ArcetriKubeSpawner, in_vain, sample_pod
 from tests.spawner.kubernetes.plans import DATA, HOME, TOKEN, plan
 from tests.spawner.kubernetes.restricted import containers, devices, secrets_named, violations
 
@@ -68,6 +71,58 @@ def spelled(value: Any) -> Any:
     if isinstance(value, list):
         return [spelled(own) for own in value]
     return value if isinstance(value, bool) else str(value)
+
+
+def reached(method: str) -> set[str]:
+    """What KubeSpawner's method looks at of itself, also through its other methods."""
+    looked: set[str] = set()
+    todo = [method]
+    while todo:
+        code = vars(KubeSpawner).get(todo.pop())
+        if isinstance(code, FunctionType):
+            found = set(re.findall(r"self\.(\w+)", inspect.getsource(code)))
+            todo += found - looked
+            looked |= found
+    return looked
+
+
+USED_ELSEWHERE = {
+    "hub_connect_ip", "hub_connect_port", "ip",  # by JupyterHub, for what a session is told
+    "modify_pod_hook",  # by our own spawner
+    "namespace",  # which is the platform's own setting, and overruled where it is another
+    "pvc_name_template",  # in the names of a site's own volumes
+}  # fmt: skip
+
+
+def test_each_trait_of_kubespawner_makes_the_pod_or_is_said_to_be_in_vain() -> None:
+    traits = set(KubeSpawner.class_own_traits(config=True))
+    makes = traits & reached("get_pod_manifest")
+
+    assert traits - makes - USED_ELSEWHERE == traits & set(IN_VAIN)
+    assert not makes & set(IN_VAIN)
+
+
+async def test_what_a_site_sets_in_vain_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kubespawner.spawner.load_config", lambda **_: None)
+    monkeypatch.setattr("kubespawner.spawner.shared_client", lambda *_: None)
+    monkeypatch.setattr(ArcetriKubeSpawner, "_told", set())
+    config = Config()
+    config.KubeSpawner.services_enabled = False
+    config.KubeSpawner.delete_grace_period = 5
+    config.KubeSpawner.node_selector = {"zone": "a"}
+    assert set(in_vain(config)) == {"services_enabled", "delete_grace_period"}
+    log = logging.getLogger("test-in-vain")
+    told: list[str] = []
+    monkeypatch.setattr(log, "warning", lambda text, *words: told.append(text % words))
+    for _ in range(2):
+        ArcetriKubeSpawner(_mock=True, config=config, log=log)
+
+    ours = sorted(line for line in told if "is not used" in line)
+    assert ours == [
+        "c.KubeSpawner.delete_grace_period is not used: a session has the time to end that the"
+        " catalog gives it, and its pod then goes",
+        "c.KubeSpawner.services_enabled is not used: a session is reached at its pod's own address",
+    ]
 
 
 def test_stock_kubespawner_asks_for_nothing_that_is_overruled() -> None:

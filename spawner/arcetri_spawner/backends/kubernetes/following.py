@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Final
 from uuid import UUID
 
@@ -31,6 +32,9 @@ log = structlog.get_logger(__name__)
 
 RETRY: Final = 2.0
 """Seconds between two tries to delete a pod while the API server gives no answer."""
+UNSEEN: Final = 10.0
+"""Seconds after which a pod that was created, and is not in the copy of the cluster, is asked for:
+it may have gone before the copy had it."""
 REMEMBERED: Final = 1000
 """Ends that are remembered for whoever asks late."""
 
@@ -66,10 +70,10 @@ class Following:
         """Follow a session's pod until it is gone."""
         live = Live(session_id, pod["metadata"]["uid"])
         self._live[session_id] = live
-        live.watcher = asyncio.create_task(self._see_off(live), name=f"end of {session_id}")
+        live.watcher = asyncio.create_task(self._see_off(live, pod), name=f"end of {session_id}")
         return live
 
-    async def _see_off(self, live: Live) -> None:
+    async def _see_off(self, live: Live, created: Object) -> None:
         """Follow a pod until it is gone, and remember how it ended."""
         seen: Object | None = None
         ended: Exited | None = None
@@ -83,7 +87,13 @@ class Following:
             if pod is not None and ended is None and (ended := exit_of(pod)) is not None:
                 # Its notebook is over: what else is in the pod goes with it.
                 self._chores.start(self.remove(live.id, live.uid, 0))
-            await moved.wait()
+            try:
+                async with asyncio.timeout(UNSEEN if seen is None else None):
+                    await moved.wait()
+            except TimeoutError:
+                if await self._is_gone(live):
+                    break
+        seen = seen or created
         found = ended or exit_of(self._cluster.last(seen)) or Exited(1, "killed")
         exited = replace(found, reason=live.reason or found.reason)
         await self._witness(live, seen)
@@ -94,6 +104,16 @@ class Following:
             del self._ended[next(iter(self._ended))]
         live.exited.set_result(exited)
         log.info("pod gone", session=str(live.id), code=exited.code, reason=exited.reason)
+
+    async def _is_gone(self, live: Live) -> bool:
+        """Whether the API server says that a pod is no more."""
+        try:
+            found = await self._api.get(f"{self._pods}/{pod_name(live.id)}")
+        except ApiRefused as error:
+            return error.status == HTTPStatus.NOT_FOUND
+        except ApiAway:
+            return False
+        return bool(found["metadata"]["uid"] != live.uid)
 
     async def _witness(self, live: Live, pod: Object | None) -> None:
         """Tell of a session's start, once its notebook runs."""
