@@ -1,9 +1,9 @@
 """A hostile user inside a session, on a real cluster: everything they try fails.
 
-What keeps them out here is what each part checks by itself: Pod Security, numeric ids, tokens. The
-test cluster's network enforces no NetworkPolicy, so a session can *connect* to what a policy would
+What keeps them out here is what each part checks by itself: Pod Security, numeric ids, tokens. No
+NetworkPolicy is enforced where this runs, so a session can *connect* to what a policy would
 close to it, and is turned away there. Those places are listed in ``ONLY_A_POLICY``; whether the
-installed policies close them is looked at elsewhere, by their rules.
+installed policies close them is looked at elsewhere, by their rules and with them enforced.
 """
 
 from __future__ import annotations
