@@ -12,6 +12,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -290,6 +291,9 @@ def test_a_file_outlives_its_session_and_a_brick_and_both_are_charged(
         return {row["key"]: row for row in report.json()["rows"]}
 
     until(lambda: {"t4", "a100-1g"} <= rows().keys(), "the report shows both", 60)
+    hours = {key: Decimal(row["allocated_gpu_hours"]) for key, row in rows().items()}
+    assert 0 < hours["a100-1g"] < 1, hours
+    assert 0 < hours["t4"] < 1, hours
 
 
 def test_a_session_reaches_on_the_network_what_the_documentation_says(site: Site) -> None:

@@ -13,8 +13,9 @@ import yaml
 import arcetri_hub
 from tests.cluster import addresses, hub, images, volumes
 from tests.cluster.cluster import Cluster
+from tests.cluster.devices import DEFAULT_LAYOUT, Layout
 from tests.cluster.hub import Hub
-from tests.cluster.pods import pod
+from tests.cluster.pods import pod, running
 from tests.support.platform import until
 
 pytestmark = pytest.mark.cluster
@@ -22,6 +23,9 @@ pytestmark = pytest.mark.cluster
 DEMO = Path(arcetri_hub.__file__).parent / "catalogs" / "demo.yaml"
 NAMESPACE = "sessions"
 UID = 200000
+SLICE = "nvidia.com/mig-1g.5gb"
+FOLLOWED = 10.0
+"""Seconds within which the page follows what the API server says of nodes and pods."""
 
 
 def catalog(image: str) -> dict[str, Any]:
@@ -140,16 +144,37 @@ def test_the_page_counts_what_the_nodes_have(alone: Hub) -> None:
         return {one["flavor"]: (one["startable"], one["total"]) for one in gpus}
 
     with alone.platform.login("alice") as client:
+
+        def shows(flavor: str, counts: tuple[int, int], what: str) -> None:
+            until(lambda: startable(client)[flavor] == counts, what, FOLLOWED)
+
+        cluster = alone.cluster
         assert startable(client) == {"a100-1g": (2, 2), "t4": (1, 2)}
-        alone.cluster.apply(
-            pod("somebody-elses", "default", devices={"nvidia.com/mig-1g.5gb": 1}),
-        )
-        until(lambda: startable(client)["a100-1g"] == (1, 2), "another's pod counts", 30)
-        alone.cluster.run(["kubectl", "cordon", addresses.NODE_NAME])
-        until(lambda: startable(client)["t4"] == (0, 0), "a cordoned node counts for none", 30)
-        alone.cluster.run(["kubectl", "uncordon", addresses.NODE_NAME])
-        alone.cluster.run(["kubectl", "delete", "pod", "somebody-elses", "--now"])
-        until(lambda: startable(client)["a100-1g"] == (2, 2), "all is as before", 30)
+        cluster.apply(pod("somebody-elses", "default", devices={SLICE: 1}))
+        cluster.until("pod", "somebody-elses", running, namespace="default")
+        shows("a100-1g", (1, 2), "another's pod counts")
+        cluster.run(["kubectl", "cordon", addresses.NODE_NAME])
+        shows("t4", (0, 0), "a cordoned node counts for none")
+        cluster.run(["kubectl", "uncordon", addresses.NODE_NAME])
+        cluster.run(["kubectl", "delete", "pod", "somebody-elses", "--now"])
+        shows("a100-1g", (2, 2), "all is as before")
+        try:
+            cut(cluster, {**DEFAULT_LAYOUT, SLICE: DEFAULT_LAYOUT[SLICE][:1]})
+            shows("a100-1g", (1, 1), "a GPU that is cut otherwise counts as it is now")
+        finally:
+            cut(cluster, DEFAULT_LAYOUT)
+        shows("a100-1g", (2, 2), "and as before")
+
+
+def cut(cluster: Cluster, layout: Layout) -> None:
+    """Have the node offer these devices; return once it says so."""
+    cluster.offer(layout)
+    slices = str(len(layout[SLICE]))
+
+    def offered(node: dict[str, Any]) -> bool:
+        return bool(node["status"]["allocatable"].get(SLICE) == slices)
+
+    cluster.until("node", addresses.NODE_NAME, offered)
 
 
 def test_an_image_that_is_not_there_is_said_in_plain_words(alone: Hub) -> None:
