@@ -27,7 +27,7 @@ from tests.cluster.chart import Release
 from tests.cluster.cluster import Cluster
 from tests.cluster.devices import DEFAULT_LAYOUT, nvml
 from tests.cluster.test_sessions import UID, catalog
-from tests.support.kernels import compute
+from tests.support.kernels import compute, hang_up
 from tests.support.nvml import FakeMachine
 from tests.support.platform import until
 from tests.support.postgres import PostgresServer, postgres_server
@@ -142,8 +142,7 @@ def site(cluster: Cluster) -> Iterator[Site]:
 
 
 async def _begin(release: Release) -> None:
-    channel = await compute(release.platform, "alice", COUNTING)
-    channel.close()
+    await hang_up(await compute(release.platform, "alice", COUNTING))
 
 
 def test_a_session_outlives_an_upgrade(site: Site) -> None:

@@ -35,3 +35,10 @@ async def compute(platform: Platform, name: str, code: str) -> WebSocketClientCo
     }
     await channel.write_message(json.dumps(message))
     return channel
+
+
+async def hang_up(channel: WebSocketClientConnection) -> None:
+    """Close a web socket, and return when it is: what is left to the collector is found later."""
+    channel.close()
+    while await channel.read_message() is not None:
+        pass

@@ -20,7 +20,7 @@ from playwright.sync_api import expect, sync_playwright
 from arcetri_hub.up import ports
 from tests.hub.pages.browser import log_in
 from tests.support.complaints import Complaints
-from tests.support.kernels import compute
+from tests.support.kernels import compute, hang_up
 from tests.support.platform import Platform, running, until
 from tests.support.tiers import find_chromium
 
@@ -106,7 +106,7 @@ async def test_tensorboard_shows_a_run_through_the_platform(platform: Platform) 
     assert await asyncio.to_thread(steps, platform, address) == [0, 1, 2]
     await asyncio.to_thread(look, platform, address)
     for one in (channel, train):
-        one.close()
+        await hang_up(one)
 
 
 def steps(platform: Platform, address: str) -> list[int]:

@@ -11,7 +11,7 @@ from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
 
 from arcetri_hub.up import ports
-from tests.support.kernels import compute
+from tests.support.kernels import compute, hang_up
 from tests.support.platform import Platform, until
 
 pytestmark = pytest.mark.component
@@ -69,9 +69,7 @@ async def tool(shared_platform: Platform, tmp_path: Path) -> AsyncIterator[str]:
     )
     until(lambda: not ports.is_free("127.0.0.1", port), "the tool listens")
     yield f"/user/alice/proxy/{port}/"
-    channel.close()
-    while await channel.read_message() is not None:
-        pass
+    await hang_up(channel)
     with shared_platform.api("alice") as api:
         api.delete("/users/alice/server").raise_for_status()
     until(lambda: not shared_platform.sessions(), "the session has ended")

@@ -39,6 +39,7 @@ OPERATIONS = {
     ("GET", "api/v1/quota"): "alice",
     ("GET", "api/v1/catalog"): "alice",
     ("GET", "api/v1/capacity"): "dario",
+    ("GET", "api/v1/lengths"): "hub-token",
     ("GET", "api/v1/health"): "",
     ("GET", "metrics"): "look-token",
     ("POST", "api/v1/batches"): "agent-token",

@@ -306,7 +306,8 @@ def test_a_login_that_was_not_begun_here_is_begun_again(world: World) -> None:
         [state] = parse_qs(urlsplit(begun.headers["Location"]).query)["state"]
         name = f"service-usage-oauth-state-{state}"
         good = http.cookies[name]
-        for bad in (good[:-2], f"0{good[1:]}", "x", good.replace(".", "")):
+        other = f"{'1' if good[0] == '0' else '0'}{good[1:]}"
+        for bad in (good[:-2], other, "x", good.replace(".", "")):
             forged = http.get(
                 f"{world.usage}{PREFIX}oauth_callback?state={state}&code=x",
                 headers={"Cookie": f"{name}={bad}"},

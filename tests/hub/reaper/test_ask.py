@@ -15,10 +15,11 @@ import httpx
 import pytest
 from tornado.httpserver import HTTPServer
 from tornado.web import Application, RequestHandler
-from tornado.websocket import WebSocketClientConnection, websocket_connect
+from tornado.websocket import websocket_connect
 
 from arcetri_hub.reaper.ask import MAX_ANSWER, SessionClient, Unasked
 from arcetri_hub.reaper.decide import Activity
+from tests.support.kernels import hang_up
 
 TOKEN = "a-session-token"
 BASE = "/user/alice/"
@@ -104,12 +105,6 @@ async def ask_until(asker: SessionClient, url: str, wanted: Callable[[Activity],
             return activity
         await asyncio.sleep(0.1)
     raise AssertionError("the session never said what was waited for")
-
-
-async def hang_up(channel: WebSocketClientConnection) -> None:
-    channel.close()
-    while await channel.read_message() is not None:
-        pass
 
 
 @pytest.mark.component

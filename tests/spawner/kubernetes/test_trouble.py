@@ -322,6 +322,10 @@ def test_storage_that_does_not_come() -> None:
     missing = event("FailedMount", 'persistentvolumeclaim "shared" not found', 9)
     assert said(pod_trouble(creating, [missing, mount])).code == "claim_missing"
     assert pod_trouble(pod(phase="Running", state={"running": {}}), [mount]) is None
+    # It came at the second try: what goes on since says so.
+    assert pod_trouble(creating, [mount, event("Pulling", 'Pulling image "x"')]) is None
+    earlier = event("Pulling", 'Pulling image "x"', 4)
+    assert said(pod_trouble(creating, [earlier, mount])).code == "volume_not_ready"
 
 
 def test_out_of_memory_says_how_much_there_was() -> None:

@@ -26,6 +26,8 @@ from arcetri_spawner.backends.kubernetes.words import Trouble
 _JsonObject = Mapping[str, Any]
 _SIGKILL: Final = 9
 _MOUNT_EVENTS: Final = frozenset({"FailedMount", "FailedAttachVolume", "FailedMapVolume"})
+_AFTER_MOUNTS: Final = frozenset({"Pulling", "Pulled", "Created", "Started"})
+"""What a node does once all volumes of a pod are mounted."""
 _REFUSED: Final = frozenset(
     {"CreateContainerError", "RunContainerError", "CreateContainerConfigError"}
 )
@@ -131,7 +133,10 @@ def _of_volumes(pod: _JsonObject, said: Sequence[PodEvent]) -> Trouble | None:
     failed = [event for event in said if event.reason in _MOUNT_EVENTS]
     if not failed:
         return None
-    message = max(failed, key=lambda event: event.last).message
+    last = max(failed, key=lambda event: event.last)
+    if any(event.reason in _AFTER_MOUNTS and event.last >= last.last for event in said):
+        return None
+    message = last.message
     claim = _CLAIM.search(message)
     found = claim_missing(claim[1]) if claim else volume_not_ready()
     return found.saying(message)
