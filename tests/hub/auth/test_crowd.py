@@ -13,9 +13,9 @@ from traitlets.config import Config
 from arcetri_hub.auth import IamAuthenticator
 
 PEOPLE = 200
-ANSWER = 0.3
+ANSWER = 1.0
 """Seconds that an answer takes."""
-PATIENCE = 0.5
+PATIENCE = 2.0
 """Seconds to connect: fewer than the last of them waits for their turn."""
 
 
