@@ -20,7 +20,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # Taken away, so that no run that a test starts writes over it.
 _record = os.environ.pop(tally.RECORD_VARIABLE, None)
 
-pytest_plugins = ["tests.support.platform"]
+pytest_plugins = ["tests.support.chromium", "tests.support.platform"]
 
 
 def _tier(item: pytest.Item) -> str:

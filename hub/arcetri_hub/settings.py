@@ -103,7 +103,7 @@ class KubernetesSettings(_Section):
     each node's ``status.features.supplementalGroupsPolicy`` says so (containerd 2): other nodes
     refuse the session's pod."""
     queue: Literal["slots", "kueue"] = "slots"
-    """Who says whose turn it is: ``slots`` admits what the cluster has room for, and nobody waits;
+    """Who says whose turn it is: with ``slots`` the oldest request for which the cluster has room;
     with ``kueue``, requests stand in the queues that ``arcetri queues sync`` makes."""
     queues_name: str = Field(default="arcetri", min_length=1, max_length=200)
     """What ``arcetri queues sync`` calls this installation: its ``--instance``."""

@@ -28,6 +28,13 @@ class Chores:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("work in the background failed", exc_info=error)
 
+    async def close(self) -> None:
+        """Cancel what is not done yet; return once it has ended."""
+        tasks = self.running()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     def running(self) -> list[asyncio.Task[None]]:
         """What is not done yet, for who cancels it."""
         return list(self._tasks)

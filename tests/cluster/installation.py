@@ -114,6 +114,19 @@ class Installation:
         return ticket
 
 
+def clear(kueue: Kueue, selector: str) -> None:
+    """Remove the queues that bear an installation's labels, and what they are made of."""
+    for objects in (
+        kueue.cluster_queues,
+        kueue.cohorts,
+        kueue.resource_flavors,
+        kueue.priority_classes,
+        kueue.topologies,
+    ):
+        for found in objects.list(labels=selector).items:
+            objects.delete(found.name)
+
+
 def simulate(cluster: Cluster, node: str) -> None:
     """Add the node of an installation: four T4."""
     cluster.simulate(simulated_node(node, {GPU: DEVICES}, {LABEL: node}))
@@ -134,13 +147,5 @@ def installation(cluster: Cluster, namespace: str, folder: Path) -> Iterator[Ins
         names = made.names  # a test may give it other ones
         for one in kueue.workloads.list(namespace).items:
             kueue.workloads.delete(one.name, namespace)
-        for objects in (
-            kueue.cluster_queues,
-            kueue.cohorts,
-            kueue.resource_flavors,
-            kueue.priority_classes,
-            kueue.topologies,
-        ):
-            for found in objects.list(labels=names.selector).items:
-                objects.delete(found.name)
+        clear(kueue, names.selector)
     cluster.run(["kubectl", "delete", "node", node, "--wait=false", "--ignore-not-found"])

@@ -30,7 +30,7 @@ from arcetri_spawner.groups import EVERYONE, GroupPath
 from arcetri_spawner.policy.model import Grant, Identity
 from arcetri_spawner.service import SessionService
 from arcetri_spawner.store import Store
-from tests.cluster import addresses, images
+from tests.cluster import addresses, hub, images
 from tests.cluster.cluster import Cluster
 from tests.support import builders
 
@@ -55,6 +55,17 @@ environments:
   missing: {{title: Missing, image: "{MISSING}"}}
 groups: {{/lab/all: {{}}}}
 """
+
+
+@contextlib.contextmanager
+def account(cluster: Cluster, folder: Path, namespace: str) -> Iterator[Path]:
+    """The rights of a hub, for sessions in a namespace that insists on the level "restricted"."""
+    label = {"pod-security.kubernetes.io/enforce": "restricted"}
+    metadata = {"name": namespace, "labels": label}
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+    cluster.load(images.MINIMAL)
+    yield hub.account(cluster, folder, namespace)
+    cluster.run(["kubectl", "delete", "namespace", namespace, "--now", "--wait=false"])
 
 
 @contextlib.contextmanager

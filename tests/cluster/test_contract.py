@@ -11,7 +11,7 @@ import pytest
 
 from arcetri_spawner.backends.base import Starting
 from arcetri_spawner.backends.kubernetes import ClusterTrouble, following
-from tests.cluster import hub, images, podworld
+from tests.cluster import podworld
 from tests.cluster.cluster import Cluster
 from tests.cluster.podworld import PodWorld, launch
 from tests.spawner.contract import BackendContract
@@ -23,13 +23,8 @@ NAMESPACE = "contract"
 
 @pytest.fixture(scope="module")
 def kubeconfig(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The rights of a hub, for sessions in a namespace that insists on the level "restricted"."""
-    label = {"pod-security.kubernetes.io/enforce": "restricted"}
-    metadata = {"name": NAMESPACE, "labels": label}
-    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
-    cluster.load(images.MINIMAL)
-    yield hub.account(cluster, tmp_path_factory.mktemp("account"), NAMESPACE)
-    cluster.run(["kubectl", "delete", "namespace", NAMESPACE, "--now", "--wait=false"])
+    with podworld.account(cluster, tmp_path_factory.mktemp("account"), NAMESPACE) as made:
+        yield made
 
 
 class TestKubernetes(BackendContract):

@@ -21,7 +21,7 @@ from arcetri_spawner.backends.answering import answers
 from arcetri_spawner.backends.base import Session
 from arcetri_spawner.errors import BackendError
 from arcetri_spawner.killpoints import POD_POINTS
-from tests.cluster import hub, images, podworld
+from tests.cluster import podworld
 from tests.cluster.cluster import Cluster
 from tests.cluster.podworld import PodWorld
 
@@ -80,13 +80,8 @@ class Hubs:
 
 @pytest.fixture(scope="module")
 def kubeconfig(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The rights of a hub, for sessions in a namespace of their own."""
-    label = {"pod-security.kubernetes.io/enforce": "restricted"}
-    metadata = {"name": NAMESPACE, "labels": label}
-    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
-    cluster.load(images.MINIMAL)
-    yield hub.account(cluster, tmp_path_factory.mktemp("account"), NAMESPACE)
-    cluster.run(["kubectl", "delete", "namespace", NAMESPACE, "--now", "--wait=false"])
+    with podworld.account(cluster, tmp_path_factory.mktemp("account"), NAMESPACE) as made:
+        yield made
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from tests.cluster import addresses, hub, images, volumes
 from tests.cluster import kueue as real
 from tests.cluster.cluster import Cluster
 from tests.cluster.hub import Hub
+from tests.cluster.installation import clear
 from tests.cluster.test_sessions import UID, catalog
 from tests.support.platform import until
 
@@ -59,21 +60,7 @@ def site(
     finally:
         for kind in ("namespace", "pv"):
             with_kueue.run(["kubectl", "delete", kind, NAMESPACE, "--now", "--timeout=60s"])
-        _clear(kueue)
-
-
-def _clear(kueue: Kueue) -> None:
-    """Remove the installation's queues."""
-    selector = f"app.kubernetes.io/instance={NAME}"
-    for objects in (
-        kueue.cluster_queues,
-        kueue.cohorts,
-        kueue.resource_flavors,
-        kueue.priority_classes,
-        kueue.topologies,
-    ):
-        for found in objects.list(labels=selector).items:
-            objects.delete(found.name)
+        clear(kueue, f"app.kubernetes.io/instance={NAME}")
 
 
 def _sync(profiles: Path, folder: Path, cluster: Cluster) -> None:

@@ -13,6 +13,7 @@ import httpx
 import structlog
 from pydantic import ValidationError
 
+from arcetri_accounting.client.bearer import authorization
 from arcetri_accounting.contract.lengths import SessionLengths
 
 log = structlog.get_logger(__name__)
@@ -68,10 +69,8 @@ class PastLengths:
                 await asyncio.sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
 
     async def _ask(self, client: httpx.AsyncClient) -> SessionLengths:
-        token = (await asyncio.to_thread(self._token_file.read_text, "utf-8")).strip()
-        answer = await client.get(
-            self._url, params={"days": DAYS}, headers={"Authorization": f"Bearer {token}"}
-        )
+        headers = await authorization(self._token_file)
+        answer = await client.get(self._url, params={"days": DAYS}, headers=headers)
         answer.raise_for_status()
         return await asyncio.to_thread(SessionLengths.model_validate_json, answer.content)
 

@@ -21,6 +21,7 @@ import httpx
 import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from arcetri_accounting.client.bearer import authorization
 from arcetri_accounting.contract.usage import Acknowledgement
 from arcetri_accounting.spool import Item, Outbox, SpoolCorrupt, SpoolError, SpoolLost
 
@@ -217,11 +218,11 @@ class Witness:
         events = ",".join(item.numbered() for item in items)
         body = f'{{"v":1,"writer":"{self._writer}","epoch":"{epoch}","events":[{events}]}}'
         try:
-            token = (await asyncio.to_thread(self._token_file.read_text, "utf-8")).strip()
+            headers = await authorization(self._token_file)
             answer = await client.post(
                 self._url,
                 content=body.encode(),
-                headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+                headers={**headers, "Content-Type": "application/json"},
             )
             if answer.status_code != httpx.codes.OK:
                 raise _Undelivered(f"the ledger answered {answer.status_code}")

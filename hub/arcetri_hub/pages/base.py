@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from jupyterhub.handlers import BaseHandler
 from jupyterhub.utils import url_escape_path, url_path_join
+from tornado.httputil import url_concat
 from tornado.web import HTTPError
 
 from arcetri_hub.pages.platform import PagesPlatform
@@ -42,6 +44,32 @@ class PlatformHandler(BaseHandler):
     def hub_url(self, *parts: str) -> str:
         """The path of a page of the hub; the parts are escaped, empty ones left out."""
         return str(url_path_join(self.hub.base_url, *(url_escape_path(p) for p in parts if p)))
+
+    def form_url(self, *parts: str) -> str:
+        """The same for a form to post to, with the token that shows that it was ours."""
+        return str(url_concat(self.hub_url(*parts), {"_xsrf": self.xsrf_token.decode("ascii")}))
+
+    def onward_url(self, page: str, user: User, server_name: str) -> str:
+        """A page about a server, which goes on to where this one was asked to lead."""
+        url = self.hub_url(page, user.name, server_name)
+        target = self.get_query_argument("next", "")
+        return str(url_concat(url, {"next": target})) if target else url
+
+
+def route_id(text: str, what: str) -> UUID:
+    """Read an id from a route.
+
+    Args:
+        text: As it stands there.
+        what: What it is the id of, in words.
+
+    Raises:
+        HTTPError: It is none (404).
+    """
+    try:
+        return UUID(text)
+    except ValueError:
+        raise HTTPError(404, f"There is no such {what}.") from None
 
 
 LOOKS_AGAIN = "X-Arcetri-Looks-Again"

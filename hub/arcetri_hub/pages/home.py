@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from jupyterhub.handlers.pages import HomeHandler
 from jupyterhub.slugs import is_valid_safe_slug, safe_slug
-from tornado.httputil import url_concat
 from tornado.web import authenticated
 
 from arcetri_hub.pages import amounts
@@ -71,14 +70,10 @@ class HomePage(LooksAgain, PlatformHandler, HomeHandler):
                 running=sum(not card.waits for card in cards),
                 waiting_url=lambda server: self.hub_url("waiting", user.name, server),
                 pending_url=lambda server: self.hub_url("spawn-pending", user.name, server),
-                stop_url=lambda server: self._action("stop", server),
-                remove_url=lambda server: self._action("remove", server),
+                stop_url=lambda server: self.form_url("arcetri", "stop", user.name, server),
+                remove_url=lambda server: self.form_url("arcetri", "remove", user.name, server),
             )
         )
-
-    def _action(self, verb: str, server_name: str) -> str:
-        url = self.hub_url("arcetri", verb, self.current_user.name, server_name)
-        return str(url_concat(url, {"_xsrf": self.xsrf_token.decode("ascii")}))
 
     @staticmethod
     def _stopped(user: User, live: set[str]) -> list[str]:

@@ -6,7 +6,6 @@ from typing import Any
 
 from jupyterhub.handlers.base import UserUrlHandler
 from jupyterhub.handlers.pages import SpawnPendingHandler
-from tornado.httputil import url_concat
 
 from arcetri_hub.pages import amounts
 from arcetri_hub.pages.base import PlatformHandler
@@ -39,8 +38,8 @@ class _Explains(PlatformHandler):
             "choice": choice,
             "title": flavor.title if flavor else "",
             "simulated": bool(have and have.simulated),
-            "ask_url": self._with_token("spawn", user.name, server_name),
-            "stop_url": self._with_token("arcetri", "stop", user.name, server_name),
+            "ask_url": self.form_url("spawn", user.name, server_name),
+            "stop_url": self.form_url("arcetri", "stop", user.name, server_name),
             "choose_url": self.hub_url("spawn", user.name, server_name),
         }
         if name == "stop_pending.html":
@@ -56,10 +55,6 @@ class _Explains(PlatformHandler):
             more["last_ended"] = told
             more["cancelled"] = told is not None and told.code == CANCELLED
         return await super().render_template(name, **{**known, **more})
-
-    def _with_token(self, *parts: str) -> str:
-        url = self.hub_url(*parts)
-        return str(url_concat(url, {"_xsrf": self.xsrf_token.decode("ascii")}))
 
 
 class SpawnPending(_Explains, SpawnPendingHandler):

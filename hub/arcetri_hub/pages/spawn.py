@@ -176,15 +176,10 @@ class SpawnPage(LimitedBody, PlatformHandler, SpawnHandler):
         return Choice(**{key: self.get_query_argument(key, "") for key in OPTION_KEYS})
 
     def _pending(self, user: User, server_name: str) -> str:
-        return self._onwards("spawn-pending", user, server_name)
+        return self.onward_url("spawn-pending", user, server_name)
 
     def _waits(self, user: User, server_name: str) -> str:
-        return self._onwards("waiting", user, server_name)
-
-    def _onwards(self, page: str, user: User, server_name: str) -> str:
-        url = self.hub_url(page, user.name, server_name)
-        target = self.get_query_argument("next", "")
-        return str(url_concat(url, {"next": target})) if target else url
+        return self.onward_url("waiting", user, server_name)
 
 
 def _posted(raw: Mapping[str, Any]) -> Choice:

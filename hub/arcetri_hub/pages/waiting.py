@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from jupyterhub.scopes import needs_scope
-from tornado.httputil import url_concat
 from tornado.web import HTTPError, authenticated
 
 from arcetri_hub.pages import amounts
-from arcetri_hub.pages.base import JsonErrors, LooksAgain, PlatformHandler
+from arcetri_hub.pages.base import JsonErrors, LooksAgain, PlatformHandler, route_id
 from arcetri_hub.pages.body import LimitedBody, options_from_form, refuse_choice_in_address
 from arcetri_hub.pages.refusals import Refusal, Refused, refusal_of
 from arcetri_hub.pages.servers import begun_by_asker, is_active, is_ready, spawner_of
@@ -45,7 +43,7 @@ class WaitingPage(LooksAgain, LimitedBody, PlatformHandler):
         elif is_ready(user, server_name):
             self.redirect(self.get_next_url(user, default=user.server_url(server_name)))
         elif is_active(user, server_name) or self._failed(user, server_name):
-            self.redirect(self._onwards("spawn-pending", user, server_name))
+            self.redirect(self.onward_url("spawn-pending", user, server_name))
         else:
             self.redirect(self.hub_url("home"))
 
@@ -82,7 +80,7 @@ class WaitingPage(LooksAgain, LimitedBody, PlatformHandler):
             self.set_status(refusal.status)
             await self._render(user, still, refusal)
             return
-        self.redirect(self._onwards("spawn-pending", user, server_name))
+        self.redirect(self.onward_url("spawn-pending", user, server_name))
 
     async def _render(self, user: User, waits: Entry, refusal: Refusal | None = None) -> None:
         platform = self.platform
@@ -103,31 +101,10 @@ class WaitingPage(LooksAgain, LimitedBody, PlatformHandler):
                 refusal=refusal,
                 state_url=self.hub_url("api", "arcetri", "requests", str(waits.id)),
                 here_url=self.hub_url("waiting", user.name, server_name),
-                move_url=self._with_token("waiting", user.name, server_name),
-                leave_url=self._with_token("arcetri", "stop", user.name, server_name),
+                move_url=self.form_url("waiting", user.name, server_name),
+                leave_url=self.form_url("arcetri", "stop", user.name, server_name),
             )
         )
-
-    def _with_token(self, *parts: str) -> str:
-        url = self.hub_url(*parts)
-        return str(url_concat(url, {"_xsrf": self.xsrf_token.decode("ascii")}))
-
-    def _onwards(self, page: str, user: User, server_name: str) -> str:
-        url = self.hub_url(page, user.name, server_name)
-        target = self.get_query_argument("next", "")
-        return str(url_concat(url, {"next": target})) if target else url
-
-
-def _uuid(text: str) -> UUID:
-    """Read a request's id from a route.
-
-    Raises:
-        HTTPError: It is none (404).
-    """
-    try:
-        return UUID(text)
-    except ValueError:
-        raise HTTPError(404, "There is no such request.") from None
 
 
 class RequestNow(JsonErrors, PlatformHandler):
@@ -145,7 +122,7 @@ class RequestNow(JsonErrors, PlatformHandler):
             raise HTTPError(403, "Log in again.")
         service = self.platform.service
         try:
-            found = await service.standing(_uuid(request_id))
+            found = await service.standing(route_id(request_id, "request"))
         except ArcetriError as error:
             raise Refused(error) from error
         if found is None:
@@ -163,10 +140,14 @@ class RequestNow(JsonErrors, PlatformHandler):
             identity = await self.platform.identities.known(user_name)
             self.finish(wait_json(await service.waiting.tell(waits, identity), self.hub_url))
             return
-        user = self.find_user(user_name)
-        state = found.state if found.state in ("running", "ended") else "starting"
+        session = ""
+        if found.state == "running":
+            # Not before the proxy leads there.
+            user = self.find_user(user_name)
+            if user is not None and is_ready(user, server_name):
+                session = user.server_url(server_name)
         answer: dict[str, Any] = {
-            "state": state,
+            "state": "ended" if found.state == "ended" else "running" if session else "starting",
             "request": str(found.id),
             "url": self.hub_url("api", "arcetri", "requests", str(found.id)),
             "user": user_name,
@@ -174,11 +155,8 @@ class RequestNow(JsonErrors, PlatformHandler):
             "flavor": found.flavor,
             "group": found.group,
         }
-        if state == "running" and user is not None and is_ready(user, server_name):
-            answer["session"] = user.server_url(server_name)
-        if state == "running" and "session" not in answer:
-            # Not before the proxy leads there.
-            answer["state"] = "starting"
-        if state == "ended":
+        if session:
+            answer["session"] = session
+        if found.state == "ended":
             answer |= {"code": found.reason, "message": found.message}
         self.finish(answer)

@@ -20,6 +20,15 @@ MOVED: Final = "moved"
 """How a request ended that its user exchanged for another one."""
 
 
+def waits_no_more() -> Conflict:
+    """What is said where a request was to be exchanged, and its turn has come."""
+    return Conflict(
+        "This request waits no more: it is about to start.",
+        code="waits_no_more",
+        remedy="Look at it again.",
+    )
+
+
 def in_line(db: Session, request_id: UUID) -> InLine:
     """Return where a live request stands, and what it holds."""
     request = _live(db, request_id)
@@ -85,11 +94,7 @@ def exchange(db: Session, old: UUID, grant: Grant, now: datetime) -> None:
     """End one request and write another, so that there is always exactly one of the two."""
     request = _live(db, old)
     if request.state not in ("asked", "waiting"):
-        raise Conflict(
-            "This request waits no more: it is about to start.",
-            code="waits_no_more",
-            remedy="Look at it again.",
-        )
+        raise waits_no_more()
     requests.mark(db, old, "ended", MOVED, "", now)
     # What is written next must find the server's name free.
     db.flush()

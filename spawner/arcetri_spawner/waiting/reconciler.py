@@ -201,7 +201,4 @@ class Reconciler:
 
     async def close(self) -> None:
         """Give up what is under way; the next hub takes it up again."""
-        tasks = self._chores.running()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._chores.close()

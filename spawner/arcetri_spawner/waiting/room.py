@@ -21,6 +21,7 @@ from arcetri_spawner.errors import ArcetriError, Busy, Conflict, Denied
 from arcetri_spawner.gate import Gate
 from arcetri_spawner.policy import reasons
 from arcetri_spawner.policy.model import Grant, Identity, Reason, ReasonKind
+from arcetri_spawner.store.waiting import waits_no_more
 from arcetri_spawner.waiting.model import RETRY, Asked, Entry, Estimator, Wait, now
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ class WaitingRoom:
         username, server_name = entry.server
         grant = await self._gate.decide_soon(username, server_name, raw, instead_of=entry.id)
         if self.get(entry.id) is not entry or entry.stage == "admitted":
-            raise _waits_no_more()
+            raise waits_no_more()
         await self._store.exchange(entry.id, grant)
         killpoints.reach("request.moved")
         other = Entry(grant, self._clock())
@@ -284,10 +285,7 @@ class WaitingRoom:
 
     async def close(self) -> None:
         """Give up what is under way; all of it is taken up again by the next hub."""
-        tasks = self._chores.running()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._chores.close()
 
     async def submit(self, entry: Entry) -> bool:
         """Have a request stand in line; False when the queue could not be asked, and is later."""
@@ -384,11 +382,3 @@ def told(error: ArcetriError) -> Reason:
 
 def _cannot_say(sentence: str) -> Reason:
     return Reason("busy", ReasonKind.WAIT, sentence, "Look again in a minute.")
-
-
-def _waits_no_more() -> Conflict:
-    return Conflict(
-        "This request waits no more: it is about to start.",
-        code="waits_no_more",
-        remedy="Look at it again.",
-    )

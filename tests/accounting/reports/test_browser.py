@@ -15,7 +15,7 @@ from typing import Any, Literal
 import pytest
 import uvicorn
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 from pypdf import PdfReader
 
 from arcetri_accounting.ledger.database import Database
@@ -34,7 +34,6 @@ from tests.accounting.reports.world import (
     full,
 )
 from tests.support.complaints import Complaints
-from tests.support.tiers import find_chromium
 
 pytestmark = pytest.mark.browser
 
@@ -97,14 +96,6 @@ def ledger_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server.should_exit = True
         thread.join(30)
     database.close()
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(find_chromium()))
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -13,10 +13,9 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from tests.support.iam import DevIam
-from tests.support.tiers import find_chromium
 
 pytestmark = pytest.mark.browser
 
@@ -53,14 +52,6 @@ def hub() -> Iterator[str]:
 def iam(hub: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevIam]:
     with DevIam.started(tmp_path_factory.mktemp("iam"), callbacks=[hub]) as started:
         yield started
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(find_chromium()))
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -11,13 +11,12 @@ from typing import Any, Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.hub.pages.browser import log_in
 from tests.hub.pages.web import untouched
 from tests.support.complaints import Complaints
 from tests.support.platform import Platform, until
-from tests.support.tiers import find_chromium
 
 pytestmark = pytest.mark.browser
 
@@ -28,14 +27,6 @@ Scheme = Literal["light", "dark"]
 LOOKS: list[tuple[int, Scheme]] = [(1280, "light"), (1280, "dark"), (360, "light"), (360, "dark")]
 
 Open = Callable[..., Page]
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(find_chromium()))
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,7 @@ def one_t4(hold: str = "10m") -> str:
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """A platform with one T4."""
     folder = tmp_path_factory.mktemp("waiting")
     profiles = folder / "profiles.yaml"
     profiles.write_text(one_t4(), encoding="utf-8")

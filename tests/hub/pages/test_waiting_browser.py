@@ -11,13 +11,14 @@ from typing import Any, Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.hub.pages.browser import log_in
-from tests.hub.pages.test_waiting import one_t4, state
+from tests.hub.pages.test_waiting import platform, state
 from tests.support.complaints import Complaints
-from tests.support.platform import Platform, running, until
-from tests.support.tiers import find_chromium
+from tests.support.platform import Platform, until
+
+__all__ = ["platform"]
 
 pytestmark = pytest.mark.browser
 
@@ -25,23 +26,6 @@ PATIENCE = 60_000
 LOOKS: list[tuple[int, Literal["light", "dark"]]] = [
     (1280, "light"), (1280, "dark"), (360, "light"), (360, "dark"),
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    folder = tmp_path_factory.mktemp("waiting")
-    profiles = folder / "profiles.yaml"
-    profiles.write_text(one_t4(), encoding="utf-8")
-    with running(folder / "state", "--profiles", str(profiles)) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(find_chromium()))
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

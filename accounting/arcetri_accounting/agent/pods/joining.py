@@ -16,6 +16,7 @@ import structlog
 from arcetri_accounting.agent.allocations import Ended, Started
 from arcetri_accounting.agent.clock import Instant
 from arcetri_accounting.agent.pods.devices import (
+    Assigned,
     Device,
     Listing,
     PodEntry,
@@ -151,8 +152,7 @@ class Joiner:
             assigned = entry.containers.get(track.container)
             if assigned is None:
                 continue
-            held = accelerators(assigned, self.terms.resources, self._replicas, self.terms.node)
-            if not track.device or any(one.id == track.device for one in held):
+            if not track.device or any(one.id == track.device for one in self._held(assigned)):
                 return True
         return False
 
@@ -270,12 +270,7 @@ class Joiner:
             # is of the next pod. What was said before it began may be of the one before.
             if container in told or at < life.began - now.offset or entry is None:
                 continue
-            for device in accelerators(
-                entry.containers.get(container, ()),
-                self.terms.resources,
-                self._replicas,
-                self.terms.node,
-            ):
+            for device in self._held(entry.containers.get(container, ())):
                 found = True
                 yield container, life, device
         if marked is None or found or any(one.uid == pod.uid for one in self.tracks):
@@ -297,8 +292,10 @@ class Joiner:
 
     def _devices(self, entry: PodEntry) -> frozenset[str]:
         assigned = [one for devices in entry.containers.values() for one in devices]
-        held = accelerators(assigned, self.terms.resources, self._replicas, self.terms.node)
-        return frozenset(one.id for one in held)
+        return frozenset(one.id for one in self._held(assigned))
+
+    def _held(self, assigned: Iterable[Assigned]) -> tuple[Device, ...]:
+        return accelerators(assigned, self.terms.resources, self._replicas, self.terms.node)
 
     def _of_namesakes(self, pod: Pod) -> frozenset[str]:
         """Devices of earlier pods of the same name that the kubelet still has in its list."""

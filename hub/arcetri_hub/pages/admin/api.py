@@ -8,8 +8,8 @@ from jupyterhub.scopes import needs_scope
 from arcetri_hub.pages import amounts
 from arcetri_hub.pages.admin.ending import Outcome, end_session
 from arcetri_hub.pages.admin.message import clean_message, told_to_user
-from arcetri_hub.pages.admin.page import AdminHandler, session_uuid
-from arcetri_hub.pages.base import JsonErrors
+from arcetri_hub.pages.admin.page import AdminHandler
+from arcetri_hub.pages.base import JsonErrors, route_id
 from arcetri_hub.pages.body import LimitedBody, invalid, json_object
 from arcetri_hub.pages.refusals import Refusal, Refused
 from arcetri_spawner.errors import ArcetriError
@@ -57,7 +57,7 @@ class SessionApi(LimitedBody, _Api):
             message = clean_message(body.get("message"))
             outcome = await end_session(
                 self.platform.service,
-                session_uuid(session_id),
+                route_id(session_id, "session"),
                 told_to_user(message, by),
                 by=self.current_user.name,
             )

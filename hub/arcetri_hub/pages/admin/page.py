@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from tornado.httputil import url_concat
-from tornado.web import HTTPError, authenticated
+from tornado.web import authenticated
 
 from arcetri_hub.pages import amounts
 from arcetri_hub.pages.admin.access import check_admin
@@ -14,7 +14,7 @@ from arcetri_hub.pages.admin.ending import Outcome, end_session
 from arcetri_hub.pages.admin.message import MAX_MESSAGE, clean_message, told_to_user
 from arcetri_hub.pages.admin.platform import AdminPlatform
 from arcetri_hub.pages.admin.rows import FlavorLine, SessionLine, flavor_lines, session_lines
-from arcetri_hub.pages.base import LooksAgain, PlatformHandler
+from arcetri_hub.pages.base import LooksAgain, PlatformHandler, route_id
 from arcetri_hub.pages.body import LimitedBody
 from arcetri_hub.pages.refusals import Refusal, Refused, refusal_of
 from arcetri_spawner.errors import ArcetriError
@@ -91,8 +91,7 @@ class SessionsPage(LooksAgain, AdminHandler):
             return amounts.moment(at, site.timezone, now)
 
         def end_url(line: SessionLine) -> str:
-            url = self.hub_url("arcetri", "sessions", str(line.id), "end")
-            return str(url_concat(url, {"_xsrf": self.xsrf_token.decode("ascii")}))
+            return self.form_url("arcetri", "sessions", str(line.id), "end")
 
         self.finish(
             await self.render_template(
@@ -125,7 +124,7 @@ class EndSession(LimitedBody, SessionsPage):
     async def post(self, session_id: str) -> None:
         """End the session, and go back to the page."""
         admin = await self.the_admin()
-        wanted = session_uuid(session_id)
+        wanted = route_id(session_id, "session")
         try:
             self.receive_body()
             message = clean_message(self.get_body_argument("message", "", strip=False))
@@ -143,15 +142,3 @@ class EndSession(LimitedBody, SessionsPage):
         self.redirect(
             url_concat(self.hub_url("arcetri", "sessions"), {"outcome": outcome.value}), status=303
         )
-
-
-def session_uuid(text: str) -> UUID:
-    """Read a session's id from a route.
-
-    Raises:
-        HTTPError: It is none (404).
-    """
-    try:
-        return UUID(text)
-    except ValueError:
-        raise HTTPError(404, "There is no such session.") from None

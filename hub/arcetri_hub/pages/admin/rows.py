@@ -8,18 +8,11 @@ from datetime import datetime, timedelta
 from fractions import Fraction
 from uuid import UUID
 
+from arcetri_hub.pages.wording import STATES
 from arcetri_spawner.backends.base import Device
 from arcetri_spawner.catalog.models import Catalog
 from arcetri_spawner.live import LiveRow
 from arcetri_spawner.policy.model import Inventory
-
-_STATES = {
-    "asked": "asked",
-    "waiting": "waiting in line",
-    "admitted": "about to start",
-    "starting": "starting",
-    "running": "running",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +96,7 @@ def session_lines(
                 flavor_title=flavor.title if flavor else grant.flavor,
                 devices=session.devices if session else (),
                 state=row.state,
-                state_text=_STATES.get(row.state, row.state),
+                state_text=STATES.get(row.state, row.state),
                 since=session.started if session else row.asked,
                 idle_for=idle_for.get(grant.request_id) if session else None,
                 share=grant.share,
