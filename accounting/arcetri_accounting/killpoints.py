@@ -17,7 +17,7 @@ AGENT_POINTS = (
     "cycle.sampled",
     "spool.written",
     "spool.committed",
-    "spool.kept",
+    "spool.noted",
     "journal.ack_written",
     "journal.acknowledged",
     "ship.read",

@@ -153,12 +153,26 @@ class Books:
 
     def advance(self, now: int, tracks: Mapping[str, Track]) -> Iterator[Cut]:
         """Account up to ``now``, as far as starts and ends are known, and close what has ended."""
+        patient, heard = now - self.patience, self.heard - LAG_MS
         for place, holding in list(self.holdings.items()):
             track = tracks.get(place[1], NOTHING)
-            to, ends = self._target(holding, track, now)
             piece = holding.piece
+            if holding.end is None and holding.boot_id == self.boot_id:
+                # Nearly always. What may have ended since the source was last read must not be
+                # counted on and cut.
+                ends = False
+                to = track.horizon if track is not NOTHING else now
+                if to < patient:
+                    to = patient
+                if to > heard:
+                    to = heard
+                if 0 <= holding.alive_at < to:
+                    # A dead process most often means an end that is about to be written.
+                    to = holding.alive_at
+            else:
+                to, ends = self._target(holding, track, now)
             if to < piece.cut and not ends:
-                # Nearly always. What ``advance`` makes of it is the same.
+                # What ``advance`` makes of it is the same.
                 if to > piece.through:
                     account(piece, to, track.busy, track.looks)
                 continue
@@ -201,29 +215,20 @@ class Books:
             yield Cut(holding, finished)
 
     def _target(self, holding: Holding, track: Track, now: int) -> tuple[int, bool]:
-        """Up to where to account, and whether the allocation ends there."""
+        """Up to where to account what ends, or is of another boot, and whether it ends there."""
         through = holding.piece.through
         end = holding.end
         if end is not None and end.boot_id != holding.boot_id:
             return through, True
+        if end is None:
+            return through, False
         if holding.boot_id != self.boot_id:
-            return (end.boot, True) if end is not None else (through, False)
+            return end.boot, True
+        to = end.boot
+        if end.estimated and holding.alive_at >= 0:
+            to = min(to, max(holding.alive_at, through))
+        # What a device still has to say about the last seconds is waited for, not long.
         looked = track.horizon if track is not NOTHING else now
-        if end is not None:
-            to = end.boot
-            if end.estimated and holding.alive_at >= 0:
-                to = min(to, max(holding.alive_at, through))
-            # What a device still has to say about the last seconds is waited for, not long.
-            if looked < to and now - to < self.patience:
-                return max(through, min(looked, to)), False
-            return to, True
-        # What may have ended since the source was last read must not be counted on and cut.
-        to = now - self.patience
-        if looked > to:
-            to = looked
-        if self.heard - LAG_MS < to:
-            to = self.heard - LAG_MS
-        if 0 <= holding.alive_at < to:
-            # A dead process most often means an end that is about to be written.
-            to = holding.alive_at
-        return (to if to > through else through), False
+        if looked < to and now - to < self.patience:
+            return max(through, min(looked, to)), False
+        return to, True

@@ -14,6 +14,7 @@ from arcetri_accounting.agent.clock import Clock
 from arcetri_accounting.agent.figures import Figures
 from arcetri_accounting.agent.ledger import attachment
 from arcetri_accounting.spool import Outbox, SpoolCorrupt, SpoolError, SpoolFull, SpoolLost
+from arcetri_accounting.spool.newest import LARGEST
 
 log = structlog.get_logger(__name__)
 
@@ -48,11 +49,11 @@ class Keeper:
 
     def state(self) -> dict[str, object] | None:
         """What was kept last; None in an epoch that has just begun."""
-        text = self.outbox.kept()
-        if text is None:
-            return None
-        kept: dict[str, object] = json.loads(text)
-        return kept
+        return _read(self.outbox.kept())
+
+    def news(self) -> dict[str, object] | None:
+        """What is new of it since then; None where nothing is."""
+        return _read(self.outbox.noted())
 
     def fixed(self, name: str) -> str:
         """What was kept once under a name.
@@ -82,36 +83,56 @@ class Keeper:
         self.add(boot, gap, None)
         self._figures.gaps[code] += 1
 
-    def commit(
-        self,
-        state: Mapping[str, object],
-        fixed: Mapping[str, T],
-        dump: Callable[[T], str],
-        *,
-        durable: bool = True,
-    ) -> bool:
-        """Write everything; False where that cannot be done now.
+    def goes_on(self, fixed: Mapping[str, object]) -> bool:
+        """Whether nothing waits to be written, and what is written once is as it was.
 
         Args:
-            state: What changes all the time, written whole.
+            fixed: As ``commit`` is given it.
+        """
+        return fixed is self._fixed and not self._lines and self._full_since is None
+
+    def note(self, news: Mapping[str, object], *, durable: bool) -> bool:
+        """Note what is new of the state, where everything goes on; False where it has to be kept.
+
+        Args:
+            news: Takes the place of what was noted before.
+            durable: It is on the disk when this returns; else it outlives the process, not the
+                machine.
+        """
+        text = pydantic_core.to_json(news)
+        if self._broken or len(text) > LARGEST:
+            return False
+        try:
+            self.outbox.note(text, durable=durable)
+        except SpoolError:
+            # What is wrong shows, and is dealt with, where the state is kept.
+            return False
+        self._look_back()
+        return True
+
+    def commit(
+        self, state: Mapping[str, object], fixed: Mapping[str, T], dump: Callable[[T], str]
+    ) -> bool:
+        """Put everything on the disk; False where that cannot be done now.
+
+        Args:
+            state: What changes, written whole; what was noted of the one before counts no more.
             fixed: By name, what is written once and kept as long as its name is given; the very
                 same mapping as the last time where nothing of it is another.
             dump: Makes text of one of those.
-            durable: It is on the disk when this returns. Else the state outlives the process,
-                not the machine; records, and what is written once, are on the disk all the same.
         """
         now = self._clock.now().wall
         boot = self._clock.boot_id
         try:
             if self._broken:
                 self.begin_anew("The spool could not be opened for a while.")
-            self._write(state, fixed, dump, boot, now, durable=durable)
+            self._write(state, fixed, dump, boot, now)
         except (SpoolCorrupt, SpoolLost) as error:
             log.error("the spool is damaged or gone; a new epoch begins", error=str(error))
             self._figures.spool_errors += 1
             with contextlib.suppress(SpoolError):
                 self.begin_anew(str(error))
-                self._write(state, fixed, dump, boot, now, durable=durable)
+                self._write(state, fixed, dump, boot, now)
                 return True
         except SpoolError as error:
             self._figures.spool_errors += 1
@@ -126,26 +147,6 @@ class Keeper:
     def _write(
         self,
         state: Mapping[str, object],
-        fixed: Mapping[str, T],
-        dump: Callable[[T], str],
-        boot: str,
-        now: int,
-        *,
-        durable: bool,
-    ) -> None:
-        # Some 10 KB at every cycle, for which the standard library takes three times as long.
-        text = pydantic_core.to_json(state)
-        if not self._lines and fixed is self._fixed and self._full_since is None:
-            # Most often nothing was cut, and everything goes on.
-            self.outbox.keep(text, durable=durable)
-        else:
-            self._commit(text.decode(), fixed, dump, boot, now)
-        self._figures.unwritten = 0
-        self._look_back()
-
-    def _commit(
-        self,
-        state: str,
         fixed: Mapping[str, T],
         dump: Callable[[T], str],
         boot: str,
@@ -166,11 +167,14 @@ class Keeper:
                     transaction.set(name, dump(fixed[name]))
                 for name in self._fixed.keys() - fixed.keys():
                     transaction.unset(name)
-            transaction.keep(state)
+            # For which the standard library takes three times as long.
+            transaction.keep(pydantic_core.to_json(state).decode())
         if full is not None:
             self._figures.gaps["disk_full"] += 1
             self._full_since = None
         self._lines, self._attachments, self._fixed = [], {}, fixed
+        self._figures.unwritten = 0
+        self._look_back()
 
     def _look_back(self) -> None:
         """Keep in mind where the backlog begins, should its file not be readable later."""
@@ -205,3 +209,10 @@ class Keeper:
     def _born(self) -> dict[str, str | int]:
         now = self._clock.now()
         return {"wall": now.wall, "boot": now.boot, "boot_id": self._clock.boot_id}
+
+
+def _read(text: str | None) -> dict[str, object] | None:
+    if text is None:
+        return None
+    read: dict[str, object] = json.loads(text)
+    return read

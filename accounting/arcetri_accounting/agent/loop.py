@@ -79,6 +79,9 @@ class Agent:
         self._named: dict[str, tuple[str, str, str, str]] = {}
         self._held: Held | None = None
         self._position = self._told = self._damaged = 0
+        self._moved = False
+        """Whether anything became another since the state was kept, other than by time going on."""
+        self._states: list[str] = []
         self._first = True
         self._earliest: int | None = None
         self.heartbeat = 0
@@ -109,7 +112,9 @@ class Agent:
             self._cuts(self.books.close_other_boots())
             self._say_what_was_lost()
             self._first = False
-        self._forget()
+        if told:
+            # Often enough.
+            self._forget()
         self._keep(now, told=told)
 
     def finish(self) -> None:
@@ -178,6 +183,7 @@ class Agent:
             self._keeper.gap(self.books.boot_id, "clock", t0, t1, detail)
         # It also drifts: what is cut should lie where other clocks would have it.
         if abs(now.offset - self.books.offset) >= STEP_MS:
+            self._moved = True
             self._cuts(self.books.step(now.offset))
             self._presences(self.presences.step(now.offset))
 
@@ -199,6 +205,8 @@ class Agent:
                 del self._tracks[uuid]
         figures = self._figures
         states = [known.state for known in self.presences.known.values()]
+        if states != self._states:
+            self._states, self._moved = states, True
         figures.devices_up, figures.devices_down = states.count("up"), states.count("down")
         figures.devices_silent = look.silent
         figures.nvml = int(look.available)
@@ -206,8 +214,10 @@ class Agent:
     def _noticed(self, reading: Reading) -> None:
         """A device is new, is back, is lost, is another, or its span is to be cut."""
         uuid = reading.device.uuid
-        before = self.presences.generation(uuid)
+        before, stood = self.presences.generation(uuid), self.presences.standing(uuid)
         self._presences(self.presences.see(reading, self.books.offset))
+        if self.presences.standing(uuid) != stood:
+            self._moved = True
         if (generation := self.presences.generation(uuid)) != before:
             self._cuts(self.books.regenerate(uuid, generation))
 
@@ -221,6 +231,7 @@ class Agent:
         # The moment before it was read: the process may have been held up since.
         self.books.heard = now.boot
         for event in events:
+            self._moved = True
             self._take(event, now)
 
     def _take(self, event: Event, now: Instant) -> None:
@@ -310,6 +321,15 @@ class Agent:
         figures = self._figures
         figures.cycles += 1
         figures.holdings = len(self.books.holdings)
+        fixed = self._hold().fixed
+        clock = [self._last.wall, self._last.boot, self._last.awake]
+        if not self._moved and self._keeper.goes_on(fixed):
+            # Nearly always.
+            news = state.dump_news(self.books, self.presences)
+            if self._keeper.note(
+                {"heartbeat": self.heartbeat, "clock": clock, **news}, durable=told
+            ):
+                return
         kept = {
             "v": 1,
             "boot": self.books.boot_id,
@@ -317,19 +337,21 @@ class Agent:
             "damaged": self._damaged,
             "heartbeat": self.heartbeat,
             "offset": self.books.offset,
-            "clock": [self._last.wall, self._last.boot, self._last.awake],
+            "clock": clock,
             "holdings": state.dump_holdings(self.books),
             "devices": state.dump_devices(self.presences),
         }
-        fixed = self._hold().fixed
-        read = self._position > self._told
+        if not self._keeper.commit(kept, fixed, state.dump_fixed):
+            return
+        self._moved = False
         # What is acknowledged may be gone where it was read.
-        durable = told or read
-        if self._keeper.commit(kept, fixed, state.dump_fixed, durable=durable) and read:
+        if self._position > self._told:
             try:
                 self._source.acknowledge(self._position)
                 self._told = self._position
             except SourceError as error:
+                # Tried again in the next cycle.
+                self._moved = True
                 figures.source_errors += 1
                 log.error("the journal cannot be acknowledged; tried again", error=str(error))
 
@@ -346,6 +368,11 @@ class Agent:
         for row in kept["devices"]:
             fixed = self._keeper.fixed(f"device {row[0]}")
             self.presences.known[row[0]] = state.load_device(row, fixed)
+        news: Any = self._keeper.news()
+        if news is not None:
+            self.heartbeat = news["heartbeat"] + HEARTBEATS
+            kept["clock"] = news["clock"]
+            state.load_news(news, self.books, self.presences)
         if kept["boot"] == self.books.boot_id:
             self._last = Instant(*kept["clock"])
             self.books.offset = kept["offset"]

@@ -52,6 +52,13 @@ class Presences:
         known = self.known.get(uuid)
         return 1 if known is None else known.generation
 
+    def standing(self, uuid: str) -> tuple[object, ...] | None:
+        """All of a device that does not change by time going on; None for one never seen."""
+        known = self.known.get(uuid)
+        if known is None:
+            return None
+        return known.device, known.generation, known.state, known.fresh, known.b0, known.offset
+
     def reboot(self) -> Iterator[dict[str, object]]:
         """The machine has booted: close everything, and count a generation further."""
         for known in self.known.values():

@@ -1,8 +1,9 @@
-"""The agent's state as it is kept: rows of what changes, and once what does not."""
+"""The agent's state as it is kept: rows of what changes, what is new of it, and once the rest."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import astuple, replace
 from typing import Any
 
@@ -79,6 +80,53 @@ def load_holding(row: list[Any], boot: str, fixed: str) -> Holding:
         alive_at,
         None if end is None else Ended(*end),
     )
+
+
+def dump_news(books: Books, presences: Presences) -> dict[str, list[Any]]:
+    """What is new of the rows where everything goes on, in their order: all that grows with time.
+
+    It is a fourth of them, and kept once in each cycle.
+    """
+    return {
+        "holdings": [
+            [
+                one.alive_at,
+                (piece := one.piece).through,
+                piece.util_ms,
+                piece.busy,
+                piece.occupied_ms,
+                piece.unobserved_ms,
+                piece.energy_mj,
+                piece.energy_method,
+                piece.mem_peak,
+            ]
+            for one in books.holdings.values()
+        ],
+        "devices": [known.through for known in presences.known.values()],
+    }
+
+
+def load_news(news: Mapping[str, list[Any]], books: Books, presences: Presences) -> None:
+    """Bring what was loaded from rows up to what is new of them.
+
+    Raises:
+        ValueError: It is not of these rows.
+    """
+    for one, row in zip(books.holdings.values(), news["holdings"], strict=True):
+        piece = one.piece
+        (
+            one.alive_at,
+            piece.through,
+            piece.util_ms,
+            piece.busy,
+            piece.occupied_ms,
+            piece.unobserved_ms,
+            piece.energy_mj,
+            piece.energy_method,
+            piece.mem_peak,
+        ) = row
+    for known, through in zip(presences.known.values(), news["devices"], strict=True):
+        known.through = through
 
 
 def dump_devices(presences: Presences) -> list[list[Any]]:

@@ -1,10 +1,10 @@
-"""The newest state of a spool's writer, beside the database, where it can be written over.
+"""What is new of the state of a spool's writer, beside the database, where it is written over.
 
-What changes all the time is the state alone, and a transaction of SQLite costs more than twice what
-it costs to write some kilobytes where others stood. What has to be on the disk at once goes into
-two places by turns, so that one is whole at every moment, also while the other is being written. A
+Some of the state changes all the time, and a transaction of SQLite costs more than twice what it
+costs to write some kilobytes where others stood. What has to be on the disk at once goes into two
+places by turns, so that one is whole at every moment, also while the other is being written. A
 third is for what only has to outlive the process, which costs a tenth. Each says which state of the
-database it follows: one that follows another than is there counts no more.
+database it belongs to: what belongs to another than is there counts no more.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from arcetri_accounting.spool import files
 PLACE: Final = 1024 * 1024
 """Bytes from one place to the other; what is not written takes no room."""
 _HEAD: Final = struct.Struct("<4sIQ16s")
-"""Format, length, number, and the digest of the state that this one follows."""
-_FORMAT: Final = b"new1"
+"""Format, length, number, and the digest of the state that this belongs to."""
+_FORMAT: Final = b"new2"
 _PLACES: Final = (0, PLACE, 2 * PLACE)
 _IN_PASSING: Final = _PLACES[2]
 _SUM: Final = struct.Struct("<I")
@@ -42,11 +42,11 @@ class Newest:
         self._place = 0
         """Which of the first two has what was put on the disk last."""
         self._follows = b""
-        self.state: bytes | None = None
-        """What was written last after the state that is followed; None where nothing was."""
+        self.text: bytes | None = None
+        """What was written last of the state that is followed; None where nothing was."""
 
     def begin(self, follows: str) -> None:
-        """Read what there is; it counts if it follows that state of the database.
+        """Read what there is; it counts if it belongs to that state of the database.
 
         Raises:
             OSError: It cannot be read.
@@ -62,19 +62,19 @@ class Newest:
         self._number = max((number for number, _, _ in whole), default=0)
         first, second = (-1 if one is None else one[0] for one in places[:2])
         self._place = int(second > first)
-        ours = [(number, state) for number, of, state in whole if of == self._follows]
+        ours = [(number, text) for number, of, text in whole if of == self._follows]
         if ours:
-            self.state = max(ours)[1]
+            self.text = max(ours)[1]
 
     def follow(self, state: str) -> None:
         """The database has another state: what was written before is of no use any more."""
-        self._follows, self.state = _digest(state), None
+        self._follows, self.text = _digest(state), None
 
-    def write(self, state: bytes, *, durable: bool) -> None:
-        """Write the state, of at most ``LARGEST`` bytes.
+    def write(self, text: bytes, *, durable: bool) -> None:
+        """Write at most ``LARGEST`` bytes.
 
         Args:
-            state: Replaces what was written before.
+            text: Replaces what was written before.
             durable: It is on the disk when this returns; else it outlives the process, and where
                 the machine loses its power what was last put on the disk counts.
 
@@ -84,15 +84,15 @@ class Newest:
         if self._file < 0 or not os.fstat(self._file).st_nlink:
             self._open()
         number = self._number + 1
-        head = _HEAD.pack(_FORMAT, len(state), number, self._follows)
-        parts = (head, state, _sum(head, state))
+        head = _HEAD.pack(_FORMAT, len(text), number, self._follows)
+        parts = (head, text, _sum(head, text))
         place = 1 - self._place
         at, flags = (_PLACES[place], os.RWF_DSYNC) if durable else (_IN_PASSING, 0)
         if os.pwritev(self._file, parts, at, flags) < sum(map(len, parts)):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if durable:
             self._place = place
-        self._number, self.state = number, state
+        self._number, self.text = number, text
 
     def close(self) -> None:
         """Close the file."""
@@ -110,7 +110,7 @@ class Newest:
 
 
 def _whole(file: BinaryIO, at: int) -> tuple[int, bytes, bytes] | None:
-    """A place's number, what its state follows, and that; None where it is not all there."""
+    """A place's number, what its text belongs to, and that; None where it is not all there."""
     file.seek(at)
     head = file.read(_HEAD.size)
     if len(head) < _HEAD.size:
@@ -118,14 +118,14 @@ def _whole(file: BinaryIO, at: int) -> tuple[int, bytes, bytes] | None:
     form, length, number, follows = _HEAD.unpack(head)
     if form != _FORMAT or length > LARGEST:
         return None
-    state, told = file.read(length), file.read(_SUM.size)
-    if told != _sum(head, state):
+    text, told = file.read(length), file.read(_SUM.size)
+    if told != _sum(head, text):
         return None
-    return number, follows, state
+    return number, follows, text
 
 
-def _sum(head: bytes, state: bytes) -> bytes:
-    return _SUM.pack(zlib.crc32(state, zlib.crc32(head)))
+def _sum(head: bytes, text: bytes) -> bytes:
+    return _SUM.pack(zlib.crc32(text, zlib.crc32(head)))
 
 
 def _digest(state: str) -> bytes:

@@ -115,7 +115,7 @@ class Transaction:
         )
 
     def keep(self, state: str) -> None:
-        """Replace the writer's state; see ``Outbox.keep``."""
+        """Replace the writer's state; what was noted since the last one counts no more."""
         self.kept = True
         self.set(_STATE, state)
         self.set(_MARK, uuid4().hex)
@@ -252,38 +252,41 @@ class Outbox:
                 self._newest.follow(named)
         killpoints.reach("spool.committed")
 
-    def keep(self, state: bytes, *, durable: bool = True) -> None:
-        """Replace the writer's state, a text in UTF-8, where nothing else changes with it.
+    def note(self, news: bytes, *, durable: bool = True) -> None:
+        """Note what is new of the writer's state, where nothing else changes with it.
 
-        It costs less than half of a transaction.
+        It costs less than half of a transaction, and counts until the state is kept again.
 
         Args:
-            state: The whole of it.
+            news: A text in UTF-8, of at most ``LARGEST`` bytes; replaces what was noted before.
             durable: It is on the disk when this returns; else it outlives the process, and a
                 machine that loses its power falls back to what was put on the disk before.
 
         Raises:
+            ValueError: It is too long.
             SpoolFull: There is no room; the state is as it was.
             SpoolLost: The file is no longer there.
             SpoolError: It cannot be written for another reason.
         """
-        if len(state) > LARGEST:
-            with self.transaction() as transaction:
-                transaction.keep(state.decode())
-            return
+        if len(news) > LARGEST:
+            raise ValueError(f"at most {LARGEST} bytes can be noted, not {len(news)}")
         with self._lock:
             self._check_inode()
             try:
-                self._newest.write(state, durable=durable)
+                self._newest.write(news, durable=durable)
             except OSError as error:
                 raise unwritten(self.path, error) from error
-        killpoints.reach("spool.kept")
+        killpoints.reach("spool.noted")
 
     def kept(self) -> str | None:
         """The writer's state; None where it never kept one in this epoch."""
+        return self.get(_STATE)
+
+    def noted(self) -> str | None:
+        """What was noted since the state was kept; None where nothing was."""
         with self._lock:
-            newest = self._newest.state
-            return self.get(_STATE) if newest is None else newest.decode()
+            news = self._newest.text
+        return None if news is None else news.decode()
 
     def get(self, name: str) -> str | None:
         """The value noted under a name."""

@@ -41,14 +41,14 @@ def keep(path: Path, *states: str, durable: bool = True) -> None:
     """As a process that then dies: nothing is done at its end."""
     outbox = Outbox(path, dict)
     for state in states:
-        outbox.keep(state.encode(), durable=durable)
+        outbox.note(state.encode(), durable=durable)
     outbox.close()
 
 
 def kept(path: Path) -> str | None:
     outbox = Outbox(path, dict)
     try:
-        return outbox.kept()
+        return outbox.noted() or outbox.kept()
     finally:
         outbox.close()
 
@@ -131,7 +131,7 @@ def test_a_file_that_was_cut_off_is_no_harm(path: Path, length: int) -> None:
 
 def test_a_state_with_records_replaces_it(path: Path) -> None:
     outbox = Outbox(path, dict)
-    outbox.keep(b"second")
+    outbox.note(b"second")
     commit(outbox, "third")
     assert outbox.kept() == "third"
     outbox.close()
@@ -143,7 +143,7 @@ def test_a_state_with_records_replaces_it(path: Path) -> None:
 
 def test_a_transaction_that_fails_replaces_nothing(path: Path) -> None:
     outbox = Outbox(path, dict)
-    outbox.keep(b"second")
+    outbox.note(b"second")
 
     def fail() -> None:
         with outbox.transaction() as transaction:
@@ -152,8 +152,8 @@ def test_a_transaction_that_fails_replaces_nothing(path: Path) -> None:
 
     with pytest.raises(RuntimeError):
         fail()
-    assert outbox.kept() == "second"
-    outbox.keep(b"third")
+    assert outbox.noted() == "second"
+    outbox.note(b"third")
     outbox.close()
 
     assert kept(path) == "third"
@@ -164,7 +164,7 @@ def test_it_follows_one_state_of_the_database_and_no_other(path: Path, tmp_path:
     shutil.copy(path, tmp_path / "copy")
     outbox = Outbox(path, dict)
     commit(outbox, "second")
-    outbox.keep(b"third")
+    outbox.note(b"third")
     outbox.close()
     shutil.copy(tmp_path / "copy", path)
 
@@ -202,21 +202,23 @@ def test_a_spool_of_before_there_was_such_a_file(path: Path) -> None:
     assert kept(path) == "new"
 
 
-def test_one_that_is_too_large_goes_into_the_database(path: Path) -> None:
-    large = "x" * (LARGEST + 1)
-    keep(path, "second", large)
-    assert kept(path) == large
+def test_there_is_room_for_so_much(path: Path) -> None:
+    keep(path, "second", "x" * LARGEST)
+    assert kept(path) == "x" * LARGEST
     assert beside(path).stat().st_size == 3 * PLACE
 
-    keep(path, "x" * LARGEST)
+    outbox = Outbox(path, dict)
+    with pytest.raises(ValueError, match="at most"):
+        outbox.note(b"x" * (LARGEST + 1))
+    outbox.close()
     assert kept(path) == "x" * LARGEST
 
 
 def test_a_file_that_is_taken_away_is_made_again(path: Path) -> None:
     outbox = Outbox(path, dict)
-    outbox.keep(b"second")
+    outbox.note(b"second")
     beside(path).unlink()
-    outbox.keep(b"third")
+    outbox.note(b"third")
     outbox.close()
 
     assert kept(path) == "third"
@@ -227,7 +229,7 @@ def test_a_database_that_is_taken_away_is_noticed(path: Path) -> None:
     path.rename(path.with_name("moved"))
 
     with pytest.raises(SpoolLost):
-        outbox.keep(b"second")
+        outbox.note(b"second")
     outbox.close()
 
 
@@ -247,15 +249,15 @@ import resource, sys
 from pathlib import Path
 from arcetri_accounting.spool import Outbox, SpoolFull
 outbox = Outbox(Path(sys.argv[1]), dict)
-outbox.keep(b"second")
+outbox.note(b"second")
 for limit in (10, 60):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     try:
-        outbox.keep(b"lost" * 100)
+        outbox.note(b"lost" * 100)
     except SpoolFull:
-        print(outbox.kept())
+        print(outbox.noted())
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-outbox.keep(b"third")
+outbox.note(b"third")
 """
     done = subprocess.run(
         [sys.executable, "-c", code, path], capture_output=True, text=True, timeout=60, check=True
@@ -270,11 +272,11 @@ def test_killed_after_it_was_written_it_is_there(path: Path) -> None:
 import sys
 from pathlib import Path
 from arcetri_accounting.spool import Outbox
-Outbox(Path(sys.argv[1]), dict).keep(b"second")
+Outbox(Path(sys.argv[1]), dict).note(b"second")
 """
     done = subprocess.run(
         [sys.executable, "-c", code, path],
-        env={**os.environ, killpoints.VARIABLE: "spool.kept"}, timeout=60, check=False,
+        env={**os.environ, killpoints.VARIABLE: "spool.noted"}, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == -signal.SIGKILL
 

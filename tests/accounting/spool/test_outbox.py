@@ -292,6 +292,7 @@ class Model(RuleBasedStateMachine):
         self.kept: dict[int, str] = {}
         self.last = 0
         self.state: str | None = None
+        self.news: str | None = None
 
     @rule(bodies=st.lists(st.text(max_size=20), max_size=5))
     def append(self, bodies: list[str]) -> None:
@@ -310,17 +311,17 @@ class Model(RuleBasedStateMachine):
         for seq in gone:
             del self.kept[seq]
 
-    @rule(state=st.text(max_size=20))
-    def keep(self, state: str) -> None:
-        self.outbox.keep(state.encode())
-        self.state = state
+    @rule(news=st.text(max_size=20), durable=st.booleans())
+    def note(self, news: str, durable: bool) -> None:
+        self.outbox.note(news.encode(), durable=durable)
+        self.news = news
 
     @rule(state=st.text(max_size=20), body=st.text(max_size=20))
     def keep_with_a_record(self, state: str, body: str) -> None:
         self.append([body])
         with self.outbox.transaction() as transaction:
             transaction.keep(state)
-        self.state = state
+        self.state, self.news = state, None
 
     @rule()
     def reopen(self) -> None:
@@ -333,6 +334,7 @@ class Model(RuleBasedStateMachine):
         assert self.outbox.depth() == len(self.kept)
         assert self.outbox.last_seq() == self.last
         assert self.outbox.kept() == self.state
+        assert self.outbox.noted() == self.news
 
     def teardown(self) -> None:
         self.outbox.close()
