@@ -207,6 +207,7 @@ async def test_what_was_borrowed_is_asked_back_and_its_place_kept(desk: Hub) -> 
     evicted = await desk.reach(borrowed, TicketState.EVICTED, "evicted_returned")
     assert evicted.placement is not None
     assert (await desk.reach(short, TicketState.WAITING, "queue_lent")).reason is not None
+    await asyncio.sleep(1.1)  # Kueue tells ages to the second
     younger = asks("atlas")
     assert (await desk.queue.submit(younger)).state is TicketState.WAITING
     # The quota stays held until the work is saved.
