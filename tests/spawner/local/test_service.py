@@ -82,8 +82,9 @@ async def nothing_is_left(world: World, service: SessionService) -> bool:
         or await world.store.leases()
         or world.backend.leases.held
         or procs.sessions_of(world.config.instance_id)
-        or service._by_server
-        or service._unsettled
+        or service._running.all()
+        or service._starts._by_server
+        or service._starts._unsettled
         or service.waiting.entries()
         or world.queue._entries
     )
@@ -201,7 +202,7 @@ async def test_a_start_that_somebody_cancels_is_told_from_one_that_was_interrupt
     assert last is not None
     assert last[:2] == (reason, message or "")
     assert [outcome for outcome, _ in noted.decided] == [said]
-    assert service._cancelled == {}
+    assert service._starts._cancelled == {}
     await service.close(end_sessions=False)
 
 
@@ -240,7 +241,8 @@ async def test_a_start_that_the_store_refuses_leaves_nothing(
     assert {error.code for error in refused} <= {"session_limit", "request_limit"}
     assert len(refused) == 6
     assert {row.id for row in await world.store.live_requests()} == {s.id for s in started}
-    assert service._by_server == {("alice", s.server_name): s.id for s in started}
+    assert service._running._by_server == {("alice", s.server_name): s.id for s in started}
+    assert service._starts._by_server == {}
 
 
 async def test_a_session_that_still_starts_is_ended_when_it_has(
