@@ -63,7 +63,9 @@ class RunningSessions:
         exited = await self._backend.wait(run.session)
         run.exited = exited
         reason = run.end_reason or exited.reason
-        await self._ends.record(run.ticket, reason, run.end_message)
+        # Of an end that was asked for it is known why.
+        details = "" if run.end_reason else exited.details
+        await self._ends.record(run.ticket, reason, run.end_message, details)
         killpoints.reach("request.ended")
         self._runs.pop(run.session.id, None)
         key = (run.grant.username, run.grant.server_name)

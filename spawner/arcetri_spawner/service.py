@@ -89,6 +89,7 @@ class SessionService:
             queue,
             backend,
             keep=self._running.keep,
+            unopened=self.unopened,
             ends=ends,
             changed=self._changes.tell,
         )

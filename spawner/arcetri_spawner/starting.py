@@ -176,14 +176,15 @@ class Starts:
             ticket = (waited and waited.ticket) or await self._queue.submit(grant)
             if ticket.state is not TicketState.ADMITTED:
                 raise _busy(ticket.reason)
-            await self._store.begin(grant)
+            by_itself = waited is not None and waited.by_itself
+            await self._store.begin(grant, by_itself=by_itself)
             killpoints.reach("request.starting")
             if waited is not None:
                 self._waiting.begun(waited)
             self._handed.add(server)
             self._changes.tell()
             session = await self._backend.start(grant, ticket, launch)
-            hold = self._unopened.hold() if waited and waited.by_itself else None
+            hold = self._unopened.hold() if by_itself else None
             await self._store.started(grant.request_id, grant.account_id, choice_of(grant), hold)
             killpoints.reach("request.running")
             await self._queue.ready(ticket)
@@ -194,7 +195,8 @@ class Starts:
             if waited is not None:
                 self._waiting.begun(waited)
             tried = asyncio.Event()
-            self._chores.start(self._abandon(grant, session, *self._why(grant, error), tried))
+            why = (*self._why(grant, error), getattr(error, "details", ""))
+            self._chores.start(self._abandon(grant, session, why, tried))
             await tried.wait()
             raise
         finally:
@@ -226,17 +228,16 @@ class Starts:
         self,
         grant: Grant,
         session: Session | None,
-        reason: str,
-        message: str,
+        why: tuple[str, str, str],
         tried: asyncio.Event,
     ) -> None:
         """Leave nothing of a start that failed; sets ``tried`` after the first attempt."""
         try:
             if session is not None:
-                await self._backend.stop(session, timedelta(seconds=1), reason=reason)
+                await self._backend.stop(session, timedelta(seconds=1), reason=why[0])
             # A lease may have been taken by a submit that nobody saw the answer of.
             ticket = Ticket(grant.request_id, TicketState.GONE)
-            await self._ends.record(ticket, reason, message, tried)
+            await self._ends.record(ticket, *why, tried=tried)
         finally:
             tried.set()
             self._forget(grant)

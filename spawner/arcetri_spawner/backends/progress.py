@@ -10,6 +10,7 @@ from uuid import UUID
 
 from arcetri_spawner.backends.base import Event
 from arcetri_spawner.changes import Changes
+from arcetri_spawner.details import kept
 
 KEPT: Final = 60.0
 """Seconds for which the steps of a start that is over can still be read."""
@@ -34,7 +35,7 @@ class Progress:
             return
         if self._events:
             percent = max(percent, self._events[-1].percent)
-        self._events.append(Event(datetime.now(UTC), percent, message, details))
+        self._events.append(Event(datetime.now(UTC), percent, message, kept(details)))
         self._done = last
         self._changes.tell()
 

@@ -35,6 +35,7 @@ from arcetri_spawner.backends.kubernetes.config import KubernetesConfig
 from arcetri_spawner.backends.kubernetes.folders import Folders, Provisioner
 from arcetri_spawner.backends.kubernetes.following import Following
 from arcetri_spawner.backends.kubernetes.live import Live, age_of, base_url_of, session_of, url_of
+from arcetri_spawner.backends.kubernetes.names import pod_name
 from arcetri_spawner.backends.kubernetes.sample import Sample, site_of
 from arcetri_spawner.backends.kubernetes.starting import Starter, gone
 from arcetri_spawner.backends.kubernetes.words import ClusterTrouble
@@ -42,7 +43,6 @@ from arcetri_spawner.backends.progress import Progress, ProgressRegistry
 from arcetri_spawner.errors import ArcetriError, BackendError
 from arcetri_spawner.identity import NumberSource
 from arcetri_spawner.policy.model import Grant, Inventory, MountedVolume
-from arcetri_spawner.provisioner.faults import FolderTrouble
 from arcetri_spawner.usage import ToldOf, tell_nobody_of
 
 if TYPE_CHECKING:
@@ -199,8 +199,7 @@ class KubernetesBackend:
         undone = asyncio.ensure_future(self._undo(session_id, live))
         await asyncio.shield(undone)
         if isinstance(error, BackendError):
-            details = error.details if isinstance(error, ClusterTrouble | FolderTrouble) else ""
-            progress.tell(100, str(error), details, last=True)
+            progress.tell(100, str(error), error.details, last=True)
 
     def _nodes_for(self, grant: Grant, ticket: Ticket) -> list[str]:
         """The only nodes that will do: the one that was admitted, where the queue knows nodes.
@@ -262,7 +261,8 @@ class KubernetesBackend:
             return live.session
         if pod is None:
             await pods.tell_end(session_id, None, "lost")
-            return Exited(1, "lost" if answered else "interrupted")
+            said = await self._now.cluster.remembered(pod_name(session_id))
+            return Exited(1, "lost" if answered else "interrupted", said)
         live = live or pods.follow(session_id, pod)
         if not answered:
             self._progress.begin(session_id)

@@ -33,7 +33,7 @@ from arcetri_spawner.backends.local.leases import Leases
 from arcetri_spawner.backends.local.live import Live
 from arcetri_spawner.backends.local.nvml import Watcher
 from arcetri_spawner.backends.local.recovery import Recovery
-from arcetri_spawner.backends.local.starting import ServerFailed, Starter
+from arcetri_spawner.backends.local.starting import Starter
 from arcetri_spawner.backends.news import InventoryNews
 from arcetri_spawner.backends.progress import ProgressRegistry
 from arcetri_spawner.errors import BackendError, StartFailed, StoreError
@@ -172,8 +172,7 @@ class LocalBackend:
             undone = asyncio.ensure_future(self._undo(grant.request_id, live))
             await asyncio.shield(undone)
             if isinstance(error, BackendError):
-                details = error.details if isinstance(error, ServerFailed) else ""
-                progress.tell(100, str(error), details, last=True)
+                progress.tell(100, str(error), error.details, last=True)
             raise
         finally:
             self._progress.over(grant.request_id)
