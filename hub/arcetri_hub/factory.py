@@ -403,9 +403,18 @@ def _expectations(
         catalogs=catalogs,
         inventory=backend.current_inventory,
         heard=lambda: lengths.heard,
-        order=Order.FAIR_SHARE if settings.kubernetes else Order.FIRST_COME,
+        order=order_of(settings.kubernetes),
         observer=WaitMetrics(lambda: lengths.heard.at.timestamp() if lengths.heard else 0),
     )
+
+
+def order_of(kubernetes: KubernetesSettings | None) -> Order:
+    """In which order the queue lets requests start.
+
+    Only Kueue weighs groups against each other; every other queue takes who asked first.
+    """
+    kueue = kubernetes is not None and kubernetes.queue == "kueue"
+    return Order.FAIR_SHARE if kueue else Order.FIRST_COME
 
 
 def get_platform() -> Platform:

@@ -27,7 +27,13 @@ class Ends:
         self._queue = queue
 
     async def record(
-        self, ticket: Ticket, reason: str, message: str, tried: asyncio.Event | None = None
+        self,
+        ticket: Ticket,
+        reason: str,
+        message: str,
+        details: str = "",
+        *,
+        tried: asyncio.Event | None = None,
     ) -> None:
         """Free what a request held and write its end, again and again while the database is away.
 
@@ -37,12 +43,15 @@ class Ends:
             ticket: The request's.
             reason: A stable code, as in the lease journal.
             message: Shown to its user on their next page.
+            details: What was said of it, word for word.
             tried: Set after the first try that failed.
         """
         while True:
             try:
                 await self._queue.finish(ticket)
-                await self._store.mark(ticket.request_id, "ended", reason=reason, message=message)
+                await self._store.mark(
+                    ticket.request_id, "ended", reason=reason, message=message, details=details
+                )
                 return
             except ArcetriError as error:
                 log.warning("end not recorded yet", session=str(ticket.request_id), why=error.code)

@@ -34,12 +34,15 @@ class ArcetriError(Exception):
         message: One sentence that says what is wrong.
         remedy: What the person can do about it, naming the group, the edit or the alternative.
         status: The HTTP status that fits.
+        details: What was said by what failed, word for word, for those who want it; not in the
+            sentence, and only for whom it concerns.
         codes: What ``code`` may be besides ``default_code``, where that is known beforehand.
     """
 
     default_code: ClassVar[str] = "error"
     codes: ClassVar[tuple[str, ...]] = ()
     status: int = 500
+    details: str = ""
 
     def __init__(self, message: str, *, code: str | None = None, remedy: str = "") -> None:
         super().__init__(message)

@@ -1,13 +1,13 @@
-"""What is known of sessions while they live: in memory, and as pages and metrics are told."""
+"""What is known of sessions while they live, as pages and metrics are told."""
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from arcetri_spawner.backends.base import Exited, Session, Ticket
+from arcetri_spawner.backends.base import Session
+from arcetri_spawner.errors import ArcetriError, Busy, Denied
 from arcetri_spawner.policy.model import Grant
 
 
@@ -53,20 +53,6 @@ class LiveRow:
         return self.session.started if self.session else None
 
 
-@dataclass(slots=True)
-class Live:
-    """What the service keeps in memory of a started session."""
-
-    grant: Grant
-    ticket: Ticket
-    session: Session
-    watcher: asyncio.Task[None] | None = None
-    exited: Exited | None = None
-    end_reason: str = ""
-    end_message: str = ""
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-
-
 def choice_of(grant: Grant) -> dict[str, str]:
     """What was chosen, as it would be asked for again, and is remembered for the next time."""
     return {
@@ -75,3 +61,10 @@ def choice_of(grant: Grant) -> dict[str, str]:
         "environment": grant.environment,
         "size": grant.size,
     }
+
+
+def outcome_of(error: ArcetriError) -> str:
+    """What a request that ended so is counted as."""
+    if isinstance(error, Denied):
+        return "denied"
+    return "busy" if isinstance(error, Busy) else "failed"

@@ -32,6 +32,7 @@ from arcetri_spawner.ending import Ends
 from arcetri_spawner.errors import ArcetriError, BackendError, InDoubt
 from arcetri_spawner.live import choice_of
 from arcetri_spawner.policy.model import Grant
+from arcetri_spawner.waiting.unopened import Unopened
 
 if TYPE_CHECKING:
     from arcetri_spawner.store import RequestRow, Store
@@ -73,6 +74,7 @@ class Recovery:
         queue: Holds their places.
         backend: Has made its own records agree already.
         keep: Takes a session that runs up again.
+        unopened: Keeps what started by itself, and nobody has opened yet.
         ends: Records the end of a request.
         changed: Told when something is known that was not.
     """
@@ -84,6 +86,7 @@ class Recovery:
         backend: Backend,
         *,
         keep: Callable[[Grant, Ticket, Session], None],
+        unopened: Unopened,
         ends: Ends,
         changed: Callable[[], None],
     ) -> None:
@@ -91,6 +94,7 @@ class Recovery:
         self._queue = queue
         self._backend = backend
         self._keep = keep
+        self._unopened = unopened
         self._ends = ends
         self._changed = changed
         self._cases: dict[UUID, _Case] = {}
@@ -131,18 +135,25 @@ class Recovery:
     async def _settle(self, row: RequestRow, found: Session | Exited) -> None:
         """Take a session up again, or record its end."""
         if isinstance(found, Exited):
-            await self._end(row, found.reason)
+            await self._end(row, found)
             return
-        ticket = Ticket(row.id, TicketState.ADMITTED)
+        grant, ticket = row.grant, Ticket(row.id, TicketState.ADMITTED)
+        hold: datetime | None = None
         if row.state != "running":
-            await self._store.started(row.id, row.grant.account_id, choice_of(row.grant))
+            # Nobody could open it while its start was nobody's.
+            hold = self._unopened.hold() if row.by_itself else None
+            await self._store.started(row.id, grant.account_id, choice_of(grant), hold)
             await self._queue.ready(ticket)
-        self._keep(row.grant, ticket, found)
+        self._keep(grant, ticket, found)
+        if hold is not None:
+            self._unopened.keep(grant, hold)
 
-    async def _end(self, row: RequestRow, reason: str) -> None:
+    async def _end(self, row: RequestRow, exited: Exited) -> None:
         await self._queue.finish(Ticket(row.id, TicketState.ADMITTED))
         # What was announced before the end holds.
-        await self._store.mark(row.id, "ended", reason=row.reason or reason)
+        details = "" if row.reason else exited.details
+        reason = row.reason or exited.reason
+        await self._store.mark(row.id, "ended", reason=reason, details=details)
 
     async def _see_through(self, case: _Case, found: Session | Starting | Exited | Unknown) -> None:
         """Ask again until it is known what becomes of a request."""
@@ -195,7 +206,7 @@ class Recovery:
         except BackendError as error:
             case.error = error
             log.info("a start that went on has failed", session=str(row.id), why=error.code)
-            await self._ends.record(ticket, error.code, str(error))
+            await self._ends.record(ticket, error.code, str(error), error.details)
         else:
             case.start = None
             await self._settle(row, session)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 import yaml
@@ -147,5 +148,10 @@ def test_a_hub_that_was_killed_tells_of_what_began_and_ended_meanwhile(
         )
     assert witnessed(site, over)[3:] == (0, addresses.NODE_NAME)
     assert witnessed(site, taken)[2:] == ("lost", 1, addresses.NODE_NAME)
+    # The cluster still knows of the pod that this hub has never seen.
+    ((said,),) = platform.platform.rows(
+        "select details from arcetri_request where id = ?", UUID(taken).hex
+    )
+    assert " Killing: " in str(said), said
     for session in (over, taken):
         site.until(lambda session=session: agrees(site, session), "the two are compared")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID
@@ -63,6 +65,16 @@ def page(site: Hub) -> str:
     with site.platform.login("alice") as client:
         text = client.get("/hub/spawn").text
     return text.split("<details")[0]
+
+
+def behind_details(site: Hub) -> str:
+    """What alice finds behind the details of how her last session ended."""
+    with site.platform.login("alice") as client:
+        text = client.get("/hub/spawn").text
+    (raw,) = re.findall(
+        r"<details>\s*<summary>Details</summary>\s*<pre>(.*?)</pre>", text, re.DOTALL
+    )
+    return html.unescape(str(raw))
 
 
 def ended(site: Hub, session: UUID) -> str:
@@ -144,6 +156,12 @@ def test_too_little_memory(alone: Hub, offers: Callable[[Change], None]) -> None
     reason, text = given_up(alone, flavor="cpu", environment="python", size="tiny")
     assert reason == "out_of_memory"
     assert "more memory than" in text, text
+    # The pod is gone, and so is the hub that has seen it.
+    alone.kill("hub")
+    alone.start("hub")
+    raw = behind_details(alone)
+    assert "container notebook now: terminated with 137 OOMKilled" in raw, raw
+    assert " Started: " in raw, raw
 
 
 def test_a_node_that_closes_before_the_pod_is_placed(alone: Hub) -> None:
@@ -183,6 +201,7 @@ def test_a_session_sent_away_from_its_node(alone: Hub) -> None:
     )
     assert ended(alone, session) == "evicted"
     assert "sent away from its node" in page(alone)
+    assert "condition DisruptionTarget=True EvictionByEvictionAPI" in behind_details(alone)
 
 
 def test_a_session_whose_node_is_lost(alone: Hub, offers: Callable[[Change], None]) -> None:
@@ -204,3 +223,4 @@ def test_a_session_whose_node_is_lost(alone: Hub, offers: Callable[[Change], Non
         alone.cluster.run(["kubectl", "delete", "node", node, "--ignore-not-found"])
     assert reason == "node_lost"
     assert "lost with its node" in page(alone)
+    assert f" on {node}: " in behind_details(alone)

@@ -15,6 +15,7 @@ from arcetri_hub.pages.body import (
     json_object,
     refuse_choice_in_address,
 )
+from arcetri_hub.pages.raw import may_read_details
 from arcetri_hub.pages.refusals import Refused, refusal_of
 from arcetri_hub.pages.servers import (
     begun_by_asker,
@@ -170,8 +171,11 @@ class ServerApi(
             await self.stop_single_user(user, server_name)
 
 
-class StartProgress(SpawnProgressAPIHandler):
-    """``.../progress`` of a start: JupyterHub's, and a failure says its code and its remedy."""
+class StartProgress(PlatformHandler, SpawnProgressAPIHandler):
+    """``.../progress`` of a start: JupyterHub's, and a failure says its code and its remedy.
+
+    To its user, and to the admins, also what was said of it word for word.
+    """
 
     async def send_event(self, event: dict[str, Any]) -> None:
         """Send an event to who follows the start."""
@@ -183,6 +187,8 @@ class StartProgress(SpawnProgressAPIHandler):
                 "code": refusal.code,
                 "remedy": refusal.remedy,
             }
+            if await may_read_details(self, self.path_args[0]):
+                event["details"] = refusal.details
         await super().send_event(event)
 
     def _error(self) -> BaseException | None:

@@ -59,7 +59,7 @@ class HomePage(LooksAgain, PlatformHandler, HomeHandler):
                 full=[row for row in folders if row.full],
                 stopped=self._stopped(user, {card.server_name for card in cards}),
                 notices=platform.notices(user.name),
-                last_ended=newest_end(ends, catalog.site.timezone, now),
+                last_ended=newest_end(ends, catalog.site.timezone, now, raw=True),
                 limits=catalog.limits,
                 catalog_findings=platform.catalogs.findings if user.admin else (),
                 wanted=wanted,

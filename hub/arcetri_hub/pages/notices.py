@@ -8,6 +8,7 @@ from jupyterhub.scopes import needs_scope
 
 from arcetri_hub.pages import amounts
 from arcetri_hub.pages.base import ServerNow
+from arcetri_hub.pages.raw import may_read_details
 from arcetri_hub.pages.refusals import Refused
 from arcetri_hub.pages.wording import Ended, ended
 from arcetri_spawner.errors import ArcetriError
@@ -28,7 +29,9 @@ class NoticesNow(ServerNow):
         self.finish(
             {
                 "notices": [_said(n.code, n.sentence, n.at.isoformat()) for n in announced],
-                "ended": _said(last.code, last.sentence, last.at) if last else None,
+                "ended": _said(last.code, last.sentence, last.at) | {"details": last.details}
+                if last
+                else None,
             }
         )
 
@@ -39,7 +42,9 @@ class NoticesNow(ServerNow):
             return None
         identity = await platform.identities.known(user_name)
         last = await platform.store.last_ended(identity.account_id, server_name)
-        return ended(last, platform.catalogs.current.catalog.site.timezone, amounts.utc_now())
+        zone = platform.catalogs.current.catalog.site.timezone
+        raw = await may_read_details(self, user_name)
+        return ended(last, zone, amounts.utc_now(), raw=raw)
 
 
 def _said(code: str, sentence: str, at: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from jupyterhub.handlers.base import UserUrlHandler
@@ -9,6 +10,7 @@ from jupyterhub.handlers.pages import SpawnPendingHandler
 
 from arcetri_hub.pages import amounts
 from arcetri_hub.pages.base import PlatformHandler
+from arcetri_hub.pages.raw import may_read_details
 from arcetri_hub.pages.refusals import refusal_of
 from arcetri_hub.pages.servers import choice_of, spawner_of
 from arcetri_hub.pages.wording import CANCELLED, ended
@@ -46,12 +48,14 @@ class _Explains(PlatformHandler):
             more["doubt"] = self.platform.service.in_doubt(user.name, server_name)
         if self.platform.service.waiting.find(user.name, server_name):
             more["waits_url"] = self.hub_url("waiting", user.name, server_name)
+        raw = await may_read_details(self, user.name)
         if known.get("failed"):
-            more["refusal"] = refusal_of(known.get("exception"))
+            refusal = refusal_of(known.get("exception"))
+            more["refusal"] = refusal if raw else replace(refusal, details="")
         elif name == "not_running.html":
             identity = await self.platform.identities.known(user.name)
             last = await self.platform.store.last_ended(identity.account_id, server_name)
-            told = ended(last, catalog.site.timezone, amounts.utc_now())
+            told = ended(last, catalog.site.timezone, amounts.utc_now(), raw=raw)
             more["last_ended"] = told
             more["cancelled"] = told is not None and told.code == CANCELLED
         return await super().render_template(name, **{**known, **more})

@@ -12,6 +12,7 @@ from typing import Any, Final
 from jupyterhub.spawner import SpawnException
 from tornado.web import HTTPError
 
+from arcetri_spawner.details import kept
 from arcetri_spawner.errors import ArcetriError
 from arcetri_spawner.policy.reasons import WAITING_CODES
 
@@ -57,8 +58,7 @@ class Refused(HTTPError):
 
 def from_error(error: ArcetriError) -> Refusal:
     """Show an error of ours."""
-    details = getattr(error, "details", "")
-    return Refusal(error.status, error.code, error.message, error.remedy, details)
+    return Refusal(error.status, error.code, error.message, error.remedy, kept(error.details))
 
 
 def refusal_of(exception: BaseException | None, status: int = 500) -> Refusal:

@@ -17,6 +17,7 @@ from arcetri_hub.pages.base import PlatformHandler
 from arcetri_hub.pages.body import LimitedBody, options_from_form, refuse_choice_in_address
 from arcetri_hub.pages.choices import Choice, spawn_page, unmet
 from arcetri_hub.pages.folders import folder_rows
+from arcetri_hub.pages.raw import may_read_details
 from arcetri_hub.pages.refusals import Refusal, refusal_of
 from arcetri_hub.pages.servers import (
     begun_by_asker,
@@ -142,6 +143,7 @@ class SpawnPage(LimitedBody, PlatformHandler, SpawnHandler):
         offers = await platform.service.offers(identity, server_name)
         chosen = await platform.store.last_choice(identity.account_id)
         ends = await platform.store.recent_ends(identity.account_id)
+        raw = await may_read_details(self, user.name)
         catalog = platform.catalogs.current.catalog
         now = amounts.utc_now()
         page = spawn_page(catalog, identity, offers, [*wishes, _posted(chosen or {})], now)
@@ -158,7 +160,7 @@ class SpawnPage(LimitedBody, PlatformHandler, SpawnHandler):
                 unmet=() if refusal else unmet(page, self._linked()),
                 folders=folder_rows(folders),
                 refusal=refusal,
-                last_ended=newest_end(ends, catalog.site.timezone, now),
+                last_ended=newest_end(ends, catalog.site.timezone, now, raw=raw),
                 known_since=""
                 if certain or identity.checked_at is None
                 else amounts.moment(identity.checked_at, catalog.site.timezone, now),

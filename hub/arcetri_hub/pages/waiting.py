@@ -10,6 +10,7 @@ from tornado.web import HTTPError, authenticated
 from arcetri_hub.pages import amounts
 from arcetri_hub.pages.base import JsonErrors, LooksAgain, PlatformHandler, route_id
 from arcetri_hub.pages.body import LimitedBody, options_from_form, refuse_choice_in_address
+from arcetri_hub.pages.raw import may_read_details
 from arcetri_hub.pages.refusals import Refusal, Refused, refusal_of
 from arcetri_hub.pages.servers import begun_by_asker, is_active, is_ready, spawner_of
 from arcetri_hub.pages.waits import wait_json, wait_page
@@ -159,4 +160,6 @@ class RequestNow(JsonErrors, PlatformHandler):
             answer["session"] = session
         if found.state == "ended":
             answer |= {"code": found.reason, "message": found.message}
+            if await may_read_details(self, user_name):
+                answer["details"] = found.details
         self.finish(answer)

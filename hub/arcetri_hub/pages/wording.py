@@ -10,6 +10,7 @@ from typing import Final
 from arcetri_hub.pages import amounts
 from arcetri_spawner.errors import Busy
 from arcetri_spawner.policy.reasons import ALL_CODES
+from arcetri_spawner.store import records
 
 CANCELLED: Final = "cancelled"
 """The end of a start that was undone while it ran; see ``SessionService.cancelling``."""
@@ -64,19 +65,24 @@ class Ended:
     at: str
     server_name: str = ""
     """Which server, where a page tells of all of a person's; empty for the default one."""
+    details: str = ""
+    """What was said of it, word for word, for those who want it; empty for who may not read it."""
 
 
-def ended(last: tuple[str, str, datetime] | None, timezone: str, now: datetime) -> Ended | None:
+def ended(
+    last: records.Ended | None, timezone: str, now: datetime, *, raw: bool = False
+) -> Ended | None:
     """Say how the last session ended, where its user should hear of it.
 
     Args:
-        last: Reason, message and time, as the store has them; None when nothing ended yet.
+        last: As the store has it; None when nothing ended yet.
         timezone: The site's.
         now: To leave out today's date, and to tell news from what may hold no longer.
+        raw: Whether who is told may read what was said word for word.
     """
     if last is None:
         return None
-    code, message, at = last
+    code, message, at, details = last
     sentence = message or ENDS.get(code, "")
     # Only a start that somebody else cancelled has a message.
     brief = code in _REFUSALS or (code == CANCELLED and not message)
@@ -85,11 +91,14 @@ def ended(last: tuple[str, str, datetime] | None, timezone: str, now: datetime) 
         return None
     if code in _REFUSALS:
         sentence = f"Your last start was refused. {message}"
-    return Ended(code, sentence, amounts.moment(at, timezone, now)) if sentence else None
+    if not sentence:
+        return None
+    when = amounts.moment(at, timezone, now)
+    return Ended(code, sentence, when, details=details if raw else "")
 
 
 def newest_end(
-    ends: Iterable[tuple[str, tuple[str, str, datetime]]], timezone: str, now: datetime
+    ends: Iterable[tuple[str, records.Ended]], timezone: str, now: datetime, *, raw: bool = False
 ) -> Ended | None:
     """Say the newest end of which its user should hear, with the name of its server.
 
@@ -97,8 +106,9 @@ def newest_end(
         ends: Server names and how a session of each ended, as the store has them, newest first.
         timezone: As for ``ended``, which says of each whether it is news.
         now: Likewise.
+        raw: Likewise.
     """
     for server_name, last in ends:
-        if told := ended(last, timezone, now):
+        if told := ended(last, timezone, now, raw=raw):
             return replace(told, server_name=server_name)
     return None

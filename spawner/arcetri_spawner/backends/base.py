@@ -127,6 +127,8 @@ class Exited:
     """Exit status; a negative one is the signal that ended it."""
     reason: str
     """A stable code, as in the lease journal."""
+    details: str = field(default="", compare=False)
+    """What was said of an end that nobody asked for, word for word; for those who want it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ import structlog
 
 from arcetri_spawner import killpoints
 from arcetri_spawner.backends.base import Device, Placement, Position, Ticket, TicketState
+from arcetri_spawner.backends.ticketnews import TicketNews
 from arcetri_spawner.errors import ArcetriError, Conflict
 from arcetri_spawner.policy import is_maintained, waiting_reason
 from arcetri_spawner.policy.model import Grant, Inventory, LiveSession, Reason, ReasonKind
@@ -68,7 +69,7 @@ class LeaseQueue(ABC):
         self._inventory = inventory
         self._changes = changes
         self._entries: dict[UUID, _Entry] = {}
-        self._watchers: set[asyncio.Queue[Ticket]] = set()
+        self._news = TicketNews()
         self._turn = asyncio.Lock()
 
     @abstractmethod
@@ -130,7 +131,7 @@ class LeaseQueue(ABC):
             # It is not known how far it came: whoever submits it again learns that.
             self._entries.pop(grant.request_id, None)
             raise
-        self._tell(entry.ticket)
+        self._news.tell(entry.ticket)
         return entry
 
     async def watch(self) -> AsyncIterator[Ticket]:
@@ -138,17 +139,13 @@ class LeaseQueue(ABC):
 
         While somebody watches, whoever's turn it is by something that became free is admitted.
         """
-        changes: asyncio.Queue[Ticket] = asyncio.Queue()
-        for entry in self._entries.values():
-            changes.put_nowait(entry.ticket)
-        self._watchers.add(changes)
-        follower = asyncio.create_task(self._follow())
-        try:
-            while True:
-                yield await changes.get()
-        finally:
-            self._watchers.discard(changes)
-            follower.cancel()
+        with self._news.follow(entry.ticket for entry in self._entries.values()) as changes:
+            follower = asyncio.create_task(self._follow())
+            try:
+                while True:
+                    yield await changes.get()
+            finally:
+                follower.cancel()
 
     async def position(self, ticket: Ticket) -> Position | None:
         """The ticket's place among the waiting tickets of its group and flavour.
@@ -180,7 +177,7 @@ class LeaseQueue(ABC):
             if (entry := self._entries.get(ticket.request_id)) is not None:
                 reason = await self._why(entry.grant)
                 entry.ticket = Ticket(ticket.request_id, TicketState.WAITING, reason=reason)
-                self._tell(entry.ticket)
+                self._news.tell(entry.ticket)
         await self.advance()
 
     async def finish(self, ticket: Ticket) -> None:
@@ -225,7 +222,7 @@ class LeaseQueue(ABC):
                 held[device.uuid] = grant.request_id
                 use.add(grant)
                 entry.ticket = self._admitted(grant, device)
-                self._tell(entry.ticket)
+                self._news.tell(entry.ticket)
         finally:
             if took:
                 await self._leased()
@@ -267,11 +264,7 @@ class LeaseQueue(ABC):
 
     def _forget(self, request_id: UUID) -> None:
         if self._entries.pop(request_id, None) is not None:
-            self._tell(Ticket(request_id, TicketState.GONE))
-
-    def _tell(self, ticket: Ticket) -> None:
-        for changes in self._watchers:
-            changes.put_nowait(ticket)
+            self._news.tell(Ticket(request_id, TicketState.GONE))
 
     async def _follow(self) -> None:
         wake = asyncio.Event()

@@ -98,6 +98,8 @@ class RequestRow:
     admitted: datetime | None = None
     hold_until: datetime | None = None
     """Until when it is kept though nobody takes it; None where it is not kept for that."""
+    by_itself: bool = False
+    """Whether its start went by itself."""
 
 
 class Standing(NamedTuple):
@@ -113,6 +115,8 @@ class Standing(NamedTuple):
     reason: str
     """Of an ended one."""
     message: str
+    details: str = ""
+    """Of an ended one: what was said of its end, for its user and the admins."""
 
 
 class InLine(NamedTuple):
@@ -130,3 +134,5 @@ class Ended(NamedTuple):
     """A stable code, as in the lease journal, or of a refusal."""
     message: str
     at: datetime
+    details: str = ""
+    """What was said of it, word for word."""

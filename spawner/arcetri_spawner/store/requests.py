@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, CursorResult, delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
+from arcetri_spawner.details import kept
 from arcetri_spawner.errors import Conflict
 from arcetri_spawner.groups import GroupPath
 from arcetri_spawner.policy import reasons
@@ -73,7 +74,13 @@ def open_request(db: Session, grant: Grant, now: datetime) -> None:
 
 
 def mark(
-    db: Session, request_id: UUID, state: RequestState, reason: str, message: str, now: datetime
+    db: Session,
+    request_id: UUID,
+    state: RequestState,
+    reason: str,
+    message: str,
+    now: datetime,
+    details: str = "",
 ) -> bool:
     """Move a request on; False when it has ended already or does not exist."""
     if state not in _STATES:
@@ -83,6 +90,8 @@ def mark(
         values["reason"] = reason[:64]
     if message:
         values["message"] = message
+    if details:
+        values["details"] = kept(details)
     if state == "ended":
         values["ended_at"] = now
     return _update(db, RequestTable, values, RequestTable.id == request_id, _LIVE) == 1
@@ -139,6 +148,7 @@ def live_requests(db: Session) -> list[RequestRow]:
             session=_session(request, row) if row else None,
             admitted=request.admitted_at,
             hold_until=request.hold_until,
+            by_itself=request.by_itself,
         )
         for request, row in db.execute(query)
     ]
@@ -191,7 +201,7 @@ def last_ended(db: Session, account_id: str, server_name: str) -> Ended | None:
         .order_by(RequestTable.ended_at.desc())
         .limit(1)
     ).first()
-    return Ended(row.reason, row.message, row.ended_at) if row and row.ended_at else None
+    return _ended(row) if row else None
 
 
 def recent_ends(db: Session, account_id: str) -> list[tuple[str, Ended]]:
@@ -213,11 +223,13 @@ def recent_ends(db: Session, account_id: str) -> list[tuple[str, Ended]]:
         )
         .order_by(RequestTable.ended_at.desc())
     )
-    return [
-        (row.server_name, Ended(row.reason, row.message, row.ended_at))
-        for row in rows
-        if row.ended_at
-    ]
+    return [(row.server_name, found) for row in rows if (found := _ended(row))]
+
+
+def _ended(row: RequestTable) -> Ended | None:
+    if row.ended_at is None:
+        return None
+    return Ended(row.reason, row.message, row.ended_at, row.details or "")
 
 
 def prune_ended(db: Session, before: datetime, limit: int) -> int:

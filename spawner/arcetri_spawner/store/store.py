@@ -204,16 +204,24 @@ class Store:
         await self._write(lambda db: requests.open_request(db, grant, now))
 
     async def mark(
-        self, request_id: UUID, state: RequestState, *, reason: str = "", message: str = ""
+        self,
+        request_id: UUID,
+        state: RequestState,
+        *,
+        reason: str = "",
+        message: str = "",
+        details: str = "",
     ) -> bool:
         """Move a request on. An ended one stays as it ended; empty words keep the ones written.
+
+        Of ``details`` is kept what ``arcetri_spawner.details`` lets through.
 
         Returns:
             False when it had ended already or does not exist.
         """
         now = self._clock()
         return await self._write(
-            lambda db: requests.mark(db, request_id, state, reason, message, now)
+            lambda db: requests.mark(db, request_id, state, reason, message, now, details)
         )
 
     async def standing(self, request_id: UUID) -> Standing | None:
@@ -238,14 +246,18 @@ class Store:
         now = self._clock()
         await self._write(lambda db: waiting.back_in_line(db, request_id, now))
 
-    async def begin(self, grant: Grant) -> None:
+    async def begin(self, grant: Grant, *, by_itself: bool = False) -> None:
         """Write that an admitted request starts, with what it was granted now.
+
+        Args:
+            grant: What it was granted.
+            by_itself: Whether the platform starts it, and not its user who looks on.
 
         Raises:
             Conflict: It has ended meanwhile.
         """
         now = self._clock()
-        await self._write(lambda db: waiting.begin(db, grant, now))
+        await self._write(lambda db: waiting.begin(db, grant, by_itself, now))
 
     async def hold(self, request_id: UUID, until: datetime | None) -> None:
         """Write until when a session is kept for somebody to open it; None when somebody has."""

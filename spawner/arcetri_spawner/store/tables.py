@@ -18,6 +18,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -134,6 +135,10 @@ class RequestTable(Base):
     hold_until: Mapped[datetime | None]
     """Until when it is kept though its start cannot be decided, or though nobody has opened what
     started by itself; None where neither is so."""
+    details: Mapped[str | None] = mapped_column(Text)
+    """Of an ended one: what was said of its end, word for word."""
+    by_itself: Mapped[bool] = mapped_column(server_default=false())
+    """Whether it started because it was its turn, and not because its user asked just then."""
 
 
 class LeaseTable(Base):

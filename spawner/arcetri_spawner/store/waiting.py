@@ -52,6 +52,7 @@ def standing(db: Session, request_id: UUID) -> Standing | None:
         row.state,
         row.reason,
         row.message,
+        row.details or "",
     )
 
 
@@ -75,11 +76,12 @@ def back_in_line(db: Session, request_id: UUID, now: datetime) -> None:
         request.admitted_at = request.hold_until = None
 
 
-def begin(db: Session, grant: Grant, now: datetime) -> None:
-    """Write that a request starts, with what it was granted now."""
+def begin(db: Session, grant: Grant, by_itself: bool, now: datetime) -> None:
+    """Write that a request starts, with what it was granted now, and whether by itself."""
     request = _live(db, grant.request_id)
     request.state, request.changed_at = "starting", now
     request.grant = grants.dump(grant)
+    request.by_itself = by_itself
     request.hold_until = None
 
 

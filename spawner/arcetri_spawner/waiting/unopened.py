@@ -15,6 +15,7 @@ from arcetri_spawner.errors import ArcetriError
 from arcetri_spawner.policy.model import Grant
 
 if TYPE_CHECKING:
+    from arcetri_spawner.catalog import CatalogHolder
     from arcetri_spawner.store import RequestRow, Store
 
 log = structlog.get_logger(__name__)
@@ -54,18 +55,26 @@ class _Kept:
 class Unopened:
     """Keeps what started by itself for ``hold``, and ends what nobody opens."""
 
-    def __init__(self, store: Store, end: End, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, store: Store, catalogs: CatalogHolder, end: End, clock: Callable[[], datetime]
+    ) -> None:
         """Begin with nothing.
 
         Args:
             store: Where it is written that somebody came.
+            catalogs: For ``hold``.
             end: Ends one.
             clock: Tells the time, aware.
         """
         self._store = store
+        self._catalogs = catalogs
         self._end = end
         self._clock = clock
         self._kept: dict[UUID, _Kept] = {}
+
+    def hold(self) -> datetime:
+        """Until when a session that is ready now is kept for somebody to open it."""
+        return self._clock() + self._catalogs.current.catalog.defaults.hold
 
     def keep(self, grant: Grant, until: datetime) -> None:
         """Keep a session that is ready until then."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import re
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import UUID
 
 import httpx
 import pytest
@@ -114,5 +117,44 @@ def test_who_follows_a_start_reads_its_failure_as_every_refusal(broken: Platform
     assert failed["code"] == "start_failed"
     assert failed["message"].startswith("The notebook server ended before it was ready")
     assert "Start again" in failed["remedy"]
+    assert "<b>no such module</b>" in failed["details"]
     assert not any("PolicyRefusal" in json.dumps(event) for event in events)
     untouched(broken)
+
+
+def _behind_details(page: httpx.Response) -> list[str]:
+    """What a page has behind details that are closed."""
+    return re.findall(
+        r"<details>\s*<summary>Details</summary>\s*<pre>(.*?)</pre>", page.text, re.DOTALL
+    )
+
+
+def test_what_was_said_is_there_after_a_restart_for_its_user_and_the_admins(
+    broken: Platform,
+) -> None:
+    with broken.login("alice") as client:
+        _failed(client, ask(client, {"flavor": "cpu", "environment": "broken"}))
+    untouched(broken)
+    os.kill(broken.child("jupyterhub"), signal.SIGKILL)
+    until(lambda: "The hub is back" in broken.said(), "it is back")
+
+    with broken.login("alice") as client:
+        for path in ("/hub/home", "/hub/spawn", "/hub/user/alice/lab"):
+            (raw,) = _behind_details(client.get(path))
+            assert "&lt;b&gt;no such module&lt;/b&gt;" in raw, path
+    with broken.login("dario") as admin:
+        (raw,) = _behind_details(admin.get("/hub/spawn/alice"))
+        assert "&lt;b&gt;no such module&lt;/b&gt;" in raw
+        assert _behind_details(admin.get("/hub/home")) == []
+
+    ((key,),) = broken.rows(
+        "select id from arcetri_request where username = 'alice' order by place desc limit 1"
+    )
+    path = f"/arcetri/requests/{UUID(key)}"
+    for name in ("alice", "dario"):
+        with broken.api(name) as api:
+            answer = api.get(path).json()
+        assert (answer["state"], answer["code"]) == ("ended", "start_failed")
+        assert "<b>no such module</b>" in answer["details"], name
+    with broken.api("bruno") as api:
+        assert api.get(path).status_code in (403, 404)

@@ -10,6 +10,7 @@ from arcetri_hub.pages.wording import ENDS, ended, newest_end
 from arcetri_spawner.backends.base import Session
 from arcetri_spawner.live import LiveRow
 from arcetri_spawner.policy.model import Grant
+from arcetri_spawner.store.records import Ended
 from tests.support.builders import CMS, NOW, catalog, device, grant
 
 NBSP = "\N{NO-BREAK SPACE}"
@@ -63,26 +64,26 @@ def test_a_session_outlives_its_flavour_in_the_catalog() -> None:
 
 
 def test_an_end_that_was_asked_for_is_no_news() -> None:
-    assert ended(("stopped", "", NOW), "UTC", NOW) is None
+    assert ended(Ended("stopped", "", NOW), "UTC", NOW) is None
     assert ended(None, "UTC", NOW) is None
 
 
 def test_an_admins_message_comes_before_our_own_words() -> None:
-    told = ended(("admin", "The node is needed.", NOW), "UTC", NOW)
+    told = ended(Ended("admin", "The node is needed.", NOW), "UTC", NOW)
     assert told is not None
     assert told.sentence == "The node is needed."
 
 
 def test_every_unwanted_end_has_a_sentence() -> None:
     for reason in ("idle", "lifetime", "killed", "lost", "interrupted", "shutdown"):
-        told = ended((reason, "", NOW), "UTC", NOW)
+        told = ended(Ended(reason, "", NOW), "UTC", NOW)
         assert told is not None
         assert told.sentence == ENDS[reason]
 
 
 @pytest.mark.parametrize("code", ["busy_capacity", "busy_quota", "flavor_limit", "busy"])
 def test_a_refusal_is_told_as_past_and_only_while_it_is_news(code: str) -> None:
-    refused = (code, "All 2 NVIDIA T4 are in use.", NOW)
+    refused = Ended(code, "All 2 NVIDIA T4 are in use.", NOW)
     told = ended(refused, "UTC", NOW + timedelta(seconds=50))
     assert told is not None
     assert told.sentence == "Your last start was refused. All 2 NVIDIA T4 are in use."
@@ -92,33 +93,46 @@ def test_a_refusal_is_told_as_past_and_only_while_it_is_news(code: str) -> None:
 
 def test_the_end_of_what_ran_stays_told() -> None:
     later = NOW + timedelta(days=1)
-    assert ended(("killed", "", NOW), "UTC", later) is not None
-    assert ended(("start_failed", "It broke.", NOW), "UTC", later) is not None
+    assert ended(Ended("killed", "", NOW), "UTC", later) is not None
+    assert ended(Ended("start_failed", "It broke.", NOW), "UTC", later) is not None
 
 
 def test_a_start_one_cancelled_is_no_failure_and_soon_no_news() -> None:
-    told = ended(("cancelled", "", NOW), "UTC", NOW)
+    told = ended(Ended("cancelled", "", NOW), "UTC", NOW)
     assert told is not None
     assert told.sentence == "You cancelled the start."
-    assert ended(("cancelled", "", NOW), "UTC", NOW + timedelta(seconds=70)) is None
+    assert ended(Ended("cancelled", "", NOW), "UTC", NOW + timedelta(seconds=70)) is None
 
 
 def test_a_start_that_somebody_else_cancelled_stays_told() -> None:
     message = "Your last start was cancelled by dario."
-    told = ended(("cancelled", message, NOW), "UTC", NOW + timedelta(days=1))
+    told = ended(Ended("cancelled", message, NOW), "UTC", NOW + timedelta(days=1))
     assert told is not None
     assert (told.code, told.sentence) == ("cancelled", message)
 
 
 def test_of_all_servers_the_newest_end_that_is_news_is_told() -> None:
     ends = [
-        ("quiet", ("stopped", "", NOW)),
-        ("refused", ("busy_quota", "All are in use.", NOW - timedelta(minutes=2))),
-        ("session-2", ("admin", "The node is needed.", NOW - timedelta(hours=1))),
-        ("", ("killed", "", NOW - timedelta(hours=2))),
+        ("quiet", Ended("stopped", "", NOW)),
+        ("refused", Ended("busy_quota", "All are in use.", NOW - timedelta(minutes=2))),
+        ("session-2", Ended("admin", "The node is needed.", NOW - timedelta(hours=1))),
+        ("", Ended("killed", "", NOW - timedelta(hours=2))),
     ]
     told = newest_end(ends, "UTC", NOW)
     assert told is not None
     assert (told.server_name, told.sentence) == ("session-2", "The node is needed.")
     assert newest_end(ends[:2], "UTC", NOW) is None
     assert newest_end([], "UTC", NOW) is None
+
+
+def test_the_details_are_told_only_to_who_may_read_them() -> None:
+    last = Ended("out_of_memory", "", NOW, "container notebook: OOMKilled")
+    told = ended(last, "UTC", NOW, raw=True)
+    assert told is not None
+    assert told.details == "container notebook: OOMKilled"
+    for hidden in (ended(last, "UTC", NOW), newest_end([("", last)], "UTC", NOW)):
+        assert hidden is not None
+        assert hidden.details == ""
+    (newest,) = [newest_end([("lab", last)], "UTC", NOW, raw=True)]
+    assert newest is not None
+    assert (newest.server_name, newest.details) == ("lab", last.details)

@@ -149,7 +149,7 @@ def test_an_admins_message_is_told_beside_what_runs_on(
     until(lambda: len(shared_platform.sessions()) == 1, "the admin ended one")
 
     for path in ("/hub/home", "/hub/spawn/alice/third"):
-        (told,) = re.findall(r'data-notice="last-ended"[^>]*>([^<]*)', alice.get(path).text)
+        (told,) = re.findall(r'data-notice="last-ended"[^>]*>\s*<p>([^<]*)', alice.get(path).text)
         assert message in told
         assert told.startswith("session-2: ") == bool(which)
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,11 +19,12 @@ import pytest
 from arcetri_spawner.backends.base import Session, Ticket, Unknown
 from arcetri_spawner.backends.local import end_instance, procs
 from arcetri_spawner.backends.local.procs import Fate
-from arcetri_spawner.errors import ArcetriError, BackendError, Denied, InDoubt
+from arcetri_spawner.errors import ArcetriError, BackendError, Denied, InDoubt, StartFailed
 from arcetri_spawner.live import ServiceObserver
 from arcetri_spawner.policy.model import Grant, Identity
 from arcetri_spawner.service import SessionService
-from tests.spawner.local.world import CMS, World, catalog_text, launch, recovered
+from arcetri_spawner.store import Ended
+from tests.spawner.local.world import CMS, World, catalog_text, facts, launch, recovered
 
 T4 = {"flavor": "t4"}
 
@@ -82,8 +86,9 @@ async def nothing_is_left(world: World, service: SessionService) -> bool:
         or await world.store.leases()
         or world.backend.leases.held
         or procs.sessions_of(world.config.instance_id)
-        or service._by_server
-        or service._unsettled
+        or service._running.all()
+        or service._starts._by_server
+        or service._starts._unsettled
         or service.waiting.entries()
         or world.queue._entries
     )
@@ -201,7 +206,7 @@ async def test_a_start_that_somebody_cancels_is_told_from_one_that_was_interrupt
     assert last is not None
     assert last[:2] == (reason, message or "")
     assert [outcome for outcome, _ in noted.decided] == [said]
-    assert service._cancelled == {}
+    assert service._starts._cancelled == {}
     await service.close(end_sessions=False)
 
 
@@ -240,7 +245,8 @@ async def test_a_start_that_the_store_refuses_leaves_nothing(
     assert {error.code for error in refused} <= {"session_limit", "request_limit"}
     assert len(refused) == 6
     assert {row.id for row in await world.store.live_requests()} == {s.id for s in started}
-    assert service._by_server == {("alice", s.server_name): s.id for s in started}
+    assert service._running._by_server == {("alice", s.server_name): s.id for s in started}
+    assert service._starts._by_server == {}
 
 
 async def test_a_session_that_still_starts_is_ended_when_it_has(
@@ -358,3 +364,78 @@ async def test_who_watches_from_the_beginning_is_told_every_step(
     assert said[0] == "Asking the identity provider what you may use."
     assert "Making your folders ready." in said
     assert said[-1] == "Your notebook server is ready."
+
+
+async def last(world: World) -> Ended:
+    account = (await People(world).known("alice")).account_id
+    found = await world.store.last_ended(account, "")
+    assert found is not None
+    return found
+
+
+async def test_what_a_server_said_before_it_failed_to_start_is_kept_without_secrets(
+    world: World, service: SessionService
+) -> None:
+    token = uuid4().hex
+    words = f"No module named torch, with JUPYTERHUB_API_TOKEN={token} and {token}"
+    with pytest.raises(StartFailed) as caught:
+        await service.start("alice", "", T4, launch(FAKE_EXIT="3", FAKE_LAST_WORDS=words))
+    ended = await last(world)
+    assert (ended.reason, ended.message) == ("start_failed", str(caught.value))
+    assert "No module named torch" in ended.details
+    assert token not in ended.details
+
+
+async def test_what_a_killed_session_said_last_is_kept(
+    world: World, service: SessionService
+) -> None:
+    session = await service.start("alice", "", T4, launch())
+    record = await world.store.session(session.id)
+    assert record is not None
+    os.kill(record.pid, signal.SIGKILL)
+    await asyncio.wait_for(service.ended(session.id), 20)
+    ended = await last(world)
+    assert ended.reason == "killed"
+    assert "fake server begins" in ended.details
+
+
+@pytest.mark.parametrize("reason", ["admin", "stopped"])
+async def test_of_an_end_that_was_asked_for_nothing_raw_is_kept(
+    world: World, service: SessionService, reason: str
+) -> None:
+    session = await service.start("alice", "", T4, launch(FAKE_STUBBORN="1"))
+    [row] = await world.store.live_requests()
+    running = service._running._runs[session.id]
+    # It will not end when it is asked to, and so ends with a signal.
+    running.grant = replace(row.grant, stop=timedelta(milliseconds=200))
+    await service.end(session.id, reason)
+    ended = await last(world)
+    assert (ended.reason, ended.details) == (reason, "")
+
+
+async def test_of_a_session_that_ended_in_order_nothing_raw_is_kept(
+    world: World, service: SessionService
+) -> None:
+    session = await service.start("alice", "", T4, launch())
+    os.kill(int(facts(session)["pid"]), signal.SIGTERM)
+    await asyncio.wait_for(service.ended(session.id), 20)
+    ended = await last(world)
+    assert (ended.reason, ended.details) == ("exited", "")
+
+
+async def test_what_was_said_is_kept_also_of_a_session_that_ended_while_the_hub_was_away(
+    tmp_path: Path,
+) -> None:
+    instance = uuid4().hex
+    try:
+        async with hub(tmp_path, instance) as (first, before):
+            session = await before.start("alice", "", T4, launch())
+            record = await first.store.session(session.id)
+            assert record is not None
+        os.kill(record.pid, signal.SIGKILL)
+        async with hub(tmp_path, instance) as (second, _):
+            ended = await last(second)
+            assert ended.reason == "lost"
+            assert "fake server begins" in ended.details
+    finally:
+        end_instance(instance, grace=0.0)

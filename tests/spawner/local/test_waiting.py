@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -22,6 +24,8 @@ from arcetri_spawner.service import SessionService
 from arcetri_spawner.waiting import reconciler, room, unopened
 from tests.spawner.local.test_service import People, until
 from tests.spawner.local.world import World, catalog_text, launch
+
+ROOT = Path(__file__).parents[3]
 
 T4 = {"flavor": "t4"}
 A100 = {"flavor": "a100"}
@@ -455,6 +459,35 @@ async def test_one_admitted_while_the_hub_was_away_starts_once(tmp_path: Path) -
             assert len(await second.world.store.leases()) == 1
     finally:
         end_instance(instance, grace=0.0)
+
+
+@pytest.mark.parametrize("point", ["start.answered", "request.running"])
+async def test_what_started_by_itself_while_the_hub_died_goes_too_when_nobody_opens_it(
+    tmp_path: Path, point: str
+) -> None:
+    instance, catalog = uuid4().hex, text(t4=1, a100=1)
+    driver = [sys.executable, "-m", "tests.spawner.local.waiting_driver"]
+    try:
+        died = await asyncio.create_subprocess_exec(
+            *driver, str(tmp_path), instance, catalog, point, cwd=ROOT
+        )
+        assert await asyncio.wait_for(died.wait(), 60) == -signal.SIGKILL
+        async with a_hub(tmp_path, instance, catalog) as hub:
+            assert await hub.runs("bob")
+            [bob] = await hub.service.live()
+            assert bob.open_by is not None
+            assert bob.open_by > hub.now + timedelta(minutes=9)
+
+            hub.now += timedelta(minutes=11)
+
+            await until(lambda: nobody(hub))
+            assert (await hub.last("bob"))[0] == "not_opened"
+    finally:
+        end_instance(instance, grace=0.0)
+
+
+async def nobody(hub: Hub) -> bool:
+    return await hub.states() == {}
 
 
 async def test_a_move_of_what_waits_no_more_is_refused(hub: Hub) -> None:

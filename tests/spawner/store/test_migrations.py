@@ -1,18 +1,29 @@
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from jupyterhub import orm
 from sqlalchemy import inspect, text
+from sqlalchemy.orm import Session
 
 from arcetri_spawner.errors import StoreError
-from arcetri_spawner.store import Store
+from arcetri_spawner.store import Store, migrations
 from arcetri_spawner.store.database import Database
 from arcetri_spawner.store.migrate import VERSION_TABLE
 from arcetri_spawner.store.tables import Base
+from tests.support.builders import grant
+
+MIGRATIONS = str(Path(migrations.__file__).parent)
 
 
 def _is_ours(
@@ -66,6 +77,38 @@ def test_the_hubs_own_tables_stay_beside_ours(url: str, ours_first: bool) -> Non
     tables = set(inspect(database.engine).get_table_names())
     database.close()
     assert {"spawners", "alembic_version", "arcetri_lease", VERSION_TABLE} <= tables
+
+
+def test_every_migration_can_be_undone_and_done_again(url: str) -> None:
+    """What an earlier version has no place for goes; the rest of a request stays."""
+    store = Store.open(url)
+    account = asyncio.run(store.account_for("https://iam.example/", "sub", "alice"))
+    asked = grant(account_id=account.id, username=account.name)
+    asyncio.run(store.open_request(asked))
+    asyncio.run(store.mark(asked.request_id, "ended", reason="killed", details="OOMKilled"))
+    store.close()
+
+    database = Database(url)
+    versions = [script.revision for script in ScriptDirectory(MIGRATIONS).walk_revisions()]
+    assert len(versions) >= 3
+    for version in versions[1:]:
+        database.write(partial(_migrate, command.downgrade, version))
+    columns = {column["name"] for column in inspect(database.engine).get_columns("arcetri_request")}
+    assert not columns & {"details", "by_itself", "place"}
+    database.close()
+
+    store = Store.open(url)
+    ended = asyncio.run(store.last_ended(account.id, ""))
+    assert ended is not None
+    assert (ended.reason, ended.details) == ("killed", "")
+    store.close()
+
+
+def _migrate(how: Callable[[Config, str], None], version: str, session: Session) -> None:
+    config = Config()
+    config.set_main_option("script_location", MIGRATIONS.replace("%", "%%"))
+    config.attributes["connection"] = session.connection()
+    how(config, version)
 
 
 def test_hubs_that_open_at_the_same_instant_migrate_once(url: str) -> None:

@@ -58,7 +58,7 @@ async def ended(store: Store, account: Account, server: str = "") -> UUID:
             grant=grants.dump(asked),
         )
     )
-    await store.mark(asked.request_id, "ended", reason="stopped")
+    await store.mark(asked.request_id, "ended", reason="killed", details="its last words")
     return asked.request_id
 
 
@@ -74,6 +74,7 @@ async def test_an_ended_request_goes_when_its_time_is_over(
     clock.now += timedelta(seconds=1)
     assert await store.prune_ended(KEEP) == 1
 
+    assert await store.standing(first) is None
     assert await store.session(first) is None
     assert await store.session(second) is not None
     assert await store.last_ended(alice.id, "") is not None

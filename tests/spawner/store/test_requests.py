@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 
+from arcetri_spawner.details import LIMIT
 from arcetri_spawner.errors import Conflict, Denied
 from arcetri_spawner.policy.model import Grant
 from arcetri_spawner.store import Account, SessionRecord, Store, grants
@@ -120,6 +121,46 @@ async def test_ended_is_final_and_keeps_its_words(store: Store, alice: Account) 
     assert (ended.reason, ended.message) == ("admin", "Node repair.")
     assert ended.at.utcoffset() == timedelta(0)
     assert await store.last_ended(alice.id, "") is None
+
+
+async def test_what_was_said_of_an_end_is_kept_with_it(store: Store, alice: Account) -> None:
+    asked = _grant(alice, server_name="lab")
+    await store.open_request(asked)
+    await store.mark(asked.request_id, "running")
+    said = f"OOMKilled\x00 token={'0f' * 16}" + "x" * 2 * LIMIT
+    assert await store.mark(asked.request_id, "ended", reason="out_of_memory", details=said)
+
+    ended = await store.last_ended(alice.id, "lab")
+    standing = await store.standing(asked.request_id)
+    assert ended is not None
+    assert standing is not None
+    assert ended.details.startswith("OOMKilled")
+    assert "0f0f" not in ended.details
+    assert len(ended.details.encode()) <= LIMIT
+    assert standing.details == ended.details
+    assert [end.details for _, end in await store.recent_ends(alice.id)] == [ended.details]
+
+
+async def test_of_most_ends_nothing_was_said(store: Store, alice: Account) -> None:
+    asked = _grant(alice)
+    await store.open_request(asked)
+    await store.mark(asked.request_id, "ended", reason="stopped")
+    ended = await store.last_ended(alice.id, "")
+    standing = await store.standing(asked.request_id)
+    assert ended is not None
+    assert standing is not None
+    assert (ended.details, standing.details) == ("", "")
+
+
+async def test_whether_a_start_went_by_itself_is_known_after_a_restart(
+    store: Store, alice: Account, bob: Account
+) -> None:
+    for account, by_itself in ((alice, True), (bob, False)):
+        asked = _grant(account)
+        await store.open_request(asked)
+        await store.begin(asked, by_itself=by_itself)
+    found = {row.grant.username: row.by_itself for row in await store.live_requests()}
+    assert found == {"alice": True, "bob": False}
 
 
 async def test_last_ended_is_the_latest(url: str) -> None:

@@ -29,22 +29,20 @@ from arcetri_spawner.backends.base import (
     Unknown,
 )
 from arcetri_spawner.backends.kubernetes.api import Api
+from arcetri_spawner.backends.kubernetes.availability import Availability
 from arcetri_spawner.backends.kubernetes.cluster import Cluster
 from arcetri_spawner.backends.kubernetes.config import KubernetesConfig
 from arcetri_spawner.backends.kubernetes.folders import Folders, Provisioner
 from arcetri_spawner.backends.kubernetes.following import Following
-from arcetri_spawner.backends.kubernetes.inventory import Stock
 from arcetri_spawner.backends.kubernetes.live import Live, age_of, base_url_of, session_of, url_of
-from arcetri_spawner.backends.kubernetes.offering import NOTHING_ADDED, Offering
+from arcetri_spawner.backends.kubernetes.names import pod_name
 from arcetri_spawner.backends.kubernetes.sample import Sample, site_of
 from arcetri_spawner.backends.kubernetes.starting import Starter, gone
 from arcetri_spawner.backends.kubernetes.words import ClusterTrouble
-from arcetri_spawner.backends.news import InventoryNews
-from arcetri_spawner.backends.progress import Progress
+from arcetri_spawner.backends.progress import Progress, ProgressRegistry
 from arcetri_spawner.errors import ArcetriError, BackendError
 from arcetri_spawner.identity import NumberSource
 from arcetri_spawner.policy.model import Grant, Inventory, MountedVolume
-from arcetri_spawner.provisioner.faults import FolderTrouble
 from arcetri_spawner.usage import ToldOf, tell_nobody_of
 
 if TYPE_CHECKING:
@@ -55,8 +53,6 @@ log = structlog.get_logger(__name__)
 
 SWEEP: Final = 60.0
 """Seconds between two looks for pods that belong to no request."""
-PROGRESS_KEPT: Final = 60.0
-"""Seconds for which the steps of a start that is over can still be read."""
 
 
 @dataclass(slots=True)
@@ -105,57 +101,21 @@ class KubernetesBackend:
         self._numbers = numbers
         self._folders = Folders(provisioner)
         self._sample = sample
-        self._site = NOTHING_ADDED
-        self._stock = Stock(
-            Offering.of(catalogs.current.catalog),
-            instance=config.instance_id,
-            namespace=config.namespace,
-        )
+        self.availability = Availability(config, catalogs)
+        """What is free, in more detail than an inventory."""
         self._connected: _Connected | None = None
-        self._progress: dict[UUID, Progress] = {}
-        self._as_of = datetime.now(UTC)
-        self._news = InventoryNews(self.current_inventory)
+        self._progress = ProgressRegistry()
         self._closed_with: list[Callable[[], Awaitable[None]]] = []
-        catalogs.subscribe(self._catalog_changed)
 
-    # Inventory
+    # What there is
 
     def current_inventory(self) -> Inventory:
         """What there is now, from memory; stale while the API server cannot be asked."""
-        fresh = self._fresh
-        if fresh:
-            self._as_of = datetime.now(UTC)
-        return self._stock.inventory(self._as_of, stale=not fresh)
+        return self.availability.inventory()
 
     def inventory(self) -> AsyncIterator[Inventory]:
         """What there is, at once and then at every change, for ever."""
-        return self._news.watch()
-
-    def startable(self, flavor: str, size: str) -> int:
-        """How many more sessions of a flavour and size the nodes have room for now.
-
-        One that the catalog has no longer, or that no answer of the API server vouches for: none.
-        """
-        if not self._fresh:
-            return 0
-        try:
-            return self._stock.startable(flavor, size)
-        except KeyError:
-            return 0
-
-    def is_placed(self, session: UUID) -> bool:
-        """Whether a session's pod is on a node, and so in the numbers of what is free."""
-        pod = self._connected.cluster.pod(session) if self._connected else None
-        return pod is not None and bool(pod["spec"].get("nodeName"))
-
-    @property
-    def _fresh(self) -> bool:
-        """Whether nodes and pods are what the API server said just now."""
-        return self._connected is not None and self._connected.cluster.fresh
-
-    def _catalog_changed(self, *_: object) -> None:
-        self._stock.offer(Offering.of(self._catalogs.current.catalog, self._site))
-        self._news.changed()
+        return self.availability.watch()
 
     async def folders(
         self,
@@ -180,7 +140,7 @@ class KubernetesBackend:
             ClusterTrouble: It cannot be started; nothing of it remains.
         """
         starter, pods = self._now.starter, self._now.pods
-        progress = self._begin(grant.request_id)
+        progress = self._progress.begin(grant.request_id)
         live: Live | None = None
         try:
             progress.tell(5, "Preparing your session.")
@@ -202,7 +162,7 @@ class KubernetesBackend:
             await self._give_up(grant.request_id, live, progress, error)
             raise
         finally:
-            self._over(grant.request_id, progress)
+            self._progress.over(grant.request_id)
 
     async def resume(self, session_id: UUID) -> Session:
         """Go on with a start that ``restore`` found, until its server answers.
@@ -212,7 +172,7 @@ class KubernetesBackend:
         """
         starter, live = self._now.starter, self._now.pods.live(session_id)
         pod = self._now.cluster.pod(session_id)
-        progress = self._begin(session_id)
+        progress = self._progress.begin(session_id)
         try:
             if live is None or pod is None:
                 raise ClusterTrouble(gone())
@@ -226,15 +186,7 @@ class KubernetesBackend:
             await self._give_up(session_id, live, progress, error)
             raise
         finally:
-            self._over(session_id, progress)
-
-    def _begin(self, session_id: UUID) -> Progress:
-        """Let the steps of a start be told; who watches already goes on doing so."""
-        return self._progress.setdefault(session_id, Progress())
-
-    def _over(self, session_id: UUID, progress: Progress) -> None:
-        progress.finish()
-        asyncio.get_running_loop().call_later(PROGRESS_KEPT, self._progress.pop, session_id, None)
+            self._progress.over(session_id)
 
     async def _give_up(
         self, session_id: UUID, live: Live | None, progress: Progress, error: BaseException
@@ -247,8 +199,7 @@ class KubernetesBackend:
         undone = asyncio.ensure_future(self._undo(session_id, live))
         await asyncio.shield(undone)
         if isinstance(error, BackendError):
-            details = error.details if isinstance(error, ClusterTrouble | FolderTrouble) else ""
-            progress.tell(100, str(error), details, last=True)
+            progress.tell(100, str(error), error.details, last=True)
 
     def _nodes_for(self, grant: Grant, ticket: Ticket) -> list[str]:
         """The only nodes that will do: the one that was admitted, where the queue knows nodes.
@@ -259,7 +210,7 @@ class KubernetesBackend:
             return [ticket.placement.node]
         if grant.flavor_type != "cpu":
             return []
-        return [room.hostname for room in self._stock.rooms(grant.flavor, grant.size)]
+        return self.availability.nodes_with_room(grant.flavor, grant.size)
 
     async def _undo(self, session_id: UUID, live: Live | None) -> None:
         if live is not None:
@@ -292,18 +243,15 @@ class KubernetesBackend:
         await self._now.pods.remove(session.id, live.uid, math.ceil(grace.total_seconds()))
         await asyncio.shield(live.exited)
 
-    async def progress(self, session_id: UUID) -> AsyncIterator[Event]:
+    def progress(self, session_id: UUID) -> AsyncIterator[Event]:
         """The steps of a start, from its first one, until it is over."""
-        progress = self._progress.get(session_id)
-        if progress is not None:
-            async for event in progress.watch():
-                yield event
+        return self._progress.watch(session_id)
 
     async def restore(
         self, session_id: UUID, *, answered: bool = True
     ) -> Session | Starting | Exited | Unknown:
         """Find a session again after the hub was restarted."""
-        if not self._fresh:
+        if not self.availability.fresh:
             return Unknown("the API server gives no answer")
         pods, pod = self._now.pods, self._now.cluster.pod(session_id)
         if ended := pods.ended(session_id):
@@ -313,10 +261,11 @@ class KubernetesBackend:
             return live.session
         if pod is None:
             await pods.tell_end(session_id, None, "lost")
-            return Exited(1, "lost" if answered else "interrupted")
+            said = await self._now.cluster.remembered(pod_name(session_id))
+            return Exited(1, "lost" if answered else "interrupted", said)
         live = live or pods.follow(session_id, pod)
         if not answered:
-            self._begin(session_id)
+            self._progress.begin(session_id)
             return Starting()
         url = url_of(pod)
         if url is None:
@@ -345,8 +294,7 @@ class KubernetesBackend:
         """
         if self._connected is None:
             api = await self._connect()
-            self._site = await site_of(self._sample)
-            self._stock.offer(Offering.of(self._catalogs.current.catalog, self._site))
+            self.availability.count(await site_of(self._sample))
             self._connected = self._watch(api)
         try:
             async with asyncio.timeout(self._config.list_timeout):
@@ -355,13 +303,7 @@ class KubernetesBackend:
             log.error("the API server gives no answer: starts wait, what runs is left alone")
 
     def _watch(self, api: Api) -> _Connected:
-        cluster = Cluster(
-            api,
-            namespace=self._config.namespace,
-            instance=self._config.instance_id,
-            stock=self._stock,
-            changed=self._news.changed,
-        )
+        cluster = self.availability.follow(api)
         starter = Starter(
             self._config,
             self._store,
@@ -379,7 +321,7 @@ class KubernetesBackend:
         """Remove pods of ours that belong to no live request; for ever."""
         while True:
             try:
-                if self._fresh:
+                if self.availability.fresh:
                     await self._now.pods.sweep(self._requests)
             except ArcetriError as error:
                 log.warning("a pod without a request could not be removed", why=str(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 from uuid import UUID
@@ -13,6 +14,7 @@ from arcetri_spawner.backends.kubernetes.api import Api, Object
 from arcetri_spawner.backends.kubernetes.inventory import Stock
 from arcetri_spawner.backends.kubernetes.marks import read_marks
 from arcetri_spawner.backends.kubernetes.mirror import Mirror
+from arcetri_spawner.backends.kubernetes.tale import tale
 
 log = structlog.get_logger(__name__)
 
@@ -22,6 +24,8 @@ KEPT_EVENTS: Final = 100
 """What is told of one pod beyond this is repetition."""
 KEPT_LAST: Final = 1000
 """Pods that are gone of which it is still known how they were last."""
+TALES_PATIENCE: Final = 2.0
+"""Seconds for which the first list of events is waited for: they explain, and decide nothing."""
 KEPT_TALES: Final = 5000
 """Pods of which something is kept; what is told of one may come before the pod itself does."""
 
@@ -54,8 +58,8 @@ class Cluster:
         self._events = Mirror(api, f"/api/v1/namespaces/{namespace}/events", self._event)
         self._namespace = namespace
         self._by_session: dict[UUID, Object] = {}
-        self._last: dict[str, Object] = {}
-        """By the uid of a pod that is gone."""
+        self._last: dict[str, tuple[Object, list[Object]]] = {}
+        """By the uid of a pod that is gone: how it was last, and what was told of it."""
         self._session_of: dict[str, UUID] = {}
         """By the uid of its pod."""
         self._told: dict[str, dict[str, Object]] = {}
@@ -85,16 +89,28 @@ class Cluster:
         uid = pod["metadata"]["uid"]
         session = self._session_of.get(uid)
         there = self._by_session.get(session) if session else None
-        return there or self._last.get(uid, pod)
+        return there or self._last.get(uid, (pod,))[0]
 
     def sessions(self) -> list[UUID]:
         """Every session of ours that has a pod."""
         return list(self._by_session)
 
     def told(self, pod: Object) -> list[Object]:
-        """What is told of a pod, oldest first."""
-        events = self._told.get(pod["metadata"]["uid"], {}).values()
-        return sorted(events, key=_when)
+        """What is told of a pod, oldest first, also of one that has just gone."""
+        uid = pod["metadata"]["uid"]
+        before = self._last[uid][1] if uid in self._last else ()
+        return sorted((*before, *self._told.get(uid, {}).values()), key=_when)
+
+    async def remembered(self, name: str) -> str:
+        """What is told of a pod that this hub has never seen: events outlive their pods."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TALES_PATIENCE):
+                await self._events.listed()
+        for events in self._told.values():
+            about = next(iter(events.values()))["involvedObject"]
+            if about.get("name") == name:
+                return tale({"metadata": about}, events.values())
+        return ""
 
     def moved(self, session: UUID) -> asyncio.Event:
         """Set at the next change of a session's pod, or of what is told of it."""
@@ -114,10 +130,10 @@ class Cluster:
                 self._session_of[uid] = marks.session
             else:
                 self._session_of.pop(uid, None)
-                self._told.pop(uid, None)
+                told = self._told.pop(uid, {})
                 if known is not None and known["metadata"]["uid"] == uid:
                     del self._by_session[marks.session]
-                self._last[uid] = pod
+                self._last[uid] = pod, list(told.values())
                 while len(self._last) > KEPT_LAST:
                     del self._last[next(iter(self._last))]
             self._tell(marks.session)

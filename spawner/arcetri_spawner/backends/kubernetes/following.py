@@ -21,8 +21,10 @@ from arcetri_spawner.backends.base import Exited
 from arcetri_spawner.backends.kubernetes import witnessed
 from arcetri_spawner.backends.kubernetes.api import Api, ApiAway, ApiRefused, Object
 from arcetri_spawner.backends.kubernetes.cluster import Cluster
+from arcetri_spawner.backends.kubernetes.ends import REASONS
 from arcetri_spawner.backends.kubernetes.live import Live
 from arcetri_spawner.backends.kubernetes.names import pod_name
+from arcetri_spawner.backends.kubernetes.tale import tale
 from arcetri_spawner.backends.kubernetes.trouble import exit_of
 from arcetri_spawner.backends.kubernetes.words import ClusterFault
 from arcetri_spawner.chores import Chores
@@ -94,8 +96,12 @@ class Following:
                 if await self._is_gone(live):
                     break
         seen = seen or created
-        found = ended or exit_of(self._cluster.last(seen)) or Exited(1, "killed")
+        last = self._cluster.last(seen)
+        found = ended or exit_of(last) or Exited(1, "killed")
         exited = replace(found, reason=live.reason or found.reason)
+        if not live.reason and (found.code or found.reason in REASONS):
+            # Events expire, and the pod is gone: nobody could be asked later.
+            exited = replace(exited, details=tale(last, self._cluster.told(last)))
         await self._witness(live, seen)
         await self.tell_end(live.id, seen, exited.reason)
         self._live.pop(live.id, None)

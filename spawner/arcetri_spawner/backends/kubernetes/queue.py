@@ -26,17 +26,17 @@ class SlotQueue(LeaseQueue):
 
     def __init__(self, backend: KubernetesBackend, store: Store, catalogs: CatalogHolder) -> None:
         super().__init__(store, catalogs, backend.current_inventory, backend.inventory)
-        self._backend = backend
+        self._availability = backend.availability
 
     def _free(self, grant: Grant, held: Mapping[str, UUID]) -> list[Device]:
         """As many free slots as sessions of this flavour and size would start now."""
         # What has a place and no pod yet is not in the cluster's numbers.
         coming = sum(
-            not self._backend.is_placed(session)
+            not self._availability.is_placed(session)
             for slot, session in held.items()
             if slot.startswith(f"{grant.flavor}#")
         )
-        room = self._backend.startable(grant.flavor, grant.size) - coming
+        room = self._availability.startable(grant.flavor, grant.size) - coming
         names = (f"{grant.flavor}#{number}" for number in count())
         free = islice((name for name in names if name not in held), max(room, 0))
         return [Device(name, grant.flavor, grant.flavor_title, simulated=False) for name in free]

@@ -29,6 +29,7 @@ from arcetri_spawner.backends.kubernetes.plan import Person, PodPlan, Rules
 from arcetri_spawner.backends.kubernetes.pod import ShapedPod, shape_pod
 from arcetri_spawner.backends.kubernetes.refusals import cluster_away, refusal
 from arcetri_spawner.backends.kubernetes.steps import steps_of
+from arcetri_spawner.backends.kubernetes.tale import tale
 from arcetri_spawner.backends.kubernetes.trouble import pod_trouble
 from arcetri_spawner.backends.kubernetes.words import ClusterTrouble, Trouble
 from arcetri_spawner.backends.progress import Progress
@@ -242,11 +243,11 @@ class Starter:
             if trouble is not None and troubled is not None:
                 borne = not trouble.final and now - troubled < self._config.patience and not late
                 if not borne:
-                    raise ClusterTrouble(trouble)
+                    raise ClusterTrouble(self._in_full(trouble, pod))
             if live.exited.done():
-                raise ClusterTrouble(gone())
+                raise ClusterTrouble(gone().saying(live.exited.result().details))
             if late:
-                raise ClusterTrouble(_silent(now - begin))
+                raise ClusterTrouble(self._in_full(_silent(now - begin), pod))
             running = pod is not None and url_of(pod) is not None
             pause = min(max((now - begin) * PATIENCE_SHARE, FIRST_PAUSE), LONGEST_PAUSE)
             killpoints.reach("pod.waiting")
@@ -264,6 +265,13 @@ class Starter:
                 told.add(step.message)
                 progress.tell(step.percent, step.message, step.details)
         return pod_trouble(pod, events)
+
+    def _in_full(self, trouble: Trouble, pod: Object | None) -> Trouble:
+        """A trouble with all that the cluster says of the pod: it is about to be removed."""
+        if pod is None:
+            return trouble
+        said = tale(pod, self._cluster.told(pod))
+        return trouble.saying(f"{trouble.details}\n\n{said}" if trouble.details else said)
 
     @staticmethod
     async def _answers(pod: Object, base_url: str) -> bool:

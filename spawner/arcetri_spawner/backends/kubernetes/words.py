@@ -7,7 +7,7 @@ from typing import ClassVar, Final
 
 from arcetri_spawner.errors import BackendError, StartFailed
 
-DETAILS_LENGTH: Final = 4000
+DETAILS_LENGTH: Final = 8000
 """How much raw text is kept; a message of the cluster can be of any length."""
 
 OPERATOR: Final = "tell the operator of the platform, with the details."

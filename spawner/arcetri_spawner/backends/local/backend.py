@@ -33,9 +33,9 @@ from arcetri_spawner.backends.local.leases import Leases
 from arcetri_spawner.backends.local.live import Live
 from arcetri_spawner.backends.local.nvml import Watcher
 from arcetri_spawner.backends.local.recovery import Recovery
-from arcetri_spawner.backends.local.starting import ServerFailed, Starter
+from arcetri_spawner.backends.local.starting import Starter
 from arcetri_spawner.backends.news import InventoryNews
-from arcetri_spawner.backends.progress import Progress
+from arcetri_spawner.backends.progress import ProgressRegistry
 from arcetri_spawner.errors import BackendError, StartFailed, StoreError
 from arcetri_spawner.identity import NumberSource
 from arcetri_spawner.policy.model import Grant, Inventory, MountedVolume
@@ -88,7 +88,7 @@ class LocalBackend:
         self._recovery = Recovery(config, store, self._journal, self._endings, self.leases)
         self._live: dict[UUID, Live] = {}
         self._ended: dict[UUID, Exited] = {}
-        self._progress: dict[UUID, Progress] = {}
+        self._progress = ProgressRegistry()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._as_of = datetime.now(UTC)
         catalogs.subscribe(self._news.changed)
@@ -154,8 +154,7 @@ class LocalBackend:
             DeviceUnavailable: A granted device is gone.
             StartFailed: The server ended or never answered; nothing of it remains.
         """
-        progress = Progress()
-        self._progress[grant.request_id] = progress
+        progress = self._progress.begin(grant.request_id)
         devices = ticket.placement.devices if ticket.placement else ()
         live: Live | None = None
         try:
@@ -173,12 +172,10 @@ class LocalBackend:
             undone = asyncio.ensure_future(self._undo(grant.request_id, live))
             await asyncio.shield(undone)
             if isinstance(error, BackendError):
-                details = error.details if isinstance(error, ServerFailed) else ""
-                progress.tell(100, str(error), details, last=True)
+                progress.tell(100, str(error), error.details, last=True)
             raise
         finally:
-            progress.finish()
-            asyncio.get_running_loop().call_later(60, self._progress.pop, grant.request_id, None)
+            self._progress.over(grant.request_id)
 
     def _turn_of(self, username: str) -> asyncio.Lock:
         """Two starts of one person would make, and clear away, the same links at the same time."""
@@ -239,12 +236,9 @@ class LocalBackend:
             await self._endings.clear(session.id)
         await asyncio.shield(live.exited)
 
-    async def progress(self, session_id: UUID) -> AsyncIterator[Event]:
+    def progress(self, session_id: UUID) -> AsyncIterator[Event]:
         """The steps of a start, from its first one, until it is over."""
-        progress = self._progress.get(session_id)
-        if progress is not None:
-            async for event in progress.watch():
-                yield event
+        return self._progress.watch(session_id)
 
     @property
     def closing(self) -> bool:

@@ -81,4 +81,8 @@ def _exit_of(live: Live, status: int | None) -> Exited:
     else:
         # Only a keeper that was killed leaves no word, and an adopted one has no status to ask for.
         code = -9
-    return Exited(code, live.reason or ("exited" if code >= 0 else "killed"))
+    if live.reason:
+        return Exited(code, live.reason)
+    # The folder is cleared soon, and its log is kept for some while only.
+    details = preparation.log_tail(live.folder) if code else ""
+    return Exited(code, "exited" if code >= 0 else "killed", details)

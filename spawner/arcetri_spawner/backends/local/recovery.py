@@ -88,9 +88,10 @@ class Recovery:
         if found is not None:
             return found
         await self._endings.clear(session_id)
+        details = await self._last_words(session_id)
         if str(session_id) in self._journal.open_sessions:
-            return Exited(0, await self._close_journal(session_id))
-        return Exited(0, "lost" if record else "interrupted")
+            return Exited(0, await self._close_journal(session_id), details)
+        return Exited(0, "lost" if record else "interrupted", details)
 
     async def _find(self, record: SessionRecord | None) -> Live | Unknown | None:
         if record is None or str(record.id) not in self._journal.open_sessions:
@@ -133,16 +134,25 @@ class Recovery:
     async def _end(self, row: RequestRow) -> None:
         await self._endings.clear(row.id)
         killpoints.reach("recover.cleared")
+        details = "" if row.reason else await self._last_words(row.id)
         reason = row.reason or await self._close_journal(row.id)
         if row.reason:
             await self._close_journal(row.id, row.reason)
         killpoints.reach("recover.journaled")
         await self._leases.free(row.id)
         killpoints.reach("recover.freed")
-        await self._store.mark(row.id, "ended", reason=reason)
+        await self._store.mark(row.id, "ended", reason=reason, details=details)
         killpoints.reach("recover.marked")
         await asyncio.to_thread(preparation.clear_folder, self._config.sessions_dir / str(row.id))
         log.info("session ended while the hub was away", session=str(row.id), reason=reason)
+
+    async def _last_words(self, session_id: UUID) -> str:
+        """What a session's server printed last; nothing where it ended in order."""
+        folder = self._config.sessions_dir / str(session_id)
+        said = await asyncio.to_thread(preparation.read_exit, folder)
+        if said is not None and said["code"] == 0:
+            return ""
+        return await asyncio.to_thread(preparation.log_tail, folder)
 
     async def _close_journal(self, session_id: UUID, reason: str = "") -> str:
         """Write the end of a session the journal believes running; return the reason."""

@@ -29,6 +29,8 @@ from arcetri_spawner.backends.kubernetes.kueue.asking import (
 from arcetri_spawner.backends.kubernetes.kueue.faults import PASSING, fault, flavor_gone
 from arcetri_spawner.backends.kubernetes.kueue.following import Following
 from arcetri_spawner.backends.kubernetes.offering import Offering
+from arcetri_spawner.backends.ticketnews import TicketNews
+from arcetri_spawner.changes import Changes
 from arcetri_spawner.chores import Chores
 from arcetri_spawner.policy import queueing
 from arcetri_spawner.policy.model import Grant, Inventory
@@ -104,8 +106,9 @@ class KueueQueue:
         self._lines: dict[str, _Line] = {}
         self._told: dict[UUID, Ticket] = {}
         """What was last said of each request."""
-        self._watchers: set[asyncio.Queue[Ticket]] = set()
-        self._moved = asyncio.Event()
+        self._news = TicketNews()
+        self._changes = Changes()
+        """Told when something else is said of a request."""
         self._stale = asyncio.Event()
         """Set where what was said of those that wait may not be so any more."""
         self._chores = Chores()
@@ -170,22 +173,16 @@ class KueueQueue:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._verdict):
                 while (found := self._now(request)) is None or _unsaid(found):
-                    await self._moved.wait()
+                    await self._changes.next()
         return self._now(request) or Ticket(request, TicketState.WAITING, reason=queueing.silent())
 
     async def watch(self) -> AsyncIterator[Ticket]:
         """Tickets as they change, for ever; starts with every ticket as it is."""
         here = await self._opened()
         await here.workloads.listed()
-        changes: asyncio.Queue[Ticket] = asyncio.Queue()
-        for ticket in self._told.values():
-            changes.put_nowait(ticket)
-        self._watchers.add(changes)
-        try:
+        with self._news.follow(self._told.values()) as changes:
             while True:
                 yield await changes.get()
-        finally:
-            self._watchers.discard(changes)
 
     async def position(self, ticket: Ticket) -> Position | None:
         """The ticket's place among its group's requests for the same flavour.
@@ -395,10 +392,8 @@ class KueueQueue:
             del self._told[ticket.request_id]
         else:
             self._told[ticket.request_id] = ticket
-        for changes in self._watchers:
-            changes.put_nowait(ticket)
-        self._moved.set()
-        self._moved = asyncio.Event()
+        self._news.tell(ticket)
+        self._changes.tell()
 
     def _look_again(self) -> None:
         """See whether what is said of those that wait is still so; asks nobody."""
