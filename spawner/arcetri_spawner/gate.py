@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
@@ -119,7 +120,7 @@ class Gate:
         ignoring: UUID | None = None,
     ) -> Grant:
         sessions = await self._store.live_sessions()
-        return authorize(
+        grant = authorize(
             self._catalogs.current,
             identity,
             parse_options(raw),
@@ -129,3 +130,5 @@ class Gate:
             request_id=again.request_id if again else uuid4(),
             server_name=server_name,
         )
+        # A place in line is nothing that policy decides.
+        return replace(grant, earlier=again.earlier) if again else grant

@@ -25,6 +25,10 @@ class ServiceObserver(Protocol):
         """A request's turn has come, at once or after it had waited."""
         ...
 
+    def ticket_evicted(self, code: str) -> None:
+        """The queue wants back what a request holds; the code is that of its reason."""
+        ...
+
 
 class Silent:
     """Tells nobody."""
@@ -33,6 +37,9 @@ class Silent:
         """Ignore it."""
 
     def request_admitted(self, grant: Grant, waited: timedelta) -> None:
+        """Ignore it."""
+
+    def ticket_evicted(self, code: str) -> None:
         """Ignore it."""
 
 
@@ -60,10 +67,16 @@ class Live:
     grant: Grant
     ticket: Ticket
     session: Session
+    announced_until: datetime
+    """Until when an end that was announced before this hub is what ended it."""
     watcher: asyncio.Task[None] | None = None
     exited: Exited | None = None
     end_reason: str = ""
     end_message: str = ""
+    returns: bool = False
+    """Whether its request goes back in line when it has ended."""
+    announced: str = ""
+    """The reason for which a hub before this one was about to end it, and put it back in line."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 

@@ -72,7 +72,8 @@ class Recovery:
         store: The requests.
         queue: Holds their places.
         backend: Has made its own records agree already.
-        keep: Takes a session that runs up again.
+        keep: Takes a session that runs up again, with the reason for which it was about to be
+            ended and to go back in line, if it was.
         ends: Records the end of a request.
         changed: Told when something is known that was not.
     """
@@ -83,7 +84,7 @@ class Recovery:
         queue: Queue,
         backend: Backend,
         *,
-        keep: Callable[[Grant, Ticket, Session], None],
+        keep: Callable[[Grant, Ticket, Session, str], None],
         ends: Ends,
         changed: Callable[[], None],
     ) -> None:
@@ -137,9 +138,14 @@ class Recovery:
         if row.state != "running":
             await self._store.started(row.id, row.grant.account_id, choice_of(row.grant))
             await self._queue.ready(ticket)
-        self._keep(row.grant, ticket, found)
+        self._keep(row.grant, ticket, found, row.reason if row.returns else "")
 
     async def _end(self, row: RequestRow, reason: str) -> None:
+        if row.returns and row.reason:
+            # It was about to be ended for others, and to go back in line.
+            ticket = Ticket(row.id, TicketState.ADMITTED)
+            await self._ends.record(ticket, row.reason, row.message, back=row.grant)
+            return
         await self._queue.finish(Ticket(row.id, TicketState.ADMITTED))
         # What was announced before the end holds.
         await self._store.mark(row.id, "ended", reason=row.reason or reason)

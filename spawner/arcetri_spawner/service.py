@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import structlog
@@ -38,6 +38,7 @@ from arcetri_spawner.store.records import BEFORE_START
 from arcetri_spawner.waiting.reconciler import Reconciler
 from arcetri_spawner.waiting.room import WaitingRoom
 from arcetri_spawner.waiting.unopened import Unopened
+from arcetri_spawner.waiting.wanted import Demands
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -49,6 +50,9 @@ if TYPE_CHECKING:
     from arcetri_spawner.waiting.model import Asked, Entry
 
 log = structlog.get_logger(__name__)
+
+ENDING: Final = timedelta(seconds=15)
+"""Besides its ``stop``, how long a session may take to be seen ended that was asked to end."""
 
 
 class SessionService:
@@ -75,14 +79,18 @@ class SessionService:
         }
         self.waiting = WaitingRoom(catalogs=catalogs, **watched)
         """Who has asked and not started yet."""
-        self.reconciler = Reconciler(self.waiting, runs=self._has, **watched)
+        self.demands = Demands(lambda: catalogs.current.catalog, clock)
+        """What running sessions hold and somebody else wants back."""
+        self.reconciler = Reconciler(
+            self.waiting, runs=self._has, demands=self.demands, **watched
+        )
         """What moves them on."""
         self.unopened = Unopened(store, self.end, clock)
         """What started by itself, and nobody has opened yet."""
         self._catalogs = catalogs
         self._store = store
         self._queue = queue
-        self._ends = Ends(store, queue)
+        self._ends = Ends(store, queue, self.waiting.go_back)
         self._backend = backend
         self._observer = observer or Silent()
         self._clock = clock
@@ -271,8 +279,9 @@ class SessionService:
             if self._by_server.get((grant.username, grant.server_name)) == grant.request_id:
                 del self._by_server[grant.username, grant.server_name]
 
-    def _keep(self, grant: Grant, ticket: Ticket, session: Session) -> None:
-        live = Live(grant, ticket, session)
+    def _keep(self, grant: Grant, ticket: Ticket, session: Session, announced: str = "") -> None:
+        until = self._clock() + grant.stop + ENDING
+        live = Live(grant, ticket, session, announced=announced, announced_until=until)
         self._live[session.id] = live
         self._by_server[grant.username, grant.server_name] = session.id
         live.watcher = asyncio.create_task(self._watch(live), name=f"session {session.id}")
@@ -282,9 +291,15 @@ class SessionService:
         exited = await self._backend.wait(live.session)
         live.exited = exited
         reason = live.end_reason or exited.reason
-        await self._ends.record(live.ticket, reason, live.end_message)
+        returns = live.returns
+        if live.announced and not live.end_reason and self._clock() < live.announced_until:
+            # A hub before this one had asked it to end, as far as that can be known.
+            reason, returns = live.announced, True
+        back = live.grant if returns else None
+        await self._ends.record(live.ticket, reason, live.end_message, back=back)
         killpoints.reach("request.ended")
         self._live.pop(live.session.id, None)
+        self.demands.forget(live.session.id)
         key = (live.grant.username, live.grant.server_name)
         if self._by_server.get(key) == live.session.id:
             del self._by_server[key]
@@ -341,18 +356,24 @@ class SessionService:
         live = self._live.get(session_id)
         if live is None:
             return
+        wanted = self.demands.of(live.grant)
+        returns = wanted is not None and wanted.back == reason and wanted.returns
         if message:
             # Written before the end, so that a hub killed meanwhile still tells the user.
-            await self._store.announce(session_id, reason, message)
+            stays = True if returns else self.demands.wished(session_id)
+            await self._store.announce(session_id, reason, message, returns=stays)
             killpoints.reach("end.told")
-        live.end_reason, live.end_message = reason, message
+        if message or not live.end_reason:
+            # JupyterHub stops what it sees end; that says nothing of why it ended.
+            live.end_reason, live.end_message, live.returns = reason, message, returns
         try:
             await self._backend.stop(live.session, live.grant.stop, reason=reason)
         except ArcetriError:
             # Its own end, later, must not be told as this one.
-            live.end_reason = live.end_message = ""
+            live.end_reason, live.end_message, live.returns = "", "", False
             if message:
-                await self._store.announce(session_id, "", "")
+                stays = self.demands.wished(session_id)
+                await self._store.announce(session_id, "", "", returns=stays)
             raise
         await self.ended(session_id)
 
@@ -447,6 +468,22 @@ class SessionService:
         ]
         return sorted(rows, key=lambda row: row.asked)
 
+    def follower(self, request_id: UUID) -> UUID | None:
+        """The live request that has an ended one's place, if there is one; from memory."""
+        grants = [waits.grant for waits in self.waiting.entries()]
+        grants += [live.grant for live in self._live.values()]
+        return next((one.request_id for one in grants if request_id in one.earlier), None)
+
+    async def wish(self, session_id: UUID, *, returns: bool) -> None:
+        """Say whether a session's user wants it back in line, should it be ended for others.
+
+        Raises:
+            StoreError: It could not be written; what held before holds.
+        """
+        if session_id in self._live:
+            await self._store.wish(session_id, returns=returns)
+            self.demands.wish(session_id, returns=returns)
+
     def running(self) -> Mapping[UUID, tuple[Grant, Session]]:
         """The started sessions, from memory."""
         return {key: (live.grant, live.session) for key, live in self._live.items()}
@@ -459,6 +496,7 @@ class SessionService:
         rows = await self._store.live_requests()
         await self.waiting.recover(row for row in rows if row.state in BEFORE_START)
         self.unopened.recover(rows)
+        self.demands.recover(rows)
         await self._recovery.run(
             row for row in rows if row.state not in BEFORE_START and row.id not in self._live
         )

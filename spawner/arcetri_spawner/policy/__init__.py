@@ -3,7 +3,7 @@
 from arcetri_spawner.policy.anybody import startable_by_anybody
 from arcetri_spawner.policy.decide import authorize, offers, waiting_reason
 from arcetri_spawner.policy.explain import explain
-from arcetri_spawner.policy.index import is_maintained
+from arcetri_spawner.policy.index import is_maintained, maintenance_begin, maintenance_end
 from arcetri_spawner.policy.options import OPTION_KEYS, parse_options
 from arcetri_spawner.policy.situation import refusal_of_stranger
 
@@ -12,6 +12,8 @@ __all__ = [
     "authorize",
     "explain",
     "is_maintained",
+    "maintenance_begin",
+    "maintenance_end",
     "offers",
     "parse_options",
     "refusal_of_stranger",

@@ -98,6 +98,9 @@ class RequestRow:
     admitted: datetime | None = None
     hold_until: datetime | None = None
     """Until when it is kept though nobody takes it; None where it is not kept for that."""
+    returns: bool | None = None
+    """False where it is not to go back in line, should its session be ended for others; True once
+    it is about to be, and does."""
 
 
 class Standing(NamedTuple):

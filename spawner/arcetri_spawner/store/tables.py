@@ -134,6 +134,9 @@ class RequestTable(Base):
     hold_until: Mapped[datetime | None]
     """Until when it is kept though its start cannot be decided, or though nobody has opened what
     started by itself; None where neither is so."""
+    returns: Mapped[bool | None]
+    """False where its user does not want it back in line, should its session be ended for others;
+    True from when it is about to be ended so, and goes back."""
 
 
 class LeaseTable(Base):

@@ -180,6 +180,17 @@ class WaitingRoom:
         await self.finish(Ticket(entry.id, TicketState.GONE))
         return other
 
+    async def go_back(self, grant: Grant, asked: datetime) -> None:
+        """Have a request stand in line that the store has at its old place.
+
+        Where the queue gives no answer, it is asked again.
+        """
+        entry = self._entries.get(grant.request_id)
+        if entry is None:
+            entry = Entry(grant, asked, counted=True)
+            self._add(entry)
+        await self.submit(entry)
+
     async def _take_back(self, entry: Entry, instead: Entry) -> None:
         await self._store.take_back(entry.id, instead.id)
         self._drop(instead)
@@ -278,7 +289,8 @@ class WaitingRoom:
         for row in rows:
             if row.id in self._entries:
                 continue
-            entry = Entry(row.grant, row.asked, counted=row.admitted is not None)
+            counted = row.admitted is not None or bool(row.grant.earlier)
+            entry = Entry(row.grant, row.asked, counted=counted)
             self._add(entry)
             # One silence is enough to know: the others are asked for later.
             answers = answers and await self.submit(entry)

@@ -22,6 +22,8 @@ from arcetri_spawner.backends.kubernetes.kueue import places, telling
 from arcetri_spawner.backends.kubernetes.kueue.asking import (
     Whose,
     asked,
+    handed_over,
+    place_name,
     selector,
     ticket_name,
     whose,
@@ -134,8 +136,8 @@ class KueueQueue:
         return await self._first_word(grant.request_id)
 
     async def _place(self, here: _Open, grant: Grant) -> None:
-        """Have a Workload that asks for what was granted."""
-        ticket = self._ticket(here, grant.request_id)
+        """Have a Workload that asks for what was granted, and is this request's."""
+        ticket = here.kueue.ticket(place_name(grant), self._names.namespace)
         # A hub that starts again submits everybody: of whom it has been told it need not ask.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._verdict):
@@ -153,6 +155,7 @@ class KueueQueue:
             and TicketStatus.of(known).state is not Kueues.FINISHED
             and same(wanted.workload(ticket.name, known.namespace), known)
         ):
+            await self._take_over(here, ticket, grant, known)
             return
         try:
             status = await ticket.submit(wanted)
@@ -164,6 +167,22 @@ class KueueQueue:
                 await ticket.leave()
                 status = await ticket.submit(wanted)
         here.workloads.put(status.workload)
+        await self._take_over(here, ticket, grant, status.workload)
+
+    async def _take_over(
+        self, here: _Open, ticket: AsyncTicket, grant: Grant, found: Workload
+    ) -> None:
+        """Have the Workload of the request whose place this one has, if it is not its already.
+
+        Given back first: what bears this request's name holds nothing of the one before.
+        """
+        who = whose(found)
+        if who is None or who.request == grant.request_id:
+            return
+        await ticket.release()
+        where = (ticket.name, ticket.namespace)
+        change = dict(handed_over(grant.request_id))
+        here.workloads.newer(await here.kueue.workloads.patch(*where, change=change))
 
     async def _first_word(self, request: UUID) -> Ticket:
         """The ticket, once Kueue has said something of it, or has not for a while."""
@@ -194,7 +213,7 @@ class KueueQueue:
         order: then it is the order of asking.
         """
         here = await self._opened()
-        mine = here.workloads.there.get(ticket_name(ticket.request_id))
+        mine = here.workloads.there.get(here.name_of(ticket.request_id))
         if mine is None or (who := whose(mine)) is None:
             return self._unsent_place(here, ticket.request_id)
         now = self._now(ticket.request_id)
@@ -283,13 +302,20 @@ class KueueQueue:
             QueueFault: It could not be done now.
         """
         here = await self._opened()
-        self._unsent.pop(ticket.request_id, None)
+        unsent = self._unsent.pop(ticket.request_id, None)
         self._unready.pop(ticket.request_id, None)
+        name = place_name(unsent) if unsent else here.name_of(ticket.request_id)
+        known = here.workloads.there.get(name)
+        who = whose(known) if known is not None else None
+        if who is not None and who.request != ticket.request_id and unsent is None:
+            return  # it is the one's who stands at its place
         try:
-            await self._ticket(here, ticket.request_id).leave()
+            await here.kueue.ticket(name, self._names.namespace).leave()
         except KueueError as error:
+            if unsent is not None:
+                self._unsent[ticket.request_id] = unsent
             raise fault(error) from error
-        here.workloads.drop(ticket_name(ticket.request_id))
+        here.workloads.drop(name)
 
     # What could not be said
 
@@ -344,7 +370,7 @@ class KueueQueue:
             return self._open
 
     def _ticket(self, here: _Open, request: UUID) -> AsyncTicket:
-        return here.kueue.ticket(ticket_name(request), self._names.namespace)
+        return here.kueue.ticket(here.name_of(request), self._names.namespace)
 
     def _workload(self, before: Workload | None, after: Workload | None) -> None:
         one = after or before
@@ -353,6 +379,9 @@ class KueueQueue:
             return
         self._open.forget(before)
         self._open.note(after)
+        was = whose(before) if before is not None else None
+        if was is not None and was.request != who.request:
+            self._say(Ticket(was.request, TicketState.GONE))
         if after is None:
             self._say(Ticket(who.request, TicketState.GONE))
         else:
@@ -461,6 +490,12 @@ class _Open:
         """How many requests hold a flavour, by group and flavour."""
         self._waiting: dict[tuple[str, str], dict[str, tuple[object, ...]]] = {}
         """The ages of those that wait, by group and flavour, then by name."""
+        self._names: dict[UUID, str] = {}
+        """What the Workloads are called of those that have gone back in line."""
+
+    def name_of(self, request: UUID) -> str:
+        """What a request's Workload is called."""
+        return self._names.get(request) or ticket_name(request)
 
     def note(self, one: Workload | None) -> None:
         """Count a Workload: for what it holds, or among those that wait."""
@@ -474,6 +509,10 @@ class _Open:
         who = whose(one) if one is not None else None
         if one is None or who is None:
             return
+        if by > 0 and one.name != ticket_name(who.request):
+            self._names[who.request] = one.name
+        elif by < 0:
+            self._names.pop(who.request, None)
         key, state = (who.group, who.flavor), TicketStatus.of(one).state
         if state in telling.HOLDING:
             self.held[key] = self.held.get(key, 0) + by
