@@ -5,6 +5,8 @@ A hub, a real kubelet and one T4 that is at stake: CMS may borrow what is Virgo'
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +19,7 @@ import yaml
 from click.testing import CliRunner
 
 from arcetri_hub.cli import main
+from arcetri_spawner import lab as lab_extension
 from arcetri_spawner.queues.names import Names
 from kueue_client import HOSTNAME, Asked, Kueue, Ticket, TicketState
 from tests.cluster import addresses, hub, images, volumes
@@ -134,6 +137,19 @@ def live(site: Hub, name: str) -> tuple[UUID, str]:
     return UUID(request), state
 
 
+def shows_notices(site: Hub) -> None:
+    """Alice's JupyterLab has the extension that tells her, in an image that knows nothing of it."""
+    with site.platform.api("alice") as api:
+        lab = api.get(f"{site.platform.url}/user/alice/lab")
+        data = re.search(r'id="jupyter-config-data"[^>]*>(.*?)</script>', lab.text, re.DOTALL)
+        assert data is not None, lab.text
+        loaded = json.loads(data[1])["federated_extensions"]
+        (ours,) = [one for one in loaded if one["name"] == "arcetri-notices"]
+        path = f"/user/alice/lab/extensions/arcetri-notices/{ours['load']}"
+        script = api.get(f"{site.platform.url}{path}")
+    assert script.text == lab_extension.text(lab_extension.SCRIPT)
+
+
 def test_what_was_borrowed_is_given_back_with_the_work_saved(site: Hub, kueue: Kueue) -> None:
     own = holds(kueue, "/arcetri/cms")
     time.sleep(1.1)  # who came last goes first, and Kueue tells ages to the second
@@ -142,6 +158,7 @@ def test_what_was_borrowed_is_given_back_with_the_work_saved(site: Hub, kueue: K
     until(lambda: ticket.look().ready, "Kueue is told that it runs", 30)
     with site.platform.login("alice") as client:
         assert announced(site, client) is None
+        shows_notices(site)
         bruno = asks(site, "bruno", VIRGO)
         assert bruno["state"] == "queued"
         until(lambda: announced(site, client), "she is told", 30)

@@ -22,7 +22,7 @@ import structlog
 from arcetri_spawner import killpoints
 from arcetri_spawner.backends.base import Device, Placement, Position, Ticket, TicketState
 from arcetri_spawner.errors import ArcetriError, Conflict
-from arcetri_spawner.policy import is_maintained, maintenance_end, queueing, waiting_reason
+from arcetri_spawner.policy import is_maintained, maintenance_now, waiting_reason
 from arcetri_spawner.policy.model import Grant, Inventory, LiveSession, Reason, ReasonKind
 
 if TYPE_CHECKING:
@@ -291,20 +291,12 @@ class LeaseQueue(ABC):
         async for _ in self._changes():
             wake.set()
 
-    def _maintenance(self, grant: Grant) -> Reason | None:
-        """That the flavour is under maintenance, if it is."""
-        catalog = self._catalogs.current.catalog
-        flavor = catalog.flavors.get(grant.flavor)
-        if flavor is None or flavor.maintenance is None or self._may_start(grant):
-            return None
-        until = maintenance_end(catalog, flavor.maintenance)
-        return queueing.maintenance(flavor.title, until, flavor.maintenance.message)
-
     async def _why(self, grant: Grant) -> Reason:
-        if (maintained := self._maintenance(grant)) is not None:
+        catalog = self._catalogs.current.catalog
+        if (maintained := maintenance_now(catalog, grant.flavor, datetime.now(UTC))) is not None:
             return maintained
         others = [s for s in await self._store.live_sessions() if s.id != grant.request_id]
-        reason = waiting_reason(self._catalogs.current.catalog, grant, self._inventory(), others)
+        reason = waiting_reason(catalog, grant, self._inventory(), others)
         return reason or self._otherwise(grant)
 
 

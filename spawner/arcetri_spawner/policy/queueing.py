@@ -116,7 +116,13 @@ def backoff(until: str) -> Reason:
 
 
 def maintenance(title: str, until: datetime | None, message: str) -> Reason:
-    """The flavour is under maintenance; arguments as those of ``maintained``."""
+    """The flavour is under maintenance.
+
+    Args:
+        title: The flavour's title.
+        until: When the maintenance ends, in the site's time zone; None when it is open-ended.
+        message: The admins' words.
+    """
     when = f" until {moment_text(until)}" if until else ""
     why = f": {shown(message, 200)}" if message else ""
     return _wait(

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
-from arcetri_spawner.backends.kubernetes.kueue.asking import TICKET, whose
+from arcetri_spawner.backends.kubernetes.kueue.asking import TICKET, is_set_aside, whose
 from arcetri_spawner.queues.changes import Act, owned
 from arcetri_spawner.queues.names import Names
 from arcetri_spawner.queues.sync import Outlook, Queues
@@ -239,6 +239,9 @@ def _request(
     position: PendingWorkload | None,
     grace: timedelta,
 ) -> Finding:
+    if is_set_aside(one):
+        sentence = "It waits until the maintenance of its flavour is over."
+        return Finding(about, "maintenance", False, sentence)
     why = explanation(one, queue, pool, position, missing=queue is None)
     wrong = why.cause not in ORDINARY
     if why.cause is Cause.RELEASE:

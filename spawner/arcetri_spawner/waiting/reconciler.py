@@ -34,6 +34,8 @@ SWEEP: Final = 2.0
 RESYNC: Final = 60.0
 """Seconds between two comparisons with the store."""
 
+MAINTAINED: Final = "maintenance"
+"""The refusal of what is under maintenance; see ``reasons.maintenance``."""
 HOLD_OVER: Final = "hold_over"
 """How a request ended whose turn had come, and that could not be started within ``hold``."""
 
@@ -144,6 +146,10 @@ class Reconciler:
                 return
             if error.code in UNDECIDED:
                 entry.trouble = told(error)
+                return
+            if error.code == MAINTAINED:
+                # Its turn comes again when that is over.
+                await self._queue.release(Ticket(entry.id, TicketState.ADMITTED), requeue=True)
                 return
             self._observer.request_decided("denied", error.code)
             await self._room.deny(entry, error)

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from arcetri_spawner.backends.base import Ticket, TicketState
 from arcetri_spawner.groups import EVERYONE
-from arcetri_spawner.policy import maintenance_begin, maintenance_end, queueing
+from arcetri_spawner.policy import maintenance_ends, queueing
 from arcetri_spawner.policy.model import Grant, Reason
 
 if TYPE_CHECKING:
@@ -66,24 +66,6 @@ def wanted_back(reason: Reason) -> Wanted | None:
         return None
     back = _BACK.get(reason.code, Back.RECLAIMED)
     return Wanted(back, reason, returns=reason.code not in _FOR_GOOD)
-
-
-def maintained(catalog: Catalog, grant: Grant, now: datetime) -> Wanted | None:
-    """What a maintenance that is about to begin asks of a session; None where none does.
-
-    It asks in time for the session's grace. One without a beginning leaves alone what runs.
-    """
-    flavor = catalog.flavors.get(grant.flavor)
-    if flavor is None or flavor.maintenance is None:
-        return None
-    begin = maintenance_begin(catalog, flavor.maintenance)
-    end = maintenance_end(catalog, flavor.maintenance)
-    if begin is None or now < begin - grant.grace:
-        return None
-    if end is not None and (end <= begin or end <= now):
-        return None
-    why = queueing.maintained(flavor.title, end, flavor.maintenance.message)
-    return Wanted(Back.MAINTENANCE, why, returns=True)
 
 
 def still_granted(catalog: Catalog, grant: Grant) -> bool:
@@ -164,7 +146,8 @@ class Demands:
         reason = self._evicted.get(grant.request_id)
         found = wanted_back(reason) if reason is not None else None
         if found is None:
-            found = maintained(catalog, grant, self._clock())
+            why = maintenance_ends(catalog, grant.flavor, self._clock(), grant.grace)
+            found = Wanted(Back.MAINTENANCE, why, returns=True) if why else None
         if found is None or not found.returns:
             return found
         if not still_granted(catalog, grant):

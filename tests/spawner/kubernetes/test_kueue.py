@@ -261,7 +261,7 @@ def told(one: Grant, **status: Any) -> Any:
     made = workload(one, **status)
     who = whose(made)
     assert who is not None
-    around = telling.situation(who, cluster_catalog(), inventory({"t4": (3, 8)}), 2)
+    around = telling.situation(who, cluster_catalog(), inventory({"t4": (3, 8)}), 2, NOW)
     return telling.ticket(one.request_id, made, around, {}, {}, known=False)
 
 
@@ -289,7 +289,7 @@ def test_a_flavor_that_the_catalog_took_away_still_has_a_name() -> None:
     assert who is not None
     gone = catalog(flavors=section("flavors", t4=None), groups={}, environments=section(
         "environments", torch=None), sizes=section("sizes", large=None))  # fmt: skip
-    around = telling.situation(who, gone, None, 0)
+    around = telling.situation(who, gone, None, 0, NOW)
     assert (around.title, around.offered, around.total) == ("t4", False, None)
 
 

@@ -15,7 +15,7 @@ from arcetri_spawner.backends.base import Session, Ticket, TicketState
 from arcetri_spawner.backends.local import end_instance
 from arcetri_spawner.errors import BackendError
 from arcetri_spawner.policy import queueing
-from arcetri_spawner.policy.model import Grant, Reason
+from arcetri_spawner.policy.model import Grant, Reason, Standing
 from arcetri_spawner.store import RequestRow
 from arcetri_spawner.waiting import Back, Wanted, reconciler, room, unopened
 from arcetri_spawner.waiting.wanted import wanted_back
@@ -324,6 +324,22 @@ async def test_who_was_ended_for_maintenance_waits_until_it_is_over(hub: Hub) ->
     assert entry.ticket.reason.sentence == "NVIDIA T4 is under maintenance: dust."
     hub.world.edit(plain)
     await until(lambda: hub.runs("alice"))
+
+
+async def test_whose_turn_comes_in_a_maintenance_waits_for_its_end(hub: Hub) -> None:
+    await hub.ask("alice")
+    bob = await hub.ask("bob")
+    hub.people.standing["bob"] = Standing.UNKNOWN
+    await hub.end("alice")
+    await until(lambda: bob.stage == "admitted")
+    plain = hub.world.profiles.read_text()
+    title = "title: NVIDIA T4, "
+    hub.world.edit(plain.replace(title, f"{title}maintenance: {{message: dust}}, "))
+    del hub.people.standing["bob"]
+    await until(lambda: bob.stage == "waiting")
+    assert (await hub.states())["bob"] == "waiting"
+    hub.world.edit(plain)
+    await until(lambda: hub.runs("bob"))
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,8 @@ from kueue_client import HOSTNAME, Asked, Workload
 
 TICKET: Final = "request-"
 """What the name of every request's Workload begins with."""
+ASIDE: Final = f"{podmarks.DOMAIN}/set-aside"
+"""Annotation: why the platform has a request stand in no line."""
 _NAME: Final = re.compile(f"{TICKET}[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}")
 
 
@@ -47,6 +49,17 @@ def place_name(grant: Grant) -> str:
     Whose it is at the moment its label says.
     """
     return ticket_name((*grant.earlier, grant.request_id)[0])
+
+
+def set_aside(*, aside: bool) -> Mapping[str, object]:
+    """A change by which a Workload stands in no line while its flavour is maintained, or does."""
+    mark = "maintenance" if aside else None
+    return {"metadata": {"annotations": {ASIDE: mark}}, "spec": {"active": not aside}}
+
+
+def is_set_aside(workload: Workload) -> bool:
+    """Whether the platform itself has a Workload stand in no line."""
+    return ASIDE in workload.metadata.annotations
 
 
 def handed_over(request: UUID) -> Mapping[str, object]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
@@ -23,8 +23,10 @@ from arcetri_spawner.backends.kubernetes.kueue.asking import (
     Whose,
     asked,
     handed_over,
+    is_set_aside,
     place_name,
     selector,
+    set_aside,
     ticket_name,
     whose,
 )
@@ -32,7 +34,7 @@ from arcetri_spawner.backends.kubernetes.kueue.faults import PASSING, fault, fla
 from arcetri_spawner.backends.kubernetes.kueue.following import Following
 from arcetri_spawner.backends.kubernetes.offering import Offering
 from arcetri_spawner.chores import Chores
-from arcetri_spawner.policy import queueing
+from arcetri_spawner.policy import maintenance_now, queueing
 from arcetri_spawner.policy.model import Grant, Inventory
 from kueue_client import (
     AlreadyExists,
@@ -180,9 +182,28 @@ class KueueQueue:
         if who is None or who.request == grant.request_id:
             return
         await ticket.release()
-        where = (ticket.name, ticket.namespace)
-        change = dict(handed_over(grant.request_id))
-        here.workloads.newer(await here.kueue.workloads.patch(*where, change=change))
+        here.workloads.newer(await self._change(here, found, handed_over(grant.request_id)))
+
+    async def _change(
+        self, here: _Open, found: Workload, change: Mapping[str, object]
+    ) -> Workload:
+        return await here.kueue.workloads.patch(found.name, found.namespace, change=change)
+
+    def _is_maintained(self, workload: Workload) -> bool:
+        who = whose(workload)
+        catalog, now = self._catalogs.current.catalog, datetime.now(UTC)
+        return who is not None and maintenance_now(catalog, who.flavor, now) is not None
+
+    async def _line_up(self, here: _Open) -> None:
+        """Have stand in line again what was set aside for a maintenance that is over."""
+        for workload in list(here.workloads.there.values()):
+            if is_set_aside(workload) and not self._is_maintained(workload):
+                try:
+                    found = await self._change(here, workload, set_aside(aside=False))
+                except KueueError as error:
+                    log.warning("a request is not in line again yet", why=str(error))
+                else:
+                    here.workloads.newer(found)
 
     async def _first_word(self, request: UUID) -> Ticket:
         """The ticket, once Kueue has said something of it, or has not for a while."""
@@ -288,12 +309,15 @@ class KueueQueue:
         here = await self._opened()
         self._unready.pop(ticket.request_id, None)
         try:
-            found = await self._ticket(here, ticket.request_id).release()
+            found = (await self._ticket(here, ticket.request_id).release()).workload
+            if self._is_maintained(found):
+                # Kueue knows of no maintenance, and would admit it again and again.
+                found = await self._change(here, found, set_aside(aside=True))
         except NotFound:
             return  # whoever follows the tickets is told that it is gone
         except KueueError as error:
             raise fault(error) from error
-        here.workloads.newer(found.workload)
+        here.workloads.newer(found)
 
     async def finish(self, ticket: Ticket) -> None:
         """Leave the queue and free everything; a second call changes nothing.
@@ -400,6 +424,7 @@ class KueueQueue:
             self._catalogs.current.catalog,
             self._inventory(),
             here.held.get(key, 0),
+            datetime.now(UTC),
             behind=here.behind(key, workload),
         )
         line = self._lines.get(workload.spec.queue_name)
@@ -447,6 +472,7 @@ class KueueQueue:
             self._stale.clear()
             for queue in here.unsaid():
                 await self._line(here, queue)
+            await self._line_up(here)
             self._look_again()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(REFRESH):
