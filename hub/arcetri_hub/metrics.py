@@ -45,6 +45,8 @@ REFUSAL_CODES: Final = (
 )
 INTERRUPTED: Final = "interrupted"
 """The label of a start that JupyterHub gave up, or a closing hub cut short."""
+EVICTIONS: Final = (*(code for code in EVICTED_CODES if code != "evicted_maintenance"), OTHER)
+"""Why queues want something back; a maintenance is no queue's."""
 RELOADS: Final = ("success", "failure")
 IAM_ANSWERS: Final = tuple(kind.value for kind in AnswerKind)
 
@@ -148,7 +150,7 @@ class Metrics:
             registry=registry,
         )
         for counter, values in (
-            (self._evictions, (*EVICTED_CODES, OTHER)),
+            (self._evictions, EVICTIONS),
             (self._requests, OUTCOMES),
             (self._refusals, REFUSAL_CODES),
             (self._failures, self._failure_codes),
@@ -173,7 +175,7 @@ class Metrics:
 
     def ticket_evicted(self, code: str) -> None:
         """Count that what a request holds is wanted back; the service's observer."""
-        self._evictions.labels(code if code in EVICTED_CODES else OTHER).inc()
+        self._evictions.labels(code if code in EVICTIONS else OTHER).inc()
 
     def iam_answered(self, kind: str) -> None:
         """Count an answer of the identity provider; see ``arcetri_hub.auth.ANSWER_KINDS``."""

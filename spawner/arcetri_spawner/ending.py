@@ -79,8 +79,9 @@ class Ends:
         # Written first: who stands in line for it finds its ticket, also after a restart.
         asked = await self._store.go_back(ticket.request_id, again, reason, message)
         killpoints.reach("request.returned")
-        if asked is not None:
-            await self._enter(again, asked)
-            killpoints.reach("request.back_in_line")
-        # What it held may have been taken over, and is then not its any more.
-        await self._queue.finish(ticket)
+        if asked is None:
+            await self._queue.finish(ticket)
+            return
+        # What stands in line takes over the ticket, now or when the queue answers.
+        await self._enter(again, asked)
+        killpoints.reach("request.back_in_line")

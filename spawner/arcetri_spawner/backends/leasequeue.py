@@ -113,6 +113,11 @@ class LeaseQueue(ABC):
 
     async def _enter(self, grant: Grant) -> _Entry:
         place, device = await self._store.in_line(grant.request_id)
+        for before in grant.earlier:
+            # What it held was freed when this one was written in its place.
+            if before in self._entries:
+                self._forget(before)
+                await self._leased()
         entry = _Entry(grant, place, Ticket(grant.request_id, TicketState.WAITING))
         if device is not None:
             entry.ticket = self._admitted(grant, device)

@@ -144,7 +144,7 @@ class WaitingRoom:
         await self._store.mark(entry.id, "ended", reason=reason, message=message)
         killpoints.reach("request.left")
         self._drop(entry)
-        await self.finish(Ticket(entry.id, TicketState.GONE))
+        await self._give_up(entry)
 
     async def move(self, entry: Entry, raw: object) -> Entry:
         """Exchange a request that waits for one that starts now, or keep it where it is.
@@ -177,7 +177,7 @@ class WaitingRoom:
                 code=why.code if why else None,
                 remedy="Your request keeps its place.",
             )
-        await self.finish(Ticket(entry.id, TicketState.GONE))
+        await self._give_up(entry)
         return other
 
     async def go_back(self, grant: Grant, asked: datetime) -> None:
@@ -345,6 +345,11 @@ class WaitingRoom:
     async def deny(self, entry: Entry, error: Denied) -> None:
         """End a request that policy refuses by now."""
         await self.leave(entry, error.code, str(error))
+
+    async def _give_up(self, entry: Entry) -> None:
+        """Have a request's ticket taken away, also where it has yet to take over another's."""
+        for request in (entry.id, *entry.grant.earlier):
+            await self.finish(Ticket(request, TicketState.GONE))
 
     async def finish(self, ticket: Ticket) -> None:
         """Have a ticket taken away; where the queue gives no answer, when it does."""
