@@ -81,9 +81,7 @@ class SessionService:
         """Who has asked and not started yet."""
         self.demands = Demands(lambda: catalogs.current.catalog, clock)
         """What running sessions hold and somebody else wants back."""
-        self.reconciler = Reconciler(
-            self.waiting, runs=self._has, demands=self.demands, **watched
-        )
+        self.reconciler = Reconciler(self.waiting, runs=self._has, demands=self.demands, **watched)
         """What moves them on."""
         self.unopened = Unopened(store, self.end, clock)
         """What started by itself, and nobody has opened yet."""

@@ -9,7 +9,6 @@ import json
 import re
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -115,7 +114,7 @@ def asks(site: Hub, name: str, choice: dict[str, str]) -> dict[str, Any]:
     return found
 
 
-def announced(site: Hub, client: httpx.Client) -> dict[str, Any] | None:
+def announced(client: httpx.Client) -> dict[str, Any] | None:
     """What somebody's JupyterLab is told will happen."""
     notices = client.get("/hub/arcetri/notices").raise_for_status().json()["notices"]
     return notices[0] if notices else None
@@ -157,12 +156,12 @@ def test_what_was_borrowed_is_given_back_with_the_work_saved(site: Hub, kueue: K
     ticket = kueue.ticket(f"request-{alice}", NAMESPACE)
     until(lambda: ticket.look().ready, "Kueue is told that it runs", 30)
     with site.platform.login("alice") as client:
-        assert announced(site, client) is None
+        assert announced(client) is None
         shows_notices(site)
         bruno = asks(site, "bruno", VIRGO)
         assert bruno["state"] == "queued"
-        until(lambda: announced(site, client), "she is told", 30)
-        said = announced(site, client)
+        until(lambda: announced(client), "she is told", 30)
+        said = announced(client)
         assert said is not None
         assert said["code"] == "preempted"
         assert said["sentence"].startswith("Your group had borrowed this NVIDIA T4")
@@ -191,7 +190,9 @@ def test_what_was_borrowed_is_given_back_with_the_work_saved(site: Hub, kueue: K
     assert (state, told["state"], told["code"]) == ("waiting", "ended", "preempted")
     assert told["again"].endswith(str(again))
     # It has the Workload that it had, and is before who asked later.
-    names = {one.metadata.name for one in kueue.pending(NAMES.local_queue("/arcetri/cms"), NAMESPACE)}
+    names = {
+        one.metadata.name for one in kueue.pending(NAMES.local_queue("/arcetri/cms"), NAMESPACE)
+    }
     assert names == {f"request-{alice}", f"request-{chiara['request']}"}
     with site.platform.login("alice") as client:
         mine = client.get(f"/hub/api/arcetri/requests/{again}").json()
@@ -218,11 +219,11 @@ def test_a_queue_is_drained_and_the_hub_killed_in_the_grace(site: Hub, kueue: Ku
     drain = {"spec": {"stopPolicy": "HoldAndDrain"}}
     with site.platform.login("alice") as client:
         kueue.local_queues.patch(queue, NAMESPACE, change=drain)
-        until(lambda: announced(site, client), "she is told", 30)
+        until(lambda: announced(client), "she is told", 30)
         site.kill("hub")
         site.start("hub")
-        until(lambda: announced(site, client), "she is told again", 60)
-        said = announced(site, client)
+        until(lambda: announced(client), "she is told again", 60)
+        said = announced(client)
         assert said is not None
         assert said["code"] == "drained"
         assert said["sentence"].startswith("The queue of /arcetri/cms is being emptied.")

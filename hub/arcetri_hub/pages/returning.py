@@ -1,4 +1,4 @@
-"""Whether a request goes back in line when its session is ended for others: a form of plain HTML."""
+"""Whether a request goes back in line when its session is ended: a form of plain HTML."""
 
 from __future__ import annotations
 

@@ -208,8 +208,7 @@ class Reaper:
         if isinstance(verdict, Warn):
             zone = self._zone()
             known.notices = tuple(
-                notice(target.server_name, end, target.limits, zone, wanted)
-                for end in verdict.ends
+                notice(target.server_name, end, target.limits, zone, wanted) for end in verdict.ends
             )
         elif isinstance(verdict, End) and now.steady >= known.end_after:
             known.ending = asyncio.create_task(

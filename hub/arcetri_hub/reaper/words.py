@@ -10,7 +10,6 @@ from zoneinfo import ZoneInfo
 from arcetri_hub.reaper.decide import EndReason, Limits, Warned
 from arcetri_spawner.waiting import Wanted
 
-
 _ITS_OWN: Final = frozenset({EndReason.IDLE, EndReason.LIFETIME})
 """Ends that nobody else asks for."""
 _OPENINGS: Final = frozenset({"An", "It", "Something", "The", "Your"})

@@ -184,9 +184,7 @@ class KueueQueue:
         await ticket.release()
         here.workloads.newer(await self._change(here, found, handed_over(grant.request_id)))
 
-    async def _change(
-        self, here: _Open, found: Workload, change: Mapping[str, object]
-    ) -> Workload:
+    async def _change(self, here: _Open, found: Workload, change: Mapping[str, object]) -> Workload:
         return await here.kueue.workloads.patch(found.name, found.namespace, change=change)
 
     def _is_maintained(self, workload: Workload) -> bool:
