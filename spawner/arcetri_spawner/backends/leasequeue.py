@@ -113,11 +113,11 @@ class LeaseQueue(ABC):
 
     async def _enter(self, grant: Grant) -> _Entry:
         place, device = await self._store.in_line(grant.request_id)
-        for before in grant.earlier:
-            # What it held was freed when this one was written in its place.
-            if before in self._entries:
+        if grant.earlier:
+            # What the one before held was freed when this one was written in its place.
+            for before in grant.earlier:
                 self._forget(before)
-                await self._leased()
+            await self._leased()
         entry = _Entry(grant, place, Ticket(grant.request_id, TicketState.WAITING))
         if device is not None:
             entry.ticket = self._admitted(grant, device)

@@ -166,6 +166,7 @@ async def test_who_does_not_want_to_wait_is_not_put_back_also_after_a_restart(
     async with a_hub(tmp_path, instance, text(t4=1)) as second:
         assert wanted(second, one.request_id) is None
         # The queue says it of every ticket when somebody begins to listen.
+        await until(lambda: second.world.queue._watchers)
         evict(second, one.request_id)
         await until(lambda: wanted(second, one.request_id) is not None)
         assert wanted(second, one.request_id) == Wanted(Back.PREEMPTED, LENT, False, True)

@@ -23,7 +23,7 @@ async def test_the_successor_has_the_place_and_what_was_held_is_free(
     other = _grant(alice, server_name="other")
     for one in (first, younger, other):
         await store.open_request(one)
-    await store.lease(first.request_id, "t4", [device("GPU-1")], quota=None)
+    await store.lease(first.request_id, "t4", [device(1)], quota=None)
     await store.mark(first.request_id, "running")
     place = await store.in_line(first.request_id)
     again = successor(first)
