@@ -12,7 +12,7 @@ import structlog
 from arcetri_spawner import killpoints
 from arcetri_spawner.backends.base import Queue, Ticket
 from arcetri_spawner.errors import ArcetriError
-from arcetri_spawner.waiting.returning import successor
+from arcetri_spawner.returning import successor
 
 if TYPE_CHECKING:
     from arcetri_spawner.policy.model import Grant

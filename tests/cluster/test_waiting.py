@@ -21,7 +21,7 @@ from arcetri_spawner.backends.kubernetes.kueue.asking import ticket_name
 from arcetri_spawner.backends.kubernetes.kueue.queue import LINE_KEPT, KueueQueue
 from arcetri_spawner.catalog import CatalogHolder
 from arcetri_spawner.policy.model import FlavorInventory, Grant, Inventory
-from arcetri_spawner.waiting.returning import successor
+from arcetri_spawner.returning import successor
 from kueue_client import NotFound, StopPolicy, Workload
 from tests.cluster import kueue as real
 from tests.cluster.cluster import Cluster

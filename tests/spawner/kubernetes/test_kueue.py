@@ -27,7 +27,7 @@ from arcetri_spawner.policy.model import Grant
 from arcetri_spawner.policy.reasons import WAITING_CODES
 from arcetri_spawner.queues.names import Names
 from arcetri_spawner.queues.plan import ANYWHERE
-from arcetri_spawner.waiting.returning import successor
+from arcetri_spawner.returning import successor
 from kueue_client import (
     Cause,
     Evicted,

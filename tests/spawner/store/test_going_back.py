@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from arcetri_spawner.policy.model import Grant
+from arcetri_spawner.returning import successor
 from arcetri_spawner.store import Account, Store
-from arcetri_spawner.waiting.returning import successor
 from tests.support.builders import device, grant
 
 
