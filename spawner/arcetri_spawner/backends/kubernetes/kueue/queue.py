@@ -307,15 +307,17 @@ class KueueQueue:
         here = await self._opened()
         self._unready.pop(ticket.request_id, None)
         try:
-            found = (await self._ticket(here, ticket.request_id).release()).workload
-            if self._is_maintained(found):
-                # Kueue knows of no maintenance, and would admit it again and again.
-                found = await self._change(here, found, set_aside(aside=True))
+            known = here.workloads.there.get(here.name_of(ticket.request_id))
+            aside = known is not None and self._is_maintained(known)
+            if known is not None and aside:
+                # Kueue knows of no maintenance, and would admit it again at once.
+                await self._change(here, known, set_aside(aside=True))
+            released = await self._ticket(here, ticket.request_id).release(activate=not aside)
         except NotFound:
             return  # whoever follows the tickets is told that it is gone
         except KueueError as error:
             raise fault(error) from error
-        here.workloads.newer(found)
+        here.workloads.newer(released.workload)
 
     async def finish(self, ticket: Ticket) -> None:
         """Leave the queue and free everything; a second call changes nothing.
