@@ -320,13 +320,14 @@ async def test_who_goes_back_in_line_takes_over_the_place(desk: Hub) -> None:
     for one in short:
         await desk.queue.submit(one)
     await desk.reach(borrowed, TicketState.EVICTED, "evicted_returned")
+    await asyncio.sleep(1.1)  # Kueue tells ages to the second
     younger, again = asks("atlas"), successor(borrowed)
     await desk.queue.submit(younger)
 
     back = await desk.queue.submit(again)
 
     assert back.state is TicketState.WAITING
-    assert desk.told[borrowed.request_id].state is TicketState.GONE
+    await desk.reach(borrowed, TicketState.GONE)
     for one in short:
         await desk.reach(one, TicketState.ADMITTED)
     assert await desk.queue.position(back) == Position(0, provisional=True)
