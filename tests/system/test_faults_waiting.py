@@ -79,7 +79,7 @@ def test_killed_at_any_point_of_going_back_in_line(tmp_path: Path) -> None:
         query = (
             "select id, reason, place from arcetri_request where username = 'alice' order by rowid"
         )
-        points = ("end.told", "stop.asked", "request.returned", "request.back_in_line")
+        points = ("stop.asked", "request.returned", "request.back_in_line")
         for number, point in enumerate(points, 1):
             hub.dies(point, when=partial(profiles.write_text, maintained, encoding="utf-8"))
             until(lambda: not platform.sessions(), "the session has ended")
