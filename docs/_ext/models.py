@@ -93,7 +93,12 @@ def _table(section: Section, undocumented: Undocumented, heading: str = "") -> s
         meaning = meaning or MEANINGS.get(f"{section.path} {name}", "")
         if not meaning:
             undocumented.append(f"{section.path}: {name}")
-        cells = (f"`{name}`", _value(hint, field), _default(field), _one_line(meaning))
+        cells = (
+            f"`{field.alias or name}`",
+            _value(hint, field),
+            _default(field),
+            _one_line(meaning),
+        )
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join([*lines, ""])
 

@@ -96,9 +96,12 @@ class Platform:
             app,
             self.service.running,
             self.service.end,
+            self.service.demands,
             lambda: ZoneInfo(self.catalogs.current.catalog.site.timezone),
             interval=self.settings.culling_interval,
         )
+        reaper = self.reaper
+        self.catalogs.subscribe(lambda _: reaper.wake())
         self._spawn(self._recover())
         self._spawn(self._wait(HubStarter(app)))
         self._spawn(self.service.unopened.run(opened(app), self.service.holds))

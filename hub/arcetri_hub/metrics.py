@@ -24,6 +24,7 @@ from arcetri_hub.pages.body import BodyTooLarge
 from arcetri_spawner import errors
 from arcetri_spawner.groups import EVERYONE
 from arcetri_spawner.policy import startable_by_anybody
+from arcetri_spawner.policy.queueing import EVICTED_CODES
 from arcetri_spawner.policy.reasons import ALL_CODES
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ REFUSAL_CODES: Final = (
 )
 INTERRUPTED: Final = "interrupted"
 """The label of a start that JupyterHub gave up, or a closing hub cut short."""
+EVICTIONS: Final = (*(code for code in EVICTED_CODES if code != "evicted_maintenance"), OTHER)
+"""Why queues want something back; a maintenance is no queue's."""
 RELOADS: Final = ("success", "failure")
 IAM_ANSWERS: Final = tuple(kind.value for kind in AnswerKind)
 
@@ -140,7 +143,14 @@ class Metrics:
             buckets=WAITED,
             registry=registry,
         )
+        self._evictions = Counter(
+            "arcetri_ticket_evict_total",
+            "Times a queue wanted back what a request held, by the reason's code",
+            ["code"],
+            registry=registry,
+        )
         for counter, values in (
+            (self._evictions, EVICTIONS),
             (self._requests, OUTCOMES),
             (self._refusals, REFUSAL_CODES),
             (self._failures, self._failure_codes),
@@ -162,6 +172,10 @@ class Metrics:
         """Count how long it took until it was a request's turn; the service's observer."""
         self._pairs.add((grant.group, grant.flavor))
         self._waited.labels(grant.group, grant.flavor).observe(max(waited.total_seconds(), 0.0))
+
+    def ticket_evicted(self, code: str) -> None:
+        """Count that what a request holds is wanted back; the service's observer."""
+        self._evictions.labels(code if code in EVICTIONS else OTHER).inc()
 
     def iam_answered(self, kind: str) -> None:
         """Count an answer of the identity provider; see ``arcetri_hub.auth.ANSWER_KINDS``."""

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from arcetri_spawner import killpoints
 from arcetri_spawner.backends.base import Queue, Ticket
 from arcetri_spawner.errors import ArcetriError
+from arcetri_spawner.returning import successor
 
 if TYPE_CHECKING:
+    from arcetri_spawner.policy.model import Grant
     from arcetri_spawner.store import Store
 
 log = structlog.get_logger(__name__)
@@ -20,11 +25,20 @@ RETRY: Final = 2.0
 
 
 class Ends:
-    """Ends requests."""
+    """Ends requests.
 
-    def __init__(self, store: Store, queue: Queue) -> None:
+    Args:
+        store: Where it is written.
+        queue: What they hold.
+        enter: Has a request stand in line that goes back there; the waiting room's.
+    """
+
+    def __init__(
+        self, store: Store, queue: Queue, enter: Callable[[Grant, datetime], Awaitable[None]]
+    ) -> None:
         self._store = store
         self._queue = queue
+        self._enter = enter
 
     async def record(
         self,
@@ -34,6 +48,7 @@ class Ends:
         details: str = "",
         *,
         tried: asyncio.Event | None = None,
+        back: Grant | None = None,
     ) -> None:
         """Free what a request held and write its end, again and again while the database is away.
 
@@ -45,9 +60,14 @@ class Ends:
             message: Shown to its user on their next page.
             details: What was said of it, word for word.
             tried: Set after the first try that failed.
+            back: What it was granted, where it goes back to its place in line.
         """
+        again = successor(back) if back is not None else None
         while True:
             try:
+                if again is not None:
+                    await self._go_back(ticket, again, reason, message)
+                    return
                 await self._queue.finish(ticket)
                 await self._store.mark(
                     ticket.request_id, "ended", reason=reason, message=message, details=details
@@ -58,3 +78,14 @@ class Ends:
             if tried is not None:
                 tried.set()
             await asyncio.sleep(RETRY)
+
+    async def _go_back(self, ticket: Ticket, again: Grant, reason: str, message: str) -> None:
+        # Written first: who stands in line for it finds its ticket, also after a restart.
+        asked = await self._store.go_back(ticket.request_id, again, reason, message)
+        killpoints.reach("request.returned")
+        if asked is None:
+            await self._queue.finish(ticket)
+            return
+        # What stands in line takes over the ticket, now or when the queue answers.
+        await self._enter(again, asked)
+        killpoints.reach("request.back_in_line")

@@ -124,7 +124,7 @@ class Gate:
         ignoring: UUID | None = None,
     ) -> Grant:
         sessions = await self._store.live_sessions()
-        return authorize(
+        grant = authorize(
             self._catalogs.current,
             identity,
             parse_options(raw),
@@ -134,6 +134,8 @@ class Gate:
             request_id=again.request_id if again else uuid4(),
             server_name=server_name,
         )
+        # A place in line is nothing that policy decides.
+        return replace(grant, earlier=again.earlier) if again else grant
 
 
 def _same(one: Identity, other: Identity) -> bool:

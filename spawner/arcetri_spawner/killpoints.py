@@ -64,6 +64,8 @@ HUB_POINTS = (
     "request.running",
     "spawner.started",
     "end.told",
+    "request.returned",
+    "request.back_in_line",
     "request.ended",
     "spawner.stopped",
 )

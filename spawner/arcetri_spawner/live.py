@@ -25,6 +25,10 @@ class ServiceObserver(Protocol):
         """A request's turn has come, at once or after it had waited."""
         ...
 
+    def ticket_evicted(self, code: str) -> None:
+        """The queue wants back what a request holds; the code is that of its reason."""
+        ...
+
 
 class Silent:
     """Tells nobody."""
@@ -33,6 +37,9 @@ class Silent:
         """Ignore it."""
 
     def request_admitted(self, grant: Grant, waited: timedelta) -> None:
+        """Ignore it."""
+
+    def ticket_evicted(self, code: str) -> None:
         """Ignore it."""
 
 

@@ -73,7 +73,8 @@ class Recovery:
         store: The requests.
         queue: Holds their places.
         backend: Has made its own records agree already.
-        keep: Takes a session that runs up again.
+        keep: Takes a session that runs up again, with the reason for which it was about to be
+            ended and to go back in line, if it was.
         unopened: Keeps what started by itself, and nobody has opened yet.
         ends: Records the end of a request.
         changed: Told when something is known that was not.
@@ -85,7 +86,7 @@ class Recovery:
         queue: Queue,
         backend: Backend,
         *,
-        keep: Callable[[Grant, Ticket, Session], None],
+        keep: Callable[[Grant, Ticket, Session, str], None],
         unopened: Unopened,
         ends: Ends,
         changed: Callable[[], None],
@@ -144,11 +145,16 @@ class Recovery:
             hold = self._unopened.hold() if row.by_itself else None
             await self._store.started(row.id, grant.account_id, choice_of(grant), hold)
             await self._queue.ready(ticket)
-        self._keep(grant, ticket, found)
+        self._keep(grant, ticket, found, row.reason if row.returns else "")
         if hold is not None:
             self._unopened.keep(grant, hold)
 
     async def _end(self, row: RequestRow, exited: Exited) -> None:
+        if row.returns and row.reason:
+            # It was about to be ended for others, and to go back in line.
+            ticket = Ticket(row.id, TicketState.ADMITTED)
+            await self._ends.record(ticket, row.reason, row.message, back=row.grant)
+            return
         await self._queue.finish(Ticket(row.id, TicketState.ADMITTED))
         # What was announced before the end holds.
         details = "" if row.reason else exited.details

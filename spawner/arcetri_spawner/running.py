@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 import structlog
@@ -18,8 +19,12 @@ from arcetri_spawner.policy.model import Grant
 
 if TYPE_CHECKING:
     from arcetri_spawner.store import Store
+    from arcetri_spawner.waiting.wanted import Demands
 
 log = structlog.get_logger(__name__)
+
+ENDING: Final = timedelta(seconds=15)
+"""Besides its ``stop``, how long a session may take to be seen ended that was asked to end."""
 
 
 @dataclass(slots=True)
@@ -27,33 +32,59 @@ class _Run:
     grant: Grant
     ticket: Ticket
     session: Session
+    announced_until: datetime
+    """Until when an end that was announced before this hub is what ended it."""
     watcher: asyncio.Task[None] | None = None
     exited: Exited | None = None
     end_reason: str = ""
     end_message: str = ""
+    returns: bool = False
+    """Whether its request goes back in line when it has ended."""
+    announced: str = ""
+    """The reason for which a hub before this one was about to end it, and put it back in line."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class RunningSessions:
     """Keeps in memory what has started, and records each end, whoever or whatever brought it."""
 
-    def __init__(self, store: Store, backend: Backend, ends: Ends) -> None:
+    def __init__(
+        self,
+        store: Store,
+        backend: Backend,
+        ends: Ends,
+        demands: Demands,
+        clock: Callable[[], datetime],
+    ) -> None:
         """Begin with none.
 
         Args:
             store: Where it is written beforehand how one ends.
             backend: What runs them.
             ends: Records the end of a request.
+            demands: What they hold and somebody else wants back.
+            clock: Tells the time, aware.
         """
         self._store = store
         self._backend = backend
         self._ends = ends
+        self._demands = demands
+        self._clock = clock
         self._runs: dict[UUID, _Run] = {}
         self._by_server: dict[tuple[str, str], UUID] = {}
 
-    def keep(self, grant: Grant, ticket: Ticket, session: Session) -> None:
-        """Watch a session that has started, or was found again."""
-        run = _Run(grant, ticket, session)
+    def keep(self, grant: Grant, ticket: Ticket, session: Session, announced: str = "") -> None:
+        """Watch a session that has started, or was found again.
+
+        Args:
+            grant: What was granted.
+            ticket: What holds its place.
+            session: What runs.
+            announced: The reason for which a hub before this one was about to end it, and put it
+                back in line; empty where none was.
+        """
+        until = self._clock() + grant.stop + ENDING
+        run = _Run(grant, ticket, session, announced_until=until, announced=announced)
         self._runs[session.id] = run
         self._by_server[grant.username, grant.server_name] = session.id
         run.watcher = asyncio.create_task(self._watch(run), name=f"session {session.id}")
@@ -62,12 +93,17 @@ class RunningSessions:
         """Free what the session held as soon as it is gone, whoever or whatever ended it."""
         exited = await self._backend.wait(run.session)
         run.exited = exited
-        reason = run.end_reason or exited.reason
+        reason, returns = run.end_reason or exited.reason, run.returns
         # Of an end that was asked for it is known why.
         details = "" if run.end_reason else exited.details
-        await self._ends.record(run.ticket, reason, run.end_message, details)
+        if run.announced and not run.end_reason and self._clock() < run.announced_until:
+            # A hub before this one had asked it to end, as far as that can be known.
+            reason, returns, details = run.announced, True, ""
+        back = run.grant if returns else None
+        await self._ends.record(run.ticket, reason, run.end_message, details, back=back)
         killpoints.reach("request.ended")
         self._runs.pop(run.session.id, None)
+        self._demands.forget(run.session.id)
         key = (run.grant.username, run.grant.server_name)
         if self._by_server.get(key) == run.session.id:
             del self._by_server[key]
@@ -121,18 +157,24 @@ class RunningSessions:
         run = self._runs.get(session_id)
         if run is None:
             return
+        wanted = self._demands.of(run.grant)
+        returns = wanted is not None and wanted.back == reason and wanted.returns
         if message:
             # Written before the end, so that a hub killed meanwhile still tells the user.
-            await self._store.announce(session_id, reason, message)
+            stays = True if returns else self._demands.wished(session_id)
+            await self._store.announce(session_id, reason, message, returns=stays)
             killpoints.reach("end.told")
-        run.end_reason, run.end_message = reason, message
+        if message or not run.end_reason:
+            # JupyterHub stops what it sees end; that says nothing of why it ended.
+            run.end_reason, run.end_message, run.returns = reason, message, returns
         try:
             await self._backend.stop(run.session, run.grant.stop, reason=reason)
         except ArcetriError:
             # Its own end, later, must not be told as this one.
-            run.end_reason = run.end_message = ""
+            run.end_reason, run.end_message, run.returns = "", "", False
             if message:
-                await self._store.announce(session_id, "", "")
+                stays = self._demands.wished(session_id)
+                await self._store.announce(session_id, "", "", returns=stays)
             raise
         await self.ended(session_id)
 

@@ -27,6 +27,7 @@ from arcetri_spawner.store.records import BEFORE_START
 from arcetri_spawner.waiting.reconciler import Reconciler
 from arcetri_spawner.waiting.room import WaitingRoom
 from arcetri_spawner.waiting.unopened import Unopened
+from arcetri_spawner.waiting.wanted import Demands
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -53,7 +54,6 @@ class SessionService:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         gate = Gate(catalogs, store, backend, identities, clock)
-        ends = Ends(store, queue)
         watched: dict[str, Any] = {
             "store": store,
             "queue": queue,
@@ -62,7 +62,11 @@ class SessionService:
         }
         self.waiting = WaitingRoom(catalogs=catalogs, clock=clock, **watched)
         """Who has asked and not started yet."""
-        self.reconciler = Reconciler(self.waiting, runs=self._has, clock=clock, **watched)
+        self.demands = Demands(lambda: catalogs.current.catalog, clock)
+        """What running sessions hold and somebody else wants back."""
+        self.reconciler = Reconciler(
+            self.waiting, runs=self._has, demands=self.demands, clock=clock, **watched
+        )
         """What moves them on."""
         self.unopened = Unopened(store, catalogs, self.end, clock)
         """What started by itself, and nobody has opened yet."""
@@ -74,7 +78,8 @@ class SessionService:
         self._recovered = asyncio.Event()
         self._changes = Changes()
         """Told when a start was recorded or is over, or a doubt is."""
-        self._running = RunningSessions(store, backend, ends)
+        ends = Ends(store, queue, self.waiting.go_back)
+        self._running = RunningSessions(store, backend, ends, self.demands, clock)
         self._starts = Starts(
             backend=backend,
             waiting=self.waiting,
@@ -277,6 +282,22 @@ class SessionService:
         ]
         return sorted(rows, key=lambda row: row.asked)
 
+    def follower(self, request_id: UUID) -> UUID | None:
+        """The live request that has an ended one's place, if there is one; from memory."""
+        grants = [waits.grant for waits in self.waiting.entries()]
+        grants += [grant for grant, _ in self._running.all().values()]
+        return next((one.request_id for one in grants if request_id in one.earlier), None)
+
+    async def wish(self, session_id: UUID, *, returns: bool) -> None:
+        """Say whether a session's user wants it back in line, should it be ended for others.
+
+        Raises:
+            StoreError: It could not be written; what held before holds.
+        """
+        if session_id in self._running:
+            await self._store.wish(session_id, returns=returns)
+            self.demands.wish(session_id, returns=returns)
+
     def running(self) -> Mapping[UUID, tuple[Grant, Session]]:
         """The started sessions, from memory."""
         return self._running.all()
@@ -289,6 +310,7 @@ class SessionService:
         rows = await self._store.live_requests()
         await self.waiting.recover(row for row in rows if row.state in BEFORE_START)
         self.unopened.recover(rows)
+        self.demands.recover(rows)
         await self._recovery.run(
             row for row in rows if row.state not in BEFORE_START and row.id not in self._running
         )

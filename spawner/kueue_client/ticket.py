@@ -113,12 +113,12 @@ class _Ticket:
         return (yield from self._change(change))
 
     @operation
-    def release(self) -> Steps[TicketStatus]:
+    def release(self, *, activate: bool = True) -> Steps[TicketStatus]:
         """Give back what the ticket holds, and stand in line again at one's old place.
 
         Until this, what was evicted still holds its quota. A ticket that waits is left as it is;
-        one that Kueue has deactivated, since its time was up, is made active again. Whoever does
-        not want to stand in line again finishes or leaves.
+        one that Kueue has deactivated, since its time was up, is made active again, unless one does
+        not want to stand in line yet. Whoever never wants to finishes or leaves.
 
         Raises:
             WrongState: It has finished.
@@ -148,7 +148,7 @@ class _Ticket:
             return {**changed(found, *gone, without=done), "admission": None}
 
         found = yield from self._change(change)
-        if found.workload.spec.active is False:
+        if activate and found.workload.spec.active is False:
             again = {"spec": {"active": True}}
             where = (Workload, self.name, self.namespace)
             found = TicketStatus.of((yield from calls.patch(*where, again, self._manager)))

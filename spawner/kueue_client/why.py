@@ -269,6 +269,11 @@ _SENTENCES: tuple[tuple[re.Pattern[str], Cause], ...] = (
     (re.compile(r"ClusterQueue \S+ is inactive"), Cause.CLUSTER_QUEUE_INACTIVE),
     (re.compile(r"waiting for all admitted workloads to be in PodsReady"), Cause.OTHERS_START),
     (re.compile(r"pending evaluation"), Cause.NOT_CONSIDERED),
+    # Released since, and not looked at again yet: that is what it was told then.
+    (
+        re.compile(r"^Preempted to accommodate a workload|^It was released by its holder"),
+        Cause.NOT_CONSIDERED,
+    ),
 )
 
 

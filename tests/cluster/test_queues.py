@@ -11,6 +11,7 @@ import yaml
 
 from arcetri_spawner.queues.names import Names
 from kueue_client import (
+    HOSTNAME,
     ClusterQueue,
     ClusterQueueSpec,
     ObjectMeta,
@@ -23,7 +24,9 @@ from kueue_client import (
 )
 from tests.cluster import images
 from tests.cluster.cluster import Cluster
-from tests.cluster.installation import Installation, installation
+from tests.cluster.components import SIMULATED
+from tests.cluster.installation import LABEL, Installation, installation
+from tests.cluster.kueue import MANAGED
 from tests.spawner.queues.catalogs import GPU
 from tests.support import helm
 from tests.support.platform import until
@@ -169,6 +172,66 @@ def test_notebooks_come_before_batch_and_push_it_out(site: Installation) -> None
     second = site.ask("second", "cms", gpus=2)
     until(lambda: second.why().said != "", "it is considered", 60)
     assert notebook.look().state is TicketState.ADMITTED  # a notebook pushes out none
+
+
+def job(site: Installation, name: str, group: str, gpus: int) -> None:
+    """Submit a batch/v1 Job as anybody may, in a queue of a group's."""
+    amounts = {"cpu": "2", "memory": "4Gi", GPU: str(gpus)}
+    key, _, value = SIMULATED.partition("=")
+    pod = {
+        "restartPolicy": "Never",
+        "containers": [
+            {
+                "name": "train",
+                "image": "registry.example/train:1",
+                "resources": {"requests": amounts, "limits": {GPU: str(gpus)}},
+            }
+        ],
+        "nodeSelector": {LABEL: site.names.instance},
+        "tolerations": [{"key": key, "operator": "Equal", "value": value}],
+    }
+    topology = {"kueue.x-k8s.io/podset-required-topology": HOSTNAME}
+    labels = {
+        "kueue.x-k8s.io/queue-name": site.names.local_queue(f"/{group}"),
+        "kueue.x-k8s.io/priority-class": site.names.priority("batch"),
+    }
+    site.cluster.apply(
+        {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {"name": name, "namespace": site.names.namespace, "labels": labels},
+            "spec": {
+                "suspend": True,
+                "template": {"metadata": {"annotations": topology}, "spec": pod},
+            },
+        }
+    )
+
+
+def test_a_job_behind_a_queue_runs_on_what_is_idle_and_yields_to_a_notebook(
+    site: Installation,
+) -> None:
+    where = f"--namespace={site.names.namespace}"
+    label = ["kubectl", "label", "namespace", site.names.namespace, f"{MANAGED}=true"]
+    site.cluster.run(label)
+    site.catalog(cms={"quota": 2}, atlas={"quota": 2, "borrow": 2})
+    site.sync()
+
+    def active() -> int:
+        found = site.cluster.kubectl("get", "job", "train", where)
+        return 0 if found["spec"].get("suspend") else found["status"].get("active", 0)
+
+    # It has all four: the two of its own group, and the two that lie idle.
+    job(site, "train", "atlas", gpus=4)
+    until(lambda: active() == 1, "the job runs", 60)
+    notebook = site.ask("notebook", "cms")
+    reach(notebook, TicketState.ADMITTED)
+    until(lambda: active() == 0, "the job has given way, and waits", 60)
+    (waits,) = [one for one in site.kueue.workloads.list(site.names.namespace).items
+                if one.name.startswith("job-train")]  # fmt: skip
+    assert TicketStatus.of(waits).state is TicketState.WAITING
+    notebook.leave()
+    until(lambda: active() == 1, "the job runs again", 60)
 
 
 def test_the_documented_rights_are_enough(site: Installation) -> None:

@@ -12,13 +12,16 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+import yaml
 from kubernetes.aio import client, config
 
+from arcetri_accounting.contract import podmarks
 from arcetri_spawner.backends.base import Placement, Position, Ticket, TicketState
 from arcetri_spawner.backends.kubernetes.kueue.asking import ticket_name
 from arcetri_spawner.backends.kubernetes.kueue.queue import LINE_KEPT, KueueQueue
 from arcetri_spawner.catalog import CatalogHolder
 from arcetri_spawner.policy.model import FlavorInventory, Grant, Inventory
+from arcetri_spawner.returning import successor
 from kueue_client import NotFound, StopPolicy, Workload
 from tests.cluster import kueue as real
 from tests.cluster.cluster import Cluster
@@ -307,6 +310,75 @@ async def test_the_catalog_gives_less_or_nothing_any_more(desk: Hub) -> None:
         desk.catalogs.reload()
         await asyncio.to_thread(farm.sync)
     await desk.reach(waits, TicketState.ADMITTED)
+
+
+async def test_who_goes_back_in_line_takes_over_the_place(desk: Hub) -> None:
+    own, borrowed = asks("atlas"), asks("atlas")
+    assert (await desk.queue.submit(own)).state is TicketState.ADMITTED
+    await asyncio.sleep(1.1)
+    assert (await desk.queue.submit(borrowed)).state is TicketState.ADMITTED
+    short = [asks("cms"), asks("cms"), asks("lhcb")]
+    for one in short:
+        await desk.queue.submit(one)
+    await desk.reach(borrowed, TicketState.EVICTED, "evicted_returned")
+    await asyncio.sleep(1.1)  # Kueue tells ages to the second
+    younger, again = asks("atlas"), successor(borrowed)
+    await desk.queue.submit(younger)
+
+    back = await desk.queue.submit(again)
+
+    assert back.state is TicketState.WAITING
+    await desk.reach(borrowed, TicketState.GONE)
+    for one in short:
+        await desk.reach(one, TicketState.ADMITTED)
+    assert await desk.queue.position(back) == Position(0, provisional=True)
+    assert await desk.queue.position(desk.told[younger.request_id]) == Position(1, True)
+    # What is the new one's is not taken away with the old one's end, nor by another submission.
+    await desk.queue.finish(Ticket(borrowed.request_id, TicketState.GONE))
+    assert (await desk.queue.submit(again)).state is TicketState.WAITING
+    name, where = ticket_name(borrowed.request_id), desk.farm.names.namespace
+    kept = desk.farm.kueue.workloads.get(name, where)
+    assert kept.metadata.labels[podmarks.SESSION] == str(again.request_id)
+    found = await asyncio.to_thread(desk.farm.doctor, str(again.request_id))
+    assert [one["about"] for one in found["findings"]] == [f"request {again.request_id}"]
+    # A hub that is killed after it was written, and before Kueue was told, submits it anew.
+    third = successor(again)
+    async with hub(desk.farm) as restarted:
+        await restarted.reach(again, TicketState.WAITING)
+        await restarted.queue.submit(third)
+        await restarted.reach(third, TicketState.WAITING)
+        assert await restarted.queue.position(restarted.told[third.request_id]) == Position(0, True)
+        await restarted.queue.finish(Ticket(short[0].request_id, TicketState.ADMITTED))
+        await restarted.reach(third, TicketState.ADMITTED)
+        await restarted.queue.ready(restarted.told[third.request_id])
+        await restarted.queue.finish(Ticket(third.request_id, TicketState.ADMITTED))
+    with pytest.raises(NotFound):
+        desk.farm.kueue.workloads.get(name, where)
+
+
+async def test_what_is_under_maintenance_waits_at_its_place_until_it_is_over(desk: Hub) -> None:
+    farm = desk.farm
+    one = asks("lhcb")
+    admitted = await desk.queue.submit(one)
+    profiles = farm.folder / "profiles.yaml"
+    text = profiles.read_text(encoding="utf-8")
+    try:
+        made = yaml.safe_load(text)
+        made["flavors"]["t4"]["maintenance"] = {"message": "dust"}
+        profiles.write_text(yaml.safe_dump(made), encoding="utf-8")
+        desk.catalogs.reload()
+        await desk.queue.release(admitted, requeue=True)
+        said = await desk.reach(one, TicketState.WAITING, "queue_maintenance")
+        assert said.reason is not None
+        assert said.reason.sentence == "T4 is under maintenance: dust."
+        await asyncio.sleep(2)
+        assert desk.told[one.request_id].state is TicketState.WAITING
+        found = await asyncio.to_thread(farm.doctor, str(one.request_id))
+        assert [each["code"] for each in found["findings"]] == ["maintenance"]
+    finally:
+        profiles.write_text(text, encoding="utf-8")
+        desk.catalogs.reload()
+    await desk.reach(one, TicketState.ADMITTED)
 
 
 async def test_a_lost_node_is_said_and_the_place_kept(desk: Hub) -> None:

@@ -40,7 +40,10 @@ pytestmark = [pytest.mark.component, pytest.mark.timeout(900)]
 
 ASKED = ("request.opened", "queue.leased", "spawner.called")
 """Killed there, the request is in line or admitted, and starts by itself when the hub is back."""
-IN_LINE = ("request.waiting", "request.admitted", "request.moved", "request.left")
+IN_LINE = (
+    "request.waiting", "request.admitted", "request.moved", "request.left",
+    "request.returned", "request.back_in_line",
+)  # fmt: skip
 """Killed there, everyone is in their place: see ``test_faults_waiting``."""
 BEFORE = (
     "request.starting", "start.prepared", "start.spawned", "start.recorded",

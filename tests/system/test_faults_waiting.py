@@ -6,6 +6,8 @@ By REST, as a script does it; ``arcetri up`` starts the hub again.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,40 @@ class Person:
     def runs(self) -> bool:
         servers = self.say("GET", f"/hub/api/users/{self.name}").json()["servers"]
         return bool(servers.get("", {}).get("ready"))
+
+
+def test_killed_at_any_point_of_going_back_in_line(tmp_path: Path) -> None:
+    profiles, armed = tmp_path / "profiles.yaml", tmp_path / "armed"
+    plain = one_t4().replace("grace: 5m", "grace: 2s")
+    assert "grace: 2s" in plain
+    profiles.write_text(plain, encoding="utf-8")
+    title = "    title: NVIDIA T4\n"
+    assert title in plain
+    begun = (datetime.now(UTC) - timedelta(minutes=1)).isoformat()
+    maintained = plain.replace(title, f"{title}    maintenance: {{from: '{begun}'}}\n")
+    environment = DyingHub.environment(armed)
+    with running(tmp_path / "state", "--profiles", str(profiles), env=environment) as platform:
+        hub = DyingHub(platform, armed)
+        session = platform.start_session("alice", flavor="t4")
+        alice = Person(platform, "alice")
+        query = (
+            "select id, reason, place from arcetri_request where username = 'alice' order by rowid"
+        )
+        points = ("stop.asked", "request.returned", "request.back_in_line")
+        for number, point in enumerate(points, 1):
+            hub.dies(point, when=partial(profiles.write_text, maintained, encoding="utf-8"))
+            until(lambda: not platform.sessions(), "the session has ended")
+            until(lambda: state(platform, "alice") == ["waiting"], "and is in line again")
+            rows = platform.rows(query)
+            assert [reason for _, reason, _ in rows] == ["maintenance"] * number + [""]
+            assert len({place for _, _, place in rows}) == 1
+            profiles.write_text(plain, encoding="utf-8")
+            until(alice.runs, "the session starts by itself", 60)
+            assert session not in platform.sessions()
+            assert len(platform.sessions()) == 1
+        agree(platform, set(platform.sessions()))
+        alice.leave()
+        agree(platform, set())
 
 
 def test_killed_at_any_point_of_waiting(dying: tuple[Platform, DyingHub]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -83,6 +84,56 @@ def test_who_sits_in_jupyterlab_is_told(tmp_path: Path, chromium: Browser) -> No
         # What was announced has come, and is announced no more.
         expect(page.locator("#arcetri-notices")).not_to_contain_text("This session ends at")
         assert [text for text in complaints if "arcetri" in text] == []
+
+
+@pytest.mark.browser
+def test_what_is_modified_is_saved_when_the_grace_begins_and_before_the_end(
+    tmp_path: Path, chromium: Browser
+) -> None:
+    profiles = tmp_path / "profiles.yaml"
+    plain = DEMO_CATALOG.read_text().replace("grace: 5m", "grace: 45s")
+    title = "    title: No accelerator\n"
+    assert "grace: 45s" in plain
+    assert title in plain
+    profiles.write_text(plain)
+    with running(tmp_path / "state", "--profiles", str(profiles)) as platform:
+        page = log_in(chromium, platform, "alice")
+        start(page, "cpu")
+        page.wait_for_url("**/user/**/lab**")
+        expect(page.locator("#jp-main-statusbar")).to_be_visible(timeout=PATIENCE)
+        page.locator(".jp-LauncherCard", has_text="Text File").first.click(timeout=PATIENCE)
+        editor = page.locator(".jp-FileEditor .cm-content")
+        editor.click(timeout=PATIENCE)
+        page.keyboard.type("first")
+        begun = (datetime.now(UTC) - timedelta(minutes=1)).isoformat()
+        said = f"{title}    maintenance: {{from: '{begun}', message: new cooling}}\n"
+        profiles.write_text(plain.replace(title, said))
+
+        told(page, "goes into maintenance: new cooling.* This session ends at")
+        left = page.locator("#arcetri-notices").get_by_role("timer")
+        expect(left).to_have_text(re.compile(r"^0:[0-4]\d left$"))
+        before = left.inner_text()
+        expect(left).not_to_have_text(before)
+        (file,) = written(platform, "untitled.txt")
+        until(lambda: file.read_text() == "first", "it is saved when the grace begins", 20)
+        page.keyboard.type(" second")
+        until(lambda: file.read_text() == "first second", "and again before the end", 45)
+
+        told(page, "Your session was ended: .*Your request is back in line")
+        page.goto("/hub/home")
+        expect(page.locator("[data-notice=last-ended]")).to_have_attribute(
+            "data-code", "maintenance"
+        )
+        page.get_by_role("link", name="See your place").click()
+        expect(page.locator("[data-notice=last-ended]")).to_contain_text("new cooling")
+        page.get_by_role("button", name="Leave the queue").click()
+        page.wait_for_url("**/hub/home")
+
+
+def written(platform: Platform, name: str) -> list[Path]:
+    """The files of a name below the platform's folder, once there is one."""
+    until(lambda: any(platform.state.rglob(name)), f"{name} is there")
+    return [path for path in platform.state.rglob(name) if not path.is_symlink()]
 
 
 @pytest.mark.browser

@@ -78,7 +78,8 @@ class LeaseEnded(_Record):
     reason: str
     """A stable code: stopped, exited, killed, idle, lifetime, admin, shutdown, start_failed,
     start_interrupted, cancelled, lost (found dead later); on a cluster also out_of_memory, evicted,
-    node_lost, node_shutdown, preempted, deadline."""
+    node_lost, node_shutdown, deadline; where what it held was wanted back preempted, drained,
+    maintenance, reclaimed."""
     boot_id: str
     at: AwareDatetime
     boottime_ms: Amount

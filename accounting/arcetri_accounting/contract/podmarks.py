@@ -49,6 +49,11 @@ GROUPS: Final = f"{DOMAIN}/groups"
 JUPYTER: Final = f"{DOMAIN}/jupyter"
 """Annotation: what every Jupyter program of the session reads as its configuration."""
 
+LAB_PACKAGE: Final = f"{DOMAIN}/lab-package"
+"""Annotation: what JupyterLab in the session reads of the platform's extension."""
+LAB_SCRIPT: Final = f"{DOMAIN}/lab-script"
+"""Annotation: the script of that extension."""
+
 NOTEBOOK_CONTAINER: Final = "notebook"
 """The container that holds the session's devices and whose life is charged."""
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyterhub.utils import url_path_join
 
+from arcetri_hub.pages import amounts
 from arcetri_hub.pages.account import OwnAccount
 from arcetri_hub.pages.api import ServerApi, StartProgress
 from arcetri_hub.pages.csp import ContentSecurity, NonceExtension
@@ -20,6 +21,7 @@ from arcetri_hub.pages.live import OffersNow
 from arcetri_hub.pages.notices import NoticesNow
 from arcetri_hub.pages.pending import NotRunning, SpawnPending
 from arcetri_hub.pages.refusals import default_remedy
+from arcetri_hub.pages.returning import GoBack
 from arcetri_hub.pages.spawn import SpawnPage
 from arcetri_hub.pages.static import STATIC, Static, asset
 from arcetri_hub.pages.stop import RemoveServer, StopSession
@@ -54,6 +56,8 @@ def handlers(platform: PagesPlatform) -> list[tuple[str, type] | tuple[str, type
         (r"/arcetri/new", NewSession, known),
         (r"/arcetri/stop/([^/]+)", StopSession, known),
         (r"/arcetri/stop/([^/]+)/([^/]+)", StopSession, known),
+        (r"/arcetri/return/([^/]+)", GoBack, known),
+        (r"/arcetri/return/([^/]+)/([^/]+)", GoBack, known),
         (r"/arcetri/remove/([^/]+)/([^/]+)", RemoveServer, known),
         (r"/api/users/([^/]+)/server", ServerApi, known),
         (r"/api/users/([^/]+)/servers/([^/]*)", ServerApi, known),
@@ -124,6 +128,7 @@ def configure(
             "demonstration": lambda _user: people,
             "default_remedy": lambda _user: default_remedy,
             "announced": lambda user: platform.notices(user.name) if user else [],
+            "left": lambda _user: lambda at: amounts.span(at - amounts.utc_now()),
         }
     )
     c.JupyterHub.jinja_environment_options.update({"extensions": [NonceExtension]})

@@ -70,6 +70,7 @@ class HomePage(LooksAgain, PlatformHandler, HomeHandler):
                 running=sum(not card.waits for card in cards),
                 waiting_url=lambda server: self.hub_url("waiting", user.name, server),
                 pending_url=lambda server: self.hub_url("spawn-pending", user.name, server),
+                return_url=lambda server: self.form_url("arcetri", "return", user.name, server),
                 stop_url=lambda server: self.form_url("arcetri", "stop", user.name, server),
                 remove_url=lambda server: self.form_url("arcetri", "remove", user.name, server),
             )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 from jupyterhub.scopes import needs_scope
 
@@ -12,6 +13,9 @@ from arcetri_hub.pages.raw import may_read_details
 from arcetri_hub.pages.refusals import Refused
 from arcetri_hub.pages.wording import Ended, ended
 from arcetri_spawner.errors import ArcetriError
+
+if TYPE_CHECKING:
+    from arcetri_hub.reaper import Notice
 
 
 class NoticesNow(ServerNow):
@@ -28,7 +32,7 @@ class NoticesNow(ServerNow):
         self.set_header("Cache-Control", "no-store")
         self.finish(
             {
-                "notices": [_said(n.code, n.sentence, n.at.isoformat()) for n in announced],
+                "notices": [_announced(n, amounts.utc_now()) for n in announced],
                 "ended": _said(last.code, last.sentence, last.at) | {"details": last.details}
                 if last
                 else None,
@@ -45,6 +49,17 @@ class NoticesNow(ServerNow):
         zone = platform.catalogs.current.catalog.site.timezone
         raw = await may_read_details(self, user_name)
         return ended(last, zone, amounts.utc_now(), raw=raw)
+
+
+def _announced(notice: Notice, now: datetime) -> dict[str, Any]:
+    """An announced end. Its seconds are for clocks that are set otherwise than ours."""
+    return {
+        **_said(notice.code, notice.sentence, notice.at.isoformat()),
+        "seconds": max((notice.at - now).total_seconds(), 0.0),
+        # Saving is use, and would keep what is idle.
+        "saves": notice.code != "idle",
+        "returns": notice.returns,
+    }
 
 
 def _said(code: str, sentence: str, at: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from arcetri_hub.pages.raw import may_read_details
 from arcetri_hub.pages.refusals import Refusal, Refused, refusal_of
 from arcetri_hub.pages.servers import begun_by_asker, is_active, is_ready, spawner_of
 from arcetri_hub.pages.waits import wait_json, wait_page
+from arcetri_hub.pages.wording import ended
 from arcetri_spawner.errors import ArcetriError
 
 if TYPE_CHECKING:
@@ -89,16 +90,22 @@ class WaitingPage(LooksAgain, LimitedBody, PlatformHandler):
         try:
             identity = await platform.identities.known(user.name)
             wait = await platform.service.waiting.tell(waits, identity)
+            last = None
+            if waits.grant.earlier:
+                # Its session was ended, and it is back in line.
+                last = await platform.store.last_ended(identity.account_id, server_name)
         except ArcetriError as error:
             raise Refused(error) from error
+        catalog, now = platform.catalogs.current.catalog, amounts.utc_now()
         self.set_header("Cache-Control", "no-store")
         self.finish(
             await self.render_template(
                 "waiting.html",
+                last_ended=ended(last, catalog.site.timezone, now),
                 for_user=user,
                 server_name=server_name,
                 request_id=waits.id,
-                wait=wait_page(wait, platform.catalogs.current.catalog, amounts.utc_now()),
+                wait=wait_page(wait, catalog, now),
                 refusal=refusal,
                 state_url=self.hub_url("api", "arcetri", "requests", str(waits.id)),
                 here_url=self.hub_url("waiting", user.name, server_name),
@@ -162,4 +169,7 @@ class RequestNow(JsonErrors, PlatformHandler):
             answer |= {"code": found.reason, "message": found.message}
             if await may_read_details(self, user_name):
                 answer["details"] = found.details
+            again = service.follower(found.id)
+            if again is not None:
+                answer["again"] = self.hub_url("api", "arcetri", "requests", str(again))
         self.finish(answer)

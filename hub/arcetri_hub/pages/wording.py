@@ -33,6 +33,9 @@ ENDS = {
     "node_lost": "Your last session was lost with its node.",
     "node_shutdown": "Your last session ended because its node was shut down.",
     "preempted": "Your last session had to make room for something with a higher priority.",
+    "drained": "Your last session was ended because its group's queue is being emptied.",
+    "maintenance": "Your last session was ended because maintenance of its flavour began.",
+    "reclaimed": "Your last session was ended because its queue wanted back what it held.",
     "deadline": "Your last session reached the longest time that the cluster lets one run.",
 }
 """Sentences for ends that their user did not ask for; other reasons are no news."""

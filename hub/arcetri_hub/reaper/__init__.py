@@ -1,4 +1,4 @@
-"""Ends sessions nobody uses and sessions that run too long, after warning their users.
+"""Ends sessions nobody uses, that run too long or hold what others need, after warning their users.
 
 ``decide`` is the arithmetic, ``ask`` and ``hub`` are the edges, ``loop`` joins them. The hub's
 factory builds one with ``build_reaper`` and runs it as a task.
@@ -17,6 +17,7 @@ from arcetri_hub.reaper.decide import Moment
 from arcetri_hub.reaper.hub import ROLES, SERVICE, SERVICES, JupyterHubView, Running
 from arcetri_hub.reaper.loop import Ender, Reaper
 from arcetri_hub.reaper.words import Notice
+from arcetri_spawner.waiting import Demands
 
 __all__ = [
     "ROLES",
@@ -32,6 +33,7 @@ def build_reaper(
     app: Any,
     running: Running,
     end: Ender,
+    demands: Demands,
     zone: Callable[[], ZoneInfo],
     *,
     interval: float = 30.0,
@@ -42,17 +44,20 @@ def build_reaper(
         app: The JupyterHub application, whose configuration has ``SERVICES`` and ``ROLES``.
         running: The started sessions; ``SessionService.running``.
         end: Ends one; ``SessionService.end``.
+        demands: What they hold and others want back; ``SessionService.demands``.
         zone: The site's time zone, for what users read.
         interval: Seconds between two looks.
     """
-    return Reaper(
-        JupyterHubView(app, running, read_clocks),
+    reaper = Reaper(
+        JupyterHubView(app, running, demands.of, read_clocks),
         SessionClient(),
         end,
         read_clocks,
         zone=zone,
         interval=interval,
     )
+    demands.changed = reaper.wake
+    return reaper
 
 
 def read_clocks() -> Moment:

@@ -1,5 +1,8 @@
 """When a session ends without its user's asking: pure arithmetic over what is known of it.
 
+It is idle, it has run for its lifetime, or what it holds is wanted back; whatever is due first
+ends it.
+
 Durations are measured on a clock that is never set (``Moment.steady``), because a wall clock that
 is stepped would otherwise end everything at once, or nothing for hours. Stamps that a session or
 JupyterHub tells are wall time; they only ever say where, between the last look and this one, some
@@ -19,6 +22,10 @@ class EndReason(StrEnum):
 
     IDLE = "idle"
     LIFETIME = "lifetime"
+    PREEMPTED = "preempted"
+    DRAINED = "drained"
+    MAINTENANCE = "maintenance"
+    RECLAIMED = "reclaimed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,8 @@ class Memory:
     signs: frozenset[str] | None = None
     warned_idle: float | None = None
     warned_lifetime: float | None = None
+    warned_wanted: float | None = None
+    """Since when what it holds is wanted back, whatever for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +144,14 @@ def worth_asking(memory: Memory, now: Moment, limits: Limits) -> bool:
     return now.steady - memory.active >= _warn_after(limits.idle, limits.grace)
 
 
-def decide(memory: Memory, now: Moment, limits: Limits, *, asked: bool) -> tuple[Verdict, Memory]:
+def decide(
+    memory: Memory,
+    now: Moment,
+    limits: Limits,
+    *,
+    asked: bool,
+    wanted: EndReason | None = None,
+) -> tuple[Verdict, Memory]:
     """Keep the session, announce its end, or end it.
 
     Args:
@@ -144,6 +160,8 @@ def decide(memory: Memory, now: Moment, limits: Limits, *, asked: bool) -> tuple
         limits: The session's own.
         asked: Whether the session answered in this look. One that did not is never idle, and an
             announced idle end is taken back.
+        wanted: Why what it holds is wanted back now; None where it is not, which takes back what
+            was announced for it. It is announced at once, and due when its grace is over.
 
     Returns:
         The verdict, and what to remember for the next look.
@@ -159,12 +177,25 @@ def decide(memory: Memory, now: Moment, limits: Limits, *, asked: bool) -> tuple
     if now.steady - memory.born >= _warn_after(limits.lifetime, limits.grace):
         warned_lifetime = now.steady if warned_lifetime is None else warned_lifetime
         lifetime_due = _due(memory.born, warned_lifetime, limits.lifetime, limits.grace)
-    kept = replace(memory, warned_idle=warned_idle, warned_lifetime=warned_lifetime)
+    warned_wanted = None
+    if wanted is not None:
+        warned_wanted = now.steady if memory.warned_wanted is None else memory.warned_wanted
+    wanted_due = None if warned_wanted is None else warned_wanted + limits.grace.total_seconds()
+    kept = replace(
+        memory,
+        warned_idle=warned_idle,
+        warned_lifetime=warned_lifetime,
+        warned_wanted=warned_wanted,
+    )
 
     dues = sorted(
         (due, reason)
-        for due, reason in ((lifetime_due, EndReason.LIFETIME), (idle_due, EndReason.IDLE))
-        if due is not None
+        for due, reason in (
+            (lifetime_due, EndReason.LIFETIME),
+            (idle_due, EndReason.IDLE),
+            (wanted_due, wanted),
+        )
+        if due is not None and reason is not None
     )
     if not dues:
         return Keep(), kept
@@ -196,6 +227,9 @@ def next_change(memory: Memory, now: Moment, limits: Limits) -> float | None:
         )
         > now.steady
     ]
+    if memory.warned_wanted is not None:
+        due = memory.warned_wanted + limits.grace.total_seconds()
+        coming += [due - now.steady] if due > now.steady else []
     return min(coming, default=None)
 
 

@@ -15,6 +15,7 @@ from jupyterhub.utils import url_escape_path, url_path_join
 from arcetri_hub.reaper.decide import Limits, Moment
 from arcetri_spawner.backends.base import Session
 from arcetri_spawner.policy.model import Grant
+from arcetri_spawner.waiting import Wanted
 
 SERVICE: Final = "arcetri-reaper"
 """The JupyterHub service that owns the tokens; it has no process and no token of its own."""
@@ -48,17 +49,23 @@ class Target:
     limits: Limits
     hub_stamp: datetime | None
     """JupyterHub's own last_activity: what its proxy and the server itself reported."""
+    wanted: Wanted | None = None
+    """Why what it holds is wanted back now; None where it is not."""
 
 
 Running = Callable[[], Mapping[UUID, tuple[Grant, Session]]]
+WantedBack = Callable[[Grant], Wanted | None]
 
 
 class JupyterHubView:
     """Reads the running application; to be used on its event loop only."""
 
-    def __init__(self, app: Any, running: Running, clock: Callable[[], Moment]) -> None:
+    def __init__(
+        self, app: Any, running: Running, wanted: WantedBack, clock: Callable[[], Moment]
+    ) -> None:
         self._app = app
         self._running = running
+        self._wanted = wanted
         self._clock = clock
         self._tokens: dict[UUID, tuple[str, float]] = {}
 
@@ -76,6 +83,7 @@ class JupyterHubView:
                 started=session.started,
                 limits=Limits(grant.idle, grant.lifetime, grant.grace),
                 hub_stamp=stamps.get((grant.username, grant.server_name)),
+                wanted=self._wanted(grant),
             )
             for session_id, (grant, session) in running.items()
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,6 +17,7 @@ from arcetri_hub.reaper.ask import Unasked
 from arcetri_hub.reaper.decide import (
     Activity,
     End,
+    EndReason,
     Limits,
     Memory,
     Moment,
@@ -85,7 +87,7 @@ class _Known:
 
 
 class Reaper:
-    """Ends idle and over-long sessions, after warning; see ``decide`` for when."""
+    """Ends sessions that are idle, over-long or wanted back, after warning; see ``decide``."""
 
     def __init__(
         self,
@@ -116,6 +118,7 @@ class Reaper:
         self._known: dict[UUID, _Known] = {}
         self._usernames: dict[UUID, str] = {}
         self._ends = asyncio.Semaphore(ENDS_AT_ONCE)
+        self._woken = asyncio.Event()
 
     def notices(self, username: str) -> list[Notice]:
         """The announced ends of a user's sessions, the earliest first."""
@@ -140,11 +143,17 @@ class Reaper:
     async def run(self) -> None:
         """Look again and again, until cancelled."""
         while True:
+            self._woken.clear()
             try:
                 await self.look()
             except Exception:
                 log.exception("could not look for idle sessions")
-            await asyncio.sleep(self._pause())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), self._pause())
+
+    def wake(self) -> None:
+        """Have the next look taken now: what some session holds is wanted back, or is no more."""
+        self._woken.set()
 
     def _pause(self) -> float:
         now = self._clock()
@@ -187,12 +196,19 @@ class Reaper:
         if worth_asking(known.memory, now, target.limits) and now.steady >= known.ask_after:
             asked = await self._ask(target, known)
             now = self._clock()
-        verdict, known.memory = decide(known.memory, now, target.limits, asked=asked)
+        wanted = target.wanted
+        verdict, known.memory = decide(
+            known.memory,
+            now,
+            target.limits,
+            asked=asked,
+            wanted=EndReason(wanted.back.value) if wanted else None,
+        )
         known.notices = ()
         if isinstance(verdict, Warn):
             zone = self._zone()
             known.notices = tuple(
-                notice(target.server_name, end, target.limits, zone) for end in verdict.ends
+                notice(target.server_name, end, target.limits, zone, wanted) for end in verdict.ends
             )
         elif isinstance(verdict, End) and now.steady >= known.end_after:
             known.ending = asyncio.create_task(
@@ -220,7 +236,7 @@ class Reaper:
                 await self._end(
                     target.session_id,
                     verdict.reason.value,
-                    farewell(verdict.reason, target.limits),
+                    farewell(verdict.reason, target.limits, target.wanted),
                 )
         except Exception:
             log.exception("session could not be ended", session=str(target.session_id))

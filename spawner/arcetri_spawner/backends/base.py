@@ -66,7 +66,11 @@ class Position:
 
 
 class Queue(Protocol):
-    """Who is next. ``submit`` is idempotent by the request's id."""
+    """Who is next. ``submit`` is idempotent by the request's id.
+
+    One that has others before it (``Grant.earlier``) takes over their ticket, with its place, and
+    gives back what they held.
+    """
 
     async def submit(self, grant: Grant) -> Ticket:
         """Take a place, or return the one already taken."""

@@ -23,7 +23,7 @@ from arcetri_spawner import killpoints
 from arcetri_spawner.backends.base import Device, Placement, Position, Ticket, TicketState
 from arcetri_spawner.backends.ticketnews import TicketNews
 from arcetri_spawner.errors import ArcetriError, Conflict
-from arcetri_spawner.policy import is_maintained, waiting_reason
+from arcetri_spawner.policy import is_maintained, maintenance_now, waiting_reason
 from arcetri_spawner.policy.model import Grant, Inventory, LiveSession, Reason, ReasonKind
 
 if TYPE_CHECKING:
@@ -114,6 +114,11 @@ class LeaseQueue(ABC):
 
     async def _enter(self, grant: Grant) -> _Entry:
         place, device = await self._store.in_line(grant.request_id)
+        if grant.earlier:
+            # What the one before held was freed when this one was written in its place.
+            for before in grant.earlier:
+                self._forget(before)
+            await self._leased()
         entry = _Entry(grant, place, Ticket(grant.request_id, TicketState.WAITING))
         if device is not None:
             entry.ticket = self._admitted(grant, device)
@@ -285,8 +290,11 @@ class LeaseQueue(ABC):
             wake.set()
 
     async def _why(self, grant: Grant) -> Reason:
+        catalog = self._catalogs.current.catalog
+        if (maintained := maintenance_now(catalog, grant.flavor, datetime.now(UTC))) is not None:
+            return maintained
         others = [s for s in await self._store.live_sessions() if s.id != grant.request_id]
-        reason = waiting_reason(self._catalogs.current.catalog, grant, self._inventory(), others)
+        reason = waiting_reason(catalog, grant, self._inventory(), others)
         return reason or self._otherwise(grant)
 
 

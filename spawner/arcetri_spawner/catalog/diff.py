@@ -128,9 +128,10 @@ def _of_flavors(
 
 def _until(flavor: Flavor) -> str:
     maintenance = flavor.maintenance
+    begin = f"from {maintenance.from_} " if maintenance and maintenance.from_ else ""
     if maintenance is None or maintenance.until is None:
-        return "until it is taken out of the catalog"
-    return f"until {maintenance.until}"
+        return f"{begin}until it is taken out of the catalog"
+    return f"{begin}until {maintenance.until}"
 
 
 def _entry(catalog: Catalog, who: str) -> Group:

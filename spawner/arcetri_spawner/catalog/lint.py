@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -170,6 +170,13 @@ def _flavors(catalog: Catalog, document: Document, now: datetime) -> Iterator[Fi
                 "is in the past, so there is no maintenance",
                 "a later date, or no maintenance",
             )
+        if flavor.maintenance and _never_is(flavor.maintenance, catalog.site.timezone):
+            yield document.find(
+                "warning",
+                (*path, "maintenance", "until"),
+                "is not after from, so there is no maintenance",
+                "a later time than that of from",
+            )
 
 
 def _overlap(
@@ -265,11 +272,20 @@ def _not_here(catalog: Catalog, document: Document) -> Iterator[Finding]:
 
 def _is_over(maintenance: Maintenance, zone: str, now: datetime) -> bool:
     until = maintenance.until
-    if until is None:
+    return until is not None and _moment(until, zone) <= now
+
+
+def _never_is(maintenance: Maintenance, zone: str) -> bool:
+    begin, until = maintenance.from_, maintenance.until
+    if begin is None or until is None:
         return False
-    if not isinstance(until, datetime):
-        until = datetime.combine(until, time(), tzinfo=ZoneInfo(zone))
-    return until <= now
+    return _moment(until, zone) <= _moment(begin, zone)
+
+
+def _moment(said: date | datetime, zone: str) -> datetime:
+    if isinstance(said, datetime):
+        return said
+    return datetime.combine(said, time(), tzinfo=ZoneInfo(zone))
 
 
 def _no_flavor(catalog: Catalog, document: Document) -> Iterator[Finding]:

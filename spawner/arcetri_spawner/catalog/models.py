@@ -11,6 +11,7 @@ from fractions import Fraction
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.fields import FieldInfo
 
 from arcetri_spawner.catalog.fields import (
     Bytes,
@@ -45,6 +46,11 @@ class _Model(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
     )
+
+
+def keys_of(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """A model's fields by the keys that a file has for them."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 class Site(_Model):
@@ -105,6 +111,9 @@ class Everyone(_Model):
 class Maintenance(_Model):
     """A flavour that cannot be started for a while."""
 
+    from_: Until | None = Field(default=None, alias="from")
+    """When it begins, written as ``until`` is: before that sessions start, and then what still runs
+    ends, warned by ``grace``. Absent means now, and that what runs goes on."""
     until: Until | None = None
     """A date means until that day begins in the site's time zone; absent means until removed."""
     message: Text = ""

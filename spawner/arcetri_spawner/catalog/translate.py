@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import BaseModel
 
 from arcetri_spawner.catalog.findings import Finding, Path
-from arcetri_spawner.catalog.models import Catalog
+from arcetri_spawner.catalog.models import Catalog, keys_of
 from arcetri_spawner.catalog.patterns import PATTERNS
 from arcetri_spawner.catalog.problems import FieldError, kind_of, nearest, quoted
 
@@ -138,7 +138,7 @@ def _wrong_kind(wanted: str, value: object, path: Path, document: Document) -> t
 def _bounds_at(path: Path) -> str:
     """Return the bounds of a number's field in words, or an empty text."""
     model = _model_at(path[:-1])
-    field = model.model_fields.get(str(path[-1])) if model and path else None
+    field = keys_of(model).get(str(path[-1])) if model and path else None
     bounds = {
         name: getattr(one, name)
         for one in (field.metadata if field else ())
@@ -155,14 +155,14 @@ def _bounds_at(path: Path) -> str:
 def _keys_at(path: Path) -> frozenset[str]:
     """Return the keys that the models know at ``path``; empty where names are free."""
     model = _model_at(path)
-    return frozenset(model.model_fields) if model else frozenset()
+    return frozenset(keys_of(model)) if model else frozenset()
 
 
 def _model_at(path: Path) -> type[BaseModel] | None:
     here: Any = Catalog
     for step in path:
         if isinstance(here, type) and issubclass(here, BaseModel):
-            field = here.model_fields.get(str(step))
+            field = keys_of(here).get(str(step))
             here = field.annotation if field else None
         else:
             here = _inside(here)
@@ -196,7 +196,7 @@ def _inside(annotation: Any) -> Any:
 def _describe(path: Path) -> str:
     """Return the first sentence of a field's documentation."""
     model = _model_at(path[:-1])
-    field = model.model_fields.get(str(path[-1])) if model and path else None
+    field = keys_of(model).get(str(path[-1])) if model and path else None
     text = (field.description or "") if field else ""
     first = text.split("\n")[0].split(". ")[0].rstrip(".")
     return first[:1].lower() + first[1:] if first[:2] != first[:2].upper() else first

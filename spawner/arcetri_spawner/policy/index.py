@@ -8,7 +8,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, time
+from datetime import date, datetime, time
 from zoneinfo import ZoneInfo
 
 from arcetri_spawner.catalog.models import Catalog, Maintenance
@@ -79,16 +79,24 @@ def is_maintained(catalog: Catalog, maintenance: Maintenance | None, now: dateti
     """Whether a flavour with this entry is under maintenance."""
     if maintenance is None:
         return False
-    end = maintenance_end(catalog, maintenance)
-    return end is None or now < end
+    begin, end = maintenance_begin(catalog, maintenance), maintenance_end(catalog, maintenance)
+    return (begin is None or begin <= now) and (end is None or now < end)
+
+
+def maintenance_begin(catalog: Catalog, maintenance: Maintenance) -> datetime | None:
+    """When the maintenance begins, in the site's time zone; None when it has, for what starts."""
+    return _moment(catalog, maintenance.from_)
 
 
 def maintenance_end(catalog: Catalog, maintenance: Maintenance) -> datetime | None:
     """When the maintenance ends, in the site's time zone; None when it is open-ended."""
-    until = maintenance.until
-    if until is None:
+    return _moment(catalog, maintenance.until)
+
+
+def _moment(catalog: Catalog, said: date | datetime | None) -> datetime | None:
+    if said is None:
         return None
     zone = ZoneInfo(catalog.site.timezone)
-    if not isinstance(until, datetime):
-        return datetime.combine(until, time(), zone)
-    return until.replace(tzinfo=zone) if until.tzinfo is None else until.astimezone(zone)
+    if not isinstance(said, datetime):
+        return datetime.combine(said, time(), zone)
+    return said.replace(tzinfo=zone) if said.tzinfo is None else said.astimezone(zone)

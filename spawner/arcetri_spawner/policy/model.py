@@ -261,3 +261,6 @@ class Grant:
     requests_limit: int = 3
     kind: str = field(default="notebook")
     flavor_title: str = ""
+    earlier: tuple[UUID, ...] = ()
+    """The requests whose place in line this one has, the first one first: their sessions were
+    ended because what they held was wanted back."""

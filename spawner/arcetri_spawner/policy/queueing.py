@@ -6,12 +6,13 @@ only a queue knows of is built here. Codes are stable; sentences and remedies ma
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Final
 
 from arcetri_spawner.groups import GroupPath
 from arcetri_spawner.policy.model import Reason, ReasonKind
 from arcetri_spawner.policy.names import shown
-from arcetri_spawner.policy.wording import group_name, plural
+from arcetri_spawner.policy.wording import group_name, moment_text, plural
 
 QUEUE_CODES: Final = (
     "queue_new",
@@ -24,6 +25,7 @@ QUEUE_CODES: Final = (
     "queue_checks",
     "queue_backoff",
     "queue_silent",
+    "queue_maintenance",
     "queue_closed",
     "queue_unready",
     "queue_no_flavor",
@@ -37,6 +39,7 @@ EVICTED_CODES: Final = (
     "evicted_returned",
     "evicted_priority",
     "evicted_closed",
+    "evicted_maintenance",
     "evicted_silent",
     "evicted_node",
     "evicted_lifetime",
@@ -110,6 +113,23 @@ def checks(names: str) -> Reason:
 def backoff(until: str) -> Reason:
     """After an eviction it waits a while before it is looked at again."""
     return _wait("queue_backoff", f"It is looked at again at {until} UTC.", _WAIT)
+
+
+def maintenance(title: str, until: datetime | None, message: str) -> Reason:
+    """The flavour is under maintenance.
+
+    Args:
+        title: The flavour's title.
+        until: When the maintenance ends, in the site's time zone; None when it is open-ended.
+        message: The admins' words.
+    """
+    when = f" until {moment_text(until)}" if until else ""
+    why = f": {shown(message, 200)}" if message else ""
+    return _wait(
+        "queue_maintenance",
+        f"{shown(title)} is under maintenance{when}{why.removesuffix('.')}.",
+        _WAIT,
+    )
 
 
 def silent() -> Reason:
@@ -196,6 +216,23 @@ def drained(group: GroupPath) -> Reason:
         "evicted_closed",
         f"The queue of {group_name(group)} is being emptied.",
         "Save your work. Your request can wait until an operator opens the queue again.",
+    )
+
+
+def maintained(title: str, until: datetime | None, message: str) -> Reason:
+    """The flavour's maintenance begins.
+
+    Args:
+        title: The flavour's title.
+        until: When the maintenance ends, in the site's time zone; None when it is open-ended.
+        message: The admins' words.
+    """
+    when = f" until {moment_text(until)}" if until else ""
+    why = f": {shown(message, 200)}" if message else ""
+    return _wait(
+        "evicted_maintenance",
+        f"{shown(title)} goes into maintenance{when}{why.removesuffix('.')}.",
+        "Save your work. Your request can wait until the maintenance is over.",
     )
 
 

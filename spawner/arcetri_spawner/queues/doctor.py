@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
-from arcetri_spawner.backends.kubernetes.kueue.asking import TICKET, whose
+from arcetri_spawner.backends.kubernetes.kueue.asking import TICKET, is_set_aside, whose
 from arcetri_spawner.queues.changes import Act, owned
 from arcetri_spawner.queues.names import Names
 from arcetri_spawner.queues.sync import Outlook, Queues
@@ -175,12 +175,12 @@ class Doctor:
                 found.append(_error("kueue", error))
                 break
         grace = catalog.defaults.grace if catalog else timedelta(minutes=5)
-        requests = [one for one in workloads if whose(one) is not None]
-        for one in requests:
+        requests = {_called(one, request): one for one in workloads if whose(one) is not None}
+        for about, one in requests.items():
             queue = queues.get(one.spec.queue_name)
             pool = pools.get(queue.spec.cluster_queue) if queue else None
-            found.append(_request(one, queue, pool, line.get(one.name), grace))
-        if request and not any(_about(one.name) == _about(request) for one in requests):
+            found.append(_request(about, one, queue, pool, line.get(one.name), grace))
+        if request and _about(request) not in requests:
             sentence = f"No request of this name stands in a queue of {where}."
             remedy = "It has ended, or was never put in line; its user can ask again."
             found.append(Finding(_about(request), "not_there", True, sentence, remedy))
@@ -189,6 +189,14 @@ class Doctor:
 
 def _about(request: str) -> str:
     return f"request {request.removeprefix(TICKET)}"
+
+
+def _called(one: Workload, request: str) -> str:
+    """What a Workload's request is called: as it was asked for, else by the request's own id."""
+    who = whose(one)
+    if who is None or (request and _about(request) == _about(one.name)):
+        return _about(one.name)
+    return _about(str(who.request))
 
 
 def _error(about: str, error: KueueError) -> Finding:
@@ -224,16 +232,20 @@ def _queue(one: LocalQueue) -> Iterator[Finding]:
 
 
 def _request(
+    about: str,
     one: Workload,
     queue: LocalQueue | None,
     pool: ClusterQueue | None,
     position: PendingWorkload | None,
     grace: timedelta,
 ) -> Finding:
+    if is_set_aside(one):
+        sentence = "It waits until the maintenance of its flavour is over."
+        return Finding(about, "maintenance", False, sentence)
     why = explanation(one, queue, pool, position, missing=queue is None)
     wrong = why.cause not in ORDINARY
     if why.cause is Cause.RELEASE:
         evicted = TicketStatus.of(one).evicted
         wrong = evicted is not None and datetime.now(UTC) - evicted.since > 2 * grace
     remedy = _REMEDIES.get(why.cause, "") if wrong else ""
-    return Finding(_about(one.name), why.cause.value, wrong, str(why), remedy)
+    return Finding(about, why.cause.value, wrong, str(why), remedy)

@@ -100,6 +100,9 @@ class RequestRow:
     """Until when it is kept though nobody takes it; None where it is not kept for that."""
     by_itself: bool = False
     """Whether its start went by itself."""
+    returns: bool | None = None
+    """False where it is not to go back in line, should its session be ended for others; True once
+    it is about to be, and does."""
 
 
 class Standing(NamedTuple):

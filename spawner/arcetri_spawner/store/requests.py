@@ -17,7 +17,13 @@ from arcetri_spawner.policy import reasons
 from arcetri_spawner.policy.model import Grant, LiveSession
 from arcetri_spawner.policy.situation import counting_refusals
 from arcetri_spawner.store import grants
-from arcetri_spawner.store.records import Ended, RequestRow, RequestState, SessionRecord
+from arcetri_spawner.store.records import (
+    BEFORE_START,
+    Ended,
+    RequestRow,
+    RequestState,
+    SessionRecord,
+)
 from arcetri_spawner.store.tables import (
     AccountTable,
     Base,
@@ -97,11 +103,13 @@ def mark(
     return _update(db, RequestTable, values, RequestTable.id == request_id, _LIVE) == 1
 
 
-def announce(db: Session, request_id: UUID, reason: str, message: str) -> None:
+def announce(
+    db: Session, request_id: UUID, reason: str, message: str, returns: bool | None
+) -> None:
     """Write beforehand how a live request is about to end; empty words take that back."""
     row = db.get(RequestTable, request_id)
     if row is not None and row.state != "ended":
-        row.reason, row.message = reason[:64], message
+        row.reason, row.message, row.returns = reason[:64], message, returns
 
 
 def save_session(db: Session, record: SessionRecord) -> None:
@@ -149,6 +157,7 @@ def live_requests(db: Session) -> list[RequestRow]:
             admitted=request.admitted_at,
             hold_until=request.hold_until,
             by_itself=request.by_itself,
+            returns=request.returns,
         )
         for request, row in db.execute(query)
     ]
@@ -212,24 +221,40 @@ def recent_ends(db: Session, account_id: str) -> list[tuple[str, Ended]]:
     are both there.
     """
     ends = (RequestTable.account_id == account_id, RequestTable.state == "ended")
-    live = select(RequestTable.server_name).where(RequestTable.account_id == account_id, _LIVE)
+    live = {
+        row.server_name: row
+        for row in db.scalars(
+            select(RequestTable).where(RequestTable.account_id == account_id, _LIVE)
+        )
+    }
     last_asked = select(func.max(RequestTable.asked_at)).where(*ends).scalar_subquery()
     rows = db.scalars(
         select(RequestTable)
         .where(
             *ends,
             RequestTable.ended_at >= last_asked,
-            RequestTable.server_name.not_in(live),
         )
         .order_by(RequestTable.ended_at.desc())
     )
-    return [(row.server_name, found) for row in rows if (found := _ended(row))]
+    return [
+        (row.server_name, found)
+        for row in rows
+        if (found := _ended(row)) and not _is_past(found.at, live.get(row.server_name))
+    ]
 
 
 def _ended(row: RequestTable) -> Ended | None:
     if row.ended_at is None:
         return None
     return Ended(row.reason, row.message, row.ended_at, row.details or "")
+
+
+def _is_past(ended: datetime, live: RequestTable | None) -> bool:
+    """Whether an end is none of the last, for what its server has now.
+
+    What waits and was asked for before the end has gone back in line because of it.
+    """
+    return live is not None and (live.state not in BEFORE_START or live.asked_at >= ended)
 
 
 def prune_ended(db: Session, before: datetime, limit: int) -> int:

@@ -278,9 +278,33 @@ class Store:
         now = self._clock()
         await self._write(lambda db: waiting.take_back(db, request_id, instead, now))
 
-    async def announce(self, request_id: UUID, reason: str, message: str) -> None:
-        """Write beforehand how a live request is about to end; empty words take that back."""
-        await self._write(lambda db: requests.announce(db, request_id, reason, message))
+    async def announce(
+        self, request_id: UUID, reason: str, message: str, *, returns: bool | None = None
+    ) -> None:
+        """Write beforehand how a live request is about to end; empty words take that back.
+
+        With ``returns``, it goes back in line then.
+        """
+        await self._write(lambda db: requests.announce(db, request_id, reason, message, returns))
+
+    async def wish(self, request_id: UUID, *, returns: bool) -> None:
+        """Write whether a live request's user wants it to go back in line, should it come to it."""
+        await self._write(lambda db: waiting.wish(db, request_id, returns))
+
+    async def go_back(
+        self, request_id: UUID, grant: Grant, reason: str, message: str
+    ) -> datetime | None:
+        """End a session's request, and write its successor at its place, in one transaction.
+
+        A second call with the same successor changes nothing. What the first one held is free.
+
+        Returns:
+            When it was first asked for; None when it had ended already, without a successor.
+        """
+        now = self._clock()
+        return await self._write(
+            lambda db: waiting.go_back(db, request_id, grant, reason, message, now)
+        )
 
     async def started(
         self,

@@ -139,6 +139,9 @@ class RequestTable(Base):
     """Of an ended one: what was said of its end, word for word."""
     by_itself: Mapped[bool] = mapped_column(server_default=false())
     """Whether it started because it was its turn, and not because its user asked just then."""
+    returns: Mapped[bool | None]
+    """False where its user does not want it back in line, should its session be ended for others;
+    True from when it is about to be ended so, and goes back."""
 
 
 class LeaseTable(Base):

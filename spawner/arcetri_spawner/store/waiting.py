@@ -116,6 +116,56 @@ def take_back(db: Session, request_id: UUID, instead: UUID, now: datetime) -> No
     old.state, old.reason, old.ended_at, old.changed_at = "waiting", "", None, now
 
 
+def wish(db: Session, request_id: UUID, returns: bool) -> None:
+    """Write whether a live request goes back in line, should its session be ended for others.
+
+    That it does is what holds where nothing is written; ``True`` is written with the end alone.
+    """
+    request = db.get(RequestTable, request_id)
+    if request is not None and request.state != "ended":
+        request.returns = None if returns else False
+
+
+def go_back(
+    db: Session, old: UUID, grant: Grant, reason: str, message: str, now: datetime
+) -> datetime | None:
+    """End a request whose session has ended, and write another one at its place.
+
+    Nothing is counted anew: there are as many requests of the person as before.
+    """
+    request = db.get(RequestTable, old)
+    if request is None:
+        return None
+    if db.get(RequestTable, grant.request_id) is not None:
+        return request.asked_at
+    if not requests.mark(db, old, "ended", reason, message, now):
+        return None
+    leases.free(db, old)
+    # What is written next must find the server's name free.
+    db.flush()
+    db.expire(request)
+    db.add(
+        RequestTable(
+            id=grant.request_id,
+            account_id=grant.account_id,
+            username=grant.username,
+            server_name=grant.server_name,
+            group=grant.group,
+            flavor=grant.flavor,
+            state="waiting",
+            reason="",
+            message="",
+            grant=grants.dump(grant),
+            asked_at=request.asked_at,
+            changed_at=now,
+            ended_at=None,
+            place=request.place,
+        )
+    )
+    db.flush()
+    return request.asked_at
+
+
 def _live(db: Session, request_id: UUID) -> RequestTable:
     request = db.get(RequestTable, request_id)
     if request is None or request.state == "ended":

@@ -4,9 +4,12 @@ from arcetri_spawner.waiting.model import Asked, Entry, Estimator, Starter, Wait
 from arcetri_spawner.waiting.reconciler import Reconciler
 from arcetri_spawner.waiting.room import WaitingRoom
 from arcetri_spawner.waiting.unopened import Opened, Unopened
+from arcetri_spawner.waiting.wanted import Back, Demands, Wanted
 
 __all__ = [
     "Asked",
+    "Back",
+    "Demands",
     "Entry",
     "Estimator",
     "Opened",
@@ -15,4 +18,5 @@ __all__ = [
     "Unopened",
     "Wait",
     "WaitingRoom",
+    "Wanted",
 ]

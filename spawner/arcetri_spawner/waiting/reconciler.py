@@ -25,6 +25,7 @@ from arcetri_spawner.waiting.room import UNDECIDED, WaitingRoom, told
 if TYPE_CHECKING:
     from arcetri_spawner.live import ServiceObserver
     from arcetri_spawner.store import Store
+    from arcetri_spawner.waiting.wanted import Demands
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +34,8 @@ SWEEP: Final = 2.0
 RESYNC: Final = 60.0
 """Seconds between two comparisons with the store."""
 
+MAINTAINED: Final = "maintenance"
+"""The refusal of what is under maintenance; see ``reasons.maintenance``."""
 HOLD_OVER: Final = "hold_over"
 """How a request ended whose turn had come, and that could not be started within ``hold``."""
 
@@ -50,6 +53,7 @@ class Reconciler:
         observer: ServiceObserver,
         clock: Callable[[], datetime],
         runs: Callable[[UUID], bool],
+        demands: Demands,
     ) -> None:
         """Make one; it does nothing before ``run``.
 
@@ -61,6 +65,7 @@ class Reconciler:
             observer: Told what becomes of requests.
             clock: Tells the time, aware.
             runs: Whether a request starts or runs: its ticket is then no concern of the room's.
+            demands: Told what the queue wants back.
         """
         self._room = room
         self._store = store
@@ -69,6 +74,7 @@ class Reconciler:
         self._observer = observer
         self._clock = clock
         self._runs = runs
+        self._demands = demands
         self._starter: Starter | None = None
         self._chores = Chores()
 
@@ -94,25 +100,32 @@ class Reconciler:
             await asyncio.sleep(RETRY)
 
     async def _moved(self, ticket: Ticket) -> None:
+        if self._demands.note(ticket) and ticket.reason is not None:
+            self._observer.ticket_evicted(ticket.reason.code)
         entry = self._room.known(ticket.request_id)
         if entry is None:
             await self._stray(ticket)
         elif entry.starting:
             return
         elif ticket.state is TicketState.EVICTED:
-            # It holds nothing yet that could be lost: it goes back to its place.
-            await self._queue.release(ticket, requeue=True)
+            await self._give_back(ticket)
         elif ticket.state is TicketState.GONE:
             entry.ticket = None
             await self._room.submit(entry)
         else:
             await self._room.note(entry, ticket)
 
+    async def _give_back(self, ticket: Ticket) -> None:
+        """Have an evicted request that has not started wait at its place: nothing can be lost."""
+        await self._queue.release(ticket, requeue=True)
+        self._demands.forget(ticket.request_id)
+
     async def _stray(self, ticket: Ticket) -> None:
-        """Take away the ticket of a request that is over."""
+        """Take away the ticket of a request that is over, unless another one has its place."""
         if ticket.state is TicketState.GONE or self._runs(ticket.request_id):
             return
-        live = {row.id for row in await self._store.live_requests()}
+        rows = await self._store.live_requests()
+        live = {row.id for row in rows}.union(*(row.grant.earlier for row in rows))
         if ticket.request_id not in live and not self._runs(ticket.request_id):
             log.warning("a ticket without a request is taken away", request=str(ticket.request_id))
             await self._room.finish(ticket)
@@ -133,6 +146,10 @@ class Reconciler:
                 return
             if error.code in UNDECIDED:
                 entry.trouble = told(error)
+                return
+            if error.code == MAINTAINED:
+                # Its turn comes again when that is over.
+                await self._queue.release(Ticket(entry.id, TicketState.ADMITTED), requeue=True)
                 return
             self._observer.request_decided("denied", error.code)
             await self._room.deny(entry, error)
@@ -165,7 +182,10 @@ class Reconciler:
     async def _see_to(self, entry: Entry) -> None:
         if entry.starting or entry.is_claimed:
             return
-        if entry.stage == "admitted" and entry.hold_until and self._clock() >= entry.hold_until:
+        if self._demands.is_evicted(entry.id):
+            # It was starting when that was said, or the queue could not be told.
+            await self._give_back(Ticket(entry.id, TicketState.EVICTED))
+        elif entry.stage == "admitted" and entry.hold_until and self._clock() >= entry.hold_until:
             await self._let_go(entry)
         elif now() >= entry.try_after:
             if entry.ticket is None:

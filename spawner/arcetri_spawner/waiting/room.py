@@ -144,7 +144,7 @@ class WaitingRoom:
         await self._store.mark(entry.id, "ended", reason=reason, message=message)
         killpoints.reach("request.left")
         self._drop(entry)
-        await self.finish(Ticket(entry.id, TicketState.GONE))
+        await self._give_up(entry)
 
     async def move(self, entry: Entry, raw: object) -> Entry:
         """Exchange a request that waits for one that starts now, or keep it where it is.
@@ -177,8 +177,19 @@ class WaitingRoom:
                 code=why.code if why else None,
                 remedy="Your request keeps its place.",
             )
-        await self.finish(Ticket(entry.id, TicketState.GONE))
+        await self._give_up(entry)
         return other
+
+    async def go_back(self, grant: Grant, asked: datetime) -> None:
+        """Have a request stand in line that the store has at its old place.
+
+        Where the queue gives no answer, it is asked again.
+        """
+        entry = self._entries.get(grant.request_id)
+        if entry is None:
+            entry = Entry(grant, asked, counted=True)
+            self._add(entry)
+        await self.submit(entry)
 
     async def _take_back(self, entry: Entry, instead: Entry) -> None:
         await self._store.take_back(entry.id, instead.id)
@@ -278,7 +289,8 @@ class WaitingRoom:
         for row in rows:
             if row.id in self._entries:
                 continue
-            entry = Entry(row.grant, row.asked, counted=row.admitted is not None)
+            counted = row.admitted is not None or bool(row.grant.earlier)
+            entry = Entry(row.grant, row.asked, counted=counted)
             self._add(entry)
             # One silence is enough to know: the others are asked for later.
             answers = answers and await self.submit(entry)
@@ -333,6 +345,11 @@ class WaitingRoom:
     async def deny(self, entry: Entry, error: Denied) -> None:
         """End a request that policy refuses by now."""
         await self.leave(entry, error.code, str(error))
+
+    async def _give_up(self, entry: Entry) -> None:
+        """Have a request's ticket taken away, also where it has yet to take over another's."""
+        for request in (entry.id, *entry.grant.earlier):
+            await self.finish(Ticket(request, TicketState.GONE))
 
     async def finish(self, ticket: Ticket) -> None:
         """Have a ticket taken away; where the queue gives no answer, when it does."""

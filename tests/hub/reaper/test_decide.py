@@ -42,6 +42,7 @@ class World:
     last: datetime = NOON
     busy: bool = False
     seq: int = 0
+    wanted: EndReason | None = None
 
     def start(self, started: datetime | None = None) -> World:
         self.memory = meet(self.now, started or self.now.wall)
@@ -68,7 +69,9 @@ class World:
         if asked:
             activity = Activity(self.last, self.busy, frozenset({f"{self.last} {self.seq}"}))
             self.memory = note_answer(self.memory, self.now, activity)
-        verdict, self.memory = decide(self.memory, self.now, self.limits, asked=asked)
+        verdict, self.memory = decide(
+            self.memory, self.now, self.limits, asked=asked, wanted=self.wanted
+        )
         return verdict
 
 
@@ -244,6 +247,52 @@ def test_the_next_look_is_due_when_the_verdict_changes() -> None:
     assert minutes_to_wait() == 3 * 1440 - 5 - 56, "what cannot be asked changes nothing soon"
 
 
+def test_what_is_wanted_back_is_announced_at_once_and_ends_after_its_grace() -> None:
+    world = World(busy=True).start().passes(10)
+    world.wanted = EndReason.PREEMPTED
+    verdict = world.look(answers=False)
+    assert isinstance(verdict, Warn)
+    (announced,) = verdict.ends
+    assert announced.reason is EndReason.PREEMPTED
+    assert announced.at == world.now.wall + timedelta(minutes=5)
+    assert world.memory is not None
+    assert next_change(world.memory, world.now, world.limits) == 5 * MINUTE
+    # The clock on the wall neither shortens the grace nor prolongs it.
+    assert isinstance(world.passes(4.9).clock_steps(600).look(), Warn)
+    assert ends(world.clock_steps(-1200).passes(0.1).look()) is EndReason.PREEMPTED
+
+
+def test_what_is_wanted_back_no_more_is_announced_no_more() -> None:
+    world = World(busy=True).start()
+    world.wanted = EndReason.DRAINED
+    assert isinstance(world.look(), Warn)
+    world.wanted = None
+    assert world.passes(4).look() == Keep()
+    world.wanted = EndReason.PREEMPTED
+    assert isinstance(world.passes(4).look(), Warn), "it has a whole grace again"
+    assert ends(world.passes(5).look()) is EndReason.PREEMPTED
+
+
+def test_another_reason_to_want_it_back_does_not_prolong_the_grace() -> None:
+    world = World(busy=True).start()
+    world.wanted = EndReason.PREEMPTED
+    world.look()
+    world.wanted = EndReason.DRAINED
+    assert isinstance(world.passes(4).look(), Warn)
+    assert ends(world.passes(1).look()) is EndReason.DRAINED
+
+
+def test_of_several_ends_the_earliest_comes() -> None:
+    limits = Limits(timedelta(minutes=60), timedelta(minutes=90), timedelta(minutes=5))
+    world = World(limits=limits).start().passes(57)
+    assert isinstance(world.look(), Warn)
+    world.wanted = EndReason.PREEMPTED
+    verdict = world.passes(1).look()
+    assert isinstance(verdict, Warn)
+    assert [end.reason for end in verdict.ends] == [EndReason.IDLE, EndReason.PREEMPTED]
+    assert ends(world.passes(4).look()) is EndReason.IDLE
+
+
 @given(
     steps=st.lists(
         st.tuples(
@@ -251,17 +300,19 @@ def test_the_next_look_is_due_when_the_verdict_changes() -> None:
             st.sampled_from([0, 0, 0, -600, -61, 61, 600]),  # a step of the wall clock
             st.booleans(),  # the user works
             st.booleans(),  # the session answers
+            st.sampled_from([None, None, EndReason.PREEMPTED]),  # others want what it holds
         ),
         max_size=60,
     )
 )
 def test_every_end_was_announced_for_its_whole_grace(
-    steps: list[tuple[float, float, bool, bool]],
+    steps: list[tuple[float, float, bool, bool, EndReason | None]],
 ) -> None:
     limits = Limits(timedelta(minutes=30), timedelta(hours=20), timedelta(minutes=5))
     world = World(limits=limits).start()
     announced: dict[EndReason, float] = {}
-    for minutes, step, works, answers in steps:
+    for minutes, step, works, answers, wanted in steps:
+        world.wanted = wanted
         world.passes(minutes).clock_steps(step)
         if works:
             world.works()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -10,6 +11,8 @@ from arcetri_hub.reaper.ask import Unasked
 from arcetri_hub.reaper.decide import Activity, Limits, Moment
 from arcetri_hub.reaper.hub import Target
 from arcetri_hub.reaper.loop import BACKOFF_START, Reaper
+from arcetri_spawner.policy import queueing
+from arcetri_spawner.waiting import Back, Wanted
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 LIMITS = Limits(timedelta(hours=1), timedelta(days=3), timedelta(minutes=5))
@@ -114,6 +117,45 @@ async def test_an_end_that_fails_is_tried_again_later() -> None:
     assert "alice" in world.sessions, "not at once"
     await world.look_after(BACKOFF_START / 60)
     assert [reason for _, reason, _ in world.ended] == ["idle"]
+
+
+async def test_what_is_wanted_back_is_announced_and_ended_though_it_computes() -> None:
+    world = World("alice")
+    await world.look_after(0)
+    lent = Wanted(Back.PREEMPTED, queueing.returned("T4"), returns=True, optional=True)
+    alice = world.sessions["alice"]
+    world.sessions["alice"] = replace(alice, wanted=lent)
+    await world.look_after(1)
+    (said,) = world.reaper.notices("alice")
+    assert (said.code, said.returns, said.optional) == ("preempted", True, True)
+    assert said.at == NOON + timedelta(minutes=6)
+    world.sessions["alice"] = alice
+    await world.look_after(1)
+    assert world.reaper.notices("alice") == [], "it is wanted back no more"
+    world.sessions["alice"] = replace(alice, wanted=lent)
+    for minutes in (1, 4.5):
+        await world.look_after(minutes)
+        assert world.ended == []
+    await world.look_after(0.5)
+    ((session, reason, message),) = world.ended
+    assert (session, reason) == (alice.session_id, "preempted")
+    assert message.endswith("Your request is back in line.")
+    assert world.asked == []
+
+
+async def test_who_is_woken_looks_at_once() -> None:
+    world = World("alice")
+    reaper = Reaper(world, world, world.end, lambda: world.now, interval=600)
+    task = asyncio.create_task(reaper.run())
+    await asyncio.sleep(0.05)
+    lent = Wanted(Back.DRAINED, queueing.returned("T4"), returns=False)
+    world.sessions["alice"] = replace(world.sessions["alice"], wanted=lent)
+    assert reaper.notices("alice") == []
+    reaper.wake()
+    await asyncio.sleep(0.05)
+    assert [said.code for said in reaper.notices("alice")] == ["drained"]
+    task.cancel()
+    await reaper.close()
 
 
 async def test_run_survives_a_view_that_raises() -> None:

@@ -151,6 +151,11 @@ WARNINGS = [
     ),
     ("title: AMD Alveo V70", "title: NVIDIA T4", "flavors.v70.title: is the title of t4 too"),
     ("type: fpga", "type: fpga\n    maintenance: {until: 2026-11-23}", "until: is in the past"),
+    (
+        "type: fpga",
+        "type: fpga\n    maintenance: {from: 2030-11-23, until: 2030-11-23}",
+        "until: is not after from",
+    ),
     ("volumes: [cms]", "volumes: [cms, cms]", "volumes[1]: cms is listed twice"),
     ("volumes: [cms]", "volumes: []", "volumes.cms: is granted to nobody"),
     ("      v70: {quota: 1}\n", "", "flavors.v70: is granted to nobody"),

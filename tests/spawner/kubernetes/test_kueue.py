@@ -10,7 +10,14 @@ import pytest
 
 from arcetri_spawner.backends.base import Placement, Position, TicketState
 from arcetri_spawner.backends.kubernetes.kueue import places, telling, words
-from arcetri_spawner.backends.kubernetes.kueue.asking import asked, selector, ticket_name, whose
+from arcetri_spawner.backends.kubernetes.kueue.asking import (
+    asked,
+    handed_over,
+    place_name,
+    selector,
+    ticket_name,
+    whose,
+)
 from arcetri_spawner.backends.kubernetes.kueue.faults import fault
 from arcetri_spawner.backends.kubernetes.offering import Offering
 from arcetri_spawner.errors import failure_codes
@@ -20,6 +27,7 @@ from arcetri_spawner.policy.model import Grant
 from arcetri_spawner.policy.reasons import WAITING_CODES
 from arcetri_spawner.queues.names import Names
 from arcetri_spawner.queues.plan import ANYWHERE
+from arcetri_spawner.returning import successor
 from kueue_client import (
     Cause,
     Evicted,
@@ -93,6 +101,22 @@ def test_a_workload_says_whose_it_is_and_others_say_nothing() -> None:
     made.metadata.name = "job-of-somebody"
     assert whose(made) is None
     assert whose(Workload.from_wire({"metadata": {"name": ticket_name(uuid4())}})) is None
+
+
+def test_who_goes_back_in_line_has_the_workload_of_the_first_at_the_place() -> None:
+    first = grant()
+    second = successor(first)
+    third = successor(second)
+    assert third.earlier == (first.request_id, second.request_id)
+    assert len({first.request_id, second.request_id, third.request_id}) == 3
+    name = ticket_name(first.request_id)
+    assert place_name(first) == place_name(second) == place_name(third) == name
+    wire = workload(first).to_wire()
+    change = dict(handed_over(third.request_id))["metadata"]
+    wire["metadata"]["labels"] |= change["labels"]
+    found = whose(Workload.from_wire(wire))
+    assert found is not None
+    assert (found.request, found.group, found.flavor) == (third.request_id, CMS, "t4")
 
 
 def line(*ages: int) -> list[Workload]:
@@ -237,7 +261,7 @@ def told(one: Grant, **status: Any) -> Any:
     made = workload(one, **status)
     who = whose(made)
     assert who is not None
-    around = telling.situation(who, cluster_catalog(), inventory({"t4": (3, 8)}), 2)
+    around = telling.situation(who, cluster_catalog(), inventory({"t4": (3, 8)}), 2, NOW)
     return telling.ticket(one.request_id, made, around, {}, {}, known=False)
 
 
@@ -265,7 +289,7 @@ def test_a_flavor_that_the_catalog_took_away_still_has_a_name() -> None:
     assert who is not None
     gone = catalog(flavors=section("flavors", t4=None), groups={}, environments=section(
         "environments", torch=None), sizes=section("sizes", large=None))  # fmt: skip
-    around = telling.situation(who, gone, None, 0)
+    around = telling.situation(who, gone, None, 0, NOW)
     assert (around.title, around.offered, around.total) == ("t4", False, None)
 
 

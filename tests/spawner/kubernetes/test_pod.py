@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from copy import deepcopy
 from dataclasses import replace
@@ -273,6 +274,19 @@ def test_what_is_made_in_a_group_folder_is_its_members_to_change() -> None:
     } in notebook(shaped)["volumeMounts"]  # fmt: skip
 
 
+def test_jupyterlab_is_given_the_extension_that_tells_of_ends() -> None:
+    shaped = shape_pod(manifest(), plan())
+    said = shaped.manifest["metadata"]["annotations"]
+    package = json.loads(said[podmarks.LAB_PACKAGE])
+    place = f"/usr/local/share/jupyter/labextensions/{package['name']}"
+    mounts = {one["mountPath"]: one.get("subPath") for one in notebook(shaped)["volumeMounts"]}
+    assert mounts[f"{place}/package.json"] == "lab-package.json"
+    assert mounts[f"{place}/{package['jupyterlab']['_build']['load']}"] == "lab-script.js"
+    assert "jupyter-config-data" in said[podmarks.LAB_SCRIPT]
+    # All of a pod's annotations together may have 256 KiB.
+    assert sum(map(len, said.values())) < 32 * 1024
+
+
 def test_shared_memory_is_a_part_of_the_memory() -> None:
     spec = shape_pod(manifest(), plan()).manifest["spec"]
     (volume,) = [volume for volume in spec["volumes"] if volume["name"] == "arcetri-shm"]
@@ -439,6 +453,8 @@ def test_the_person_has_a_name_in_the_session() -> None:
         "metadata.annotations['arcetri.dev/passwd']",
         "metadata.annotations['arcetri.dev/groups']",
         "metadata.annotations['arcetri.dev/jupyter']",
+        "metadata.annotations['arcetri.dev/lab-package']",
+        "metadata.annotations['arcetri.dev/lab-script']",
     ]
     assert {
         "name": "arcetri-identity", "mountPath": "/etc/passwd", "subPath": "passwd",

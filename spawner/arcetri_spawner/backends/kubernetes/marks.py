@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from arcetri_accounting.contract import podmarks
+from arcetri_spawner import lab
 from arcetri_spawner.backends.kubernetes.manifest import Draft, JsonObject, child
 from arcetri_spawner.backends.kubernetes.names import label_value
 from arcetri_spawner.backends.kubernetes.passwd import group_text, passwd_text
@@ -75,6 +76,8 @@ def annotations_of(plan: PodPlan) -> dict[str, str]:
         ),
         podmarks.GROUPS: group_text(grant.username, plan.person.gid, plan.person.gids),
         podmarks.JUPYTER: JUPYTER,
+        podmarks.LAB_PACKAGE: lab.text(lab.PACKAGE),
+        podmarks.LAB_SCRIPT: lab.text(lab.SCRIPT),
         TOPOLOGY: "kubernetes.io/hostname",
     }
 

@@ -11,6 +11,7 @@ import posixpath
 from typing import Final
 
 from arcetri_accounting.contract import podmarks
+from arcetri_spawner import lab
 from arcetri_spawner.backends.kubernetes import quantities
 from arcetri_spawner.backends.kubernetes.manifest import (
     Container,
@@ -48,10 +49,14 @@ _KINDS: Final = frozenset(
 )
 _CREDENTIALS: Final = ("serviceAccountToken", "secret", "podCertificate")
 _ONLY_ITS_OWN = "A session holds no secret but its own token."
+_EXTENSION: Final = f"/usr/local/share/jupyter/labextensions/{lab.NAME}"
+"""One of the places where every Jupyter looks, whatever environment the image has."""
 _FILES: Final = {
     "passwd": ("/etc/passwd", podmarks.PASSWD),
     "group": ("/etc/group", podmarks.GROUPS),
     "jupyter_config.py": ("/etc/jupyter/jupyter_config.py", podmarks.JUPYTER),
+    "lab-package.json": (f"{_EXTENSION}/{lab.PACKAGE}", podmarks.LAB_PACKAGE),
+    "lab-script.js": (f"{_EXTENSION}/{lab.SCRIPT}", podmarks.LAB_SCRIPT),
 }
 """Files that the kubelet writes from annotations: by their names, where they are seen."""
 

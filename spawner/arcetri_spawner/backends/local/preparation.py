@@ -8,11 +8,11 @@ import os
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from arcetri_spawner import lab
 from arcetri_spawner.backends.base import Device, Launch
 from arcetri_spawner.backends.local import mounts, places, usernames
 from arcetri_spawner.backends.local.accounts import Account
@@ -126,11 +126,11 @@ def fill_folder(folder: Path, view: View, account: Account | None) -> None:
         if account is not None:
             os.chown(path, account.uid, account.gid)
     settings = folder / "config"
-    lab = settings / "labconfig"
-    lab.mkdir(parents=True, exist_ok=True)
+    overrides = settings / "labconfig"
+    overrides.mkdir(parents=True, exist_ok=True)
     # Jupyter refuses root unless told: without accounts, sessions are whoever runs the hub.
     root = account is None and os.geteuid() == 0
-    notices = settings / "labextensions" / "arcetri-notices"
+    notices = settings / "labextensions" / lab.NAME
     (notices / "static").mkdir(parents=True, exist_ok=True)
     server: dict[str, Any] = {
         "ServerApp": {"open_browser": False, "allow_root": root},
@@ -140,7 +140,7 @@ def fill_folder(folder: Path, view: View, account: Account | None) -> None:
         server["FileContentsManager"] = {"preferred_dir": view.start}
     _write(settings / "jupyter_server_config.json", server)
     _write(
-        lab / "default_setting_overrides.json",
+        overrides / "default_setting_overrides.json",
         {
             "@jupyterlab/apputils-extension:notification": {
                 "fetchNews": "false",
@@ -148,22 +148,13 @@ def fill_folder(folder: Path, view: View, account: Account | None) -> None:
             }
         },
     )
-    _write(notices / "package.json", _lab_file("package.json"))
-    _write(notices / "static" / "remoteEntry.js", _lab_file("remoteEntry.js"))
+    for name in (lab.PACKAGE, lab.SCRIPT):
+        _write(notices / name, lab.text(name))
     if account is not None:
         if view.room is not None:
             usernames.fill(folder, account, view.home)
-        for path in (settings, lab, notices.parent, notices, notices / "static"):
+        for path in (settings, overrides, notices.parent, notices, notices / "static"):
             path.chmod(0o755)
-
-
-@cache
-def _lab_file(name: str) -> str:
-    """A file of our extension of JupyterLab, which the session may be unable to read where it is.
-
-    It runs in whatever JupyterLab the environment has, and is told to nobody else's.
-    """
-    return (Path(__file__).parent / "lab" / name).read_text(encoding="utf-8")
 
 
 def _write(path: Path, content: dict[str, Any] | str) -> None:

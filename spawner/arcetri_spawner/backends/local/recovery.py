@@ -26,6 +26,7 @@ from arcetri_spawner.backends.local.live import Live, end_record, key_of_record,
 from arcetri_spawner.backends.local.process import adopt
 from arcetri_spawner.backends.local.procs import Fate
 from arcetri_spawner.backends.local.sockets import listens_on
+from arcetri_spawner.returning import successor
 from arcetri_spawner.store.records import BEFORE_START, RequestRow, SessionRecord
 
 if TYPE_CHECKING:
@@ -141,7 +142,11 @@ class Recovery:
         killpoints.reach("recover.journaled")
         await self._leases.free(row.id)
         killpoints.reach("recover.freed")
-        await self._store.mark(row.id, "ended", reason=reason, details=details)
+        if row.returns and row.reason:
+            # It was about to be ended for others, and to go back in line.
+            await self._store.go_back(row.id, successor(row.grant), reason, "")
+        else:
+            await self._store.mark(row.id, "ended", reason=reason, details=details)
         killpoints.reach("recover.marked")
         await asyncio.to_thread(preparation.clear_folder, self._config.sessions_dir / str(row.id))
         log.info("session ended while the hub was away", session=str(row.id), reason=reason)

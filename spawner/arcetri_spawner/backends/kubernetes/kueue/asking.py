@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -19,6 +20,9 @@ from kueue_client import HOSTNAME, Asked, Workload
 
 TICKET: Final = "request-"
 """What the name of every request's Workload begins with."""
+ASIDE: Final = f"{podmarks.DOMAIN}/set-aside"
+"""Annotation: why the platform has a request stand in no line."""
+_NAME: Final = re.compile(f"{TICKET}[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +35,36 @@ class Whose:
 
 
 def ticket_name(request: UUID) -> str:
-    """What a request's Workload is called: by the request alone, so that there is never another."""
+    """What a request's Workload is called: by the request alone, so that there is never another.
+
+    One that has gone back in line has the Workload of the first that stood at its place; see
+    ``place_name``.
+    """
     return f"{TICKET}{request}"
+
+
+def place_name(grant: Grant) -> str:
+    """What the Workload of a granted request is called: its age is the place in line.
+
+    Whose it is at the moment its label says.
+    """
+    return ticket_name((*grant.earlier, grant.request_id)[0])
+
+
+def set_aside(*, aside: bool) -> Mapping[str, object]:
+    """A change by which a Workload stands in no line while its flavour is maintained, or does."""
+    mark = "maintenance" if aside else None
+    return {"metadata": {"annotations": {ASIDE: mark}}, "spec": {"active": not aside}}
+
+
+def is_set_aside(workload: Workload) -> bool:
+    """Whether the platform itself has a Workload stand in no line."""
+    return ASIDE in workload.metadata.annotations
+
+
+def handed_over(request: UUID) -> Mapping[str, object]:
+    """A change by which a Workload is another request's, at the same place."""
+    return {"metadata": {"labels": {podmarks.SESSION: str(request)}}}
 
 
 def selector(instance: str) -> str:
@@ -86,7 +118,7 @@ def whose(workload: Workload) -> Whose | None:
         request = UUID(labels.get(podmarks.SESSION, ""))
     except ValueError:
         return None
-    if workload.name != ticket_name(request):
+    if not _NAME.fullmatch(workload.name):
         return None
     group = workload.metadata.annotations.get(podmarks.GROUP, "")
     return Whose(request, GroupPath(group), labels.get(podmarks.FLAVOR, ""))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
@@ -22,7 +22,11 @@ from arcetri_spawner.backends.kubernetes.kueue import places, telling
 from arcetri_spawner.backends.kubernetes.kueue.asking import (
     Whose,
     asked,
+    handed_over,
+    is_set_aside,
+    place_name,
     selector,
+    set_aside,
     ticket_name,
     whose,
 )
@@ -32,7 +36,7 @@ from arcetri_spawner.backends.kubernetes.offering import Offering
 from arcetri_spawner.backends.ticketnews import TicketNews
 from arcetri_spawner.changes import Changes
 from arcetri_spawner.chores import Chores
-from arcetri_spawner.policy import queueing
+from arcetri_spawner.policy import maintenance_now, queueing
 from arcetri_spawner.policy.model import Grant, Inventory
 from kueue_client import (
     AlreadyExists,
@@ -137,8 +141,8 @@ class KueueQueue:
         return await self._first_word(grant.request_id)
 
     async def _place(self, here: _Open, grant: Grant) -> None:
-        """Have a Workload that asks for what was granted."""
-        ticket = self._ticket(here, grant.request_id)
+        """Have a Workload that asks for what was granted, and is this request's."""
+        ticket = here.kueue.ticket(place_name(grant), self._names.namespace)
         # A hub that starts again submits everybody: of whom it has been told it need not ask.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._verdict):
@@ -156,6 +160,7 @@ class KueueQueue:
             and TicketStatus.of(known).state is not Kueues.FINISHED
             and same(wanted.workload(ticket.name, known.namespace), known)
         ):
+            await self._take_over(here, ticket, grant, known)
             return
         try:
             status = await ticket.submit(wanted)
@@ -167,6 +172,39 @@ class KueueQueue:
                 await ticket.leave()
                 status = await ticket.submit(wanted)
         here.workloads.put(status.workload)
+        await self._take_over(here, ticket, grant, status.workload)
+
+    async def _take_over(
+        self, here: _Open, ticket: AsyncTicket, grant: Grant, found: Workload
+    ) -> None:
+        """Have the Workload of the request whose place this one has, if it is not its already.
+
+        Given back first: what bears this request's name holds nothing of the one before.
+        """
+        who = whose(found)
+        if who is None or who.request == grant.request_id:
+            return
+        await ticket.release()
+        here.workloads.newer(await self._change(here, found, handed_over(grant.request_id)))
+
+    async def _change(self, here: _Open, found: Workload, change: Mapping[str, object]) -> Workload:
+        return await here.kueue.workloads.patch(found.name, found.namespace, change=change)
+
+    def _is_maintained(self, workload: Workload) -> bool:
+        who = whose(workload)
+        catalog, now = self._catalogs.current.catalog, datetime.now(UTC)
+        return who is not None and maintenance_now(catalog, who.flavor, now) is not None
+
+    async def _line_up(self, here: _Open) -> None:
+        """Have stand in line again what was set aside for a maintenance that is over."""
+        for workload in list(here.workloads.there.values()):
+            if is_set_aside(workload) and not self._is_maintained(workload):
+                try:
+                    found = await self._change(here, workload, set_aside(aside=False))
+                except KueueError as error:
+                    log.warning("a request is not in line again yet", why=str(error))
+                else:
+                    here.workloads.newer(found)
 
     async def _first_word(self, request: UUID) -> Ticket:
         """The ticket, once Kueue has said something of it, or has not for a while."""
@@ -191,7 +229,7 @@ class KueueQueue:
         order: then it is the order of asking.
         """
         here = await self._opened()
-        mine = here.workloads.there.get(ticket_name(ticket.request_id))
+        mine = here.workloads.there.get(here.name_of(ticket.request_id))
         if mine is None or (who := whose(mine)) is None:
             return self._unsent_place(here, ticket.request_id)
         now = self._now(ticket.request_id)
@@ -266,12 +304,17 @@ class KueueQueue:
         here = await self._opened()
         self._unready.pop(ticket.request_id, None)
         try:
-            found = await self._ticket(here, ticket.request_id).release()
+            known = here.workloads.there.get(here.name_of(ticket.request_id))
+            aside = known is not None and self._is_maintained(known)
+            if known is not None and aside:
+                # Kueue knows of no maintenance, and would admit it again at once.
+                await self._change(here, known, set_aside(aside=True))
+            released = await self._ticket(here, ticket.request_id).release(activate=not aside)
         except NotFound:
             return  # whoever follows the tickets is told that it is gone
         except KueueError as error:
             raise fault(error) from error
-        here.workloads.newer(found.workload)
+        here.workloads.newer(released.workload)
 
     async def finish(self, ticket: Ticket) -> None:
         """Leave the queue and free everything; a second call changes nothing.
@@ -280,13 +323,20 @@ class KueueQueue:
             QueueFault: It could not be done now.
         """
         here = await self._opened()
-        self._unsent.pop(ticket.request_id, None)
+        unsent = self._unsent.pop(ticket.request_id, None)
         self._unready.pop(ticket.request_id, None)
+        name = place_name(unsent) if unsent else here.name_of(ticket.request_id)
+        known = here.workloads.there.get(name)
+        who = whose(known) if known is not None else None
+        if who is not None and who.request != ticket.request_id and unsent is None:
+            return  # it is the one's who stands at its place
         try:
-            await self._ticket(here, ticket.request_id).leave()
+            await here.kueue.ticket(name, self._names.namespace).leave()
         except KueueError as error:
+            if unsent is not None:
+                self._unsent[ticket.request_id] = unsent
             raise fault(error) from error
-        here.workloads.drop(ticket_name(ticket.request_id))
+        here.workloads.drop(name)
 
     # What could not be said
 
@@ -341,7 +391,7 @@ class KueueQueue:
             return self._open
 
     def _ticket(self, here: _Open, request: UUID) -> AsyncTicket:
-        return here.kueue.ticket(ticket_name(request), self._names.namespace)
+        return here.kueue.ticket(here.name_of(request), self._names.namespace)
 
     def _workload(self, before: Workload | None, after: Workload | None) -> None:
         one = after or before
@@ -350,6 +400,9 @@ class KueueQueue:
             return
         self._open.forget(before)
         self._open.note(after)
+        was = whose(before) if before is not None else None
+        if was is not None and was.request != who.request:
+            self._say(Ticket(was.request, TicketState.GONE))
         if after is None:
             self._say(Ticket(who.request, TicketState.GONE))
         else:
@@ -368,6 +421,7 @@ class KueueQueue:
             self._catalogs.current.catalog,
             self._inventory(),
             here.held.get(key, 0),
+            datetime.now(UTC),
             behind=here.behind(key, workload),
         )
         line = self._lines.get(workload.spec.queue_name)
@@ -413,6 +467,7 @@ class KueueQueue:
             self._stale.clear()
             for queue in here.unsaid():
                 await self._line(here, queue)
+            await self._line_up(here)
             self._look_again()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(REFRESH):
@@ -456,6 +511,12 @@ class _Open:
         """How many requests hold a flavour, by group and flavour."""
         self._waiting: dict[tuple[str, str], dict[str, tuple[object, ...]]] = {}
         """The ages of those that wait, by group and flavour, then by name."""
+        self._names: dict[UUID, str] = {}
+        """What the Workloads are called of those that have gone back in line."""
+
+    def name_of(self, request: UUID) -> str:
+        """What a request's Workload is called."""
+        return self._names.get(request) or ticket_name(request)
 
     def note(self, one: Workload | None) -> None:
         """Count a Workload: for what it holds, or among those that wait."""
@@ -469,6 +530,10 @@ class _Open:
         who = whose(one) if one is not None else None
         if one is None or who is None:
             return
+        if by > 0 and one.name != ticket_name(who.request):
+            self._names[who.request] = one.name
+        elif by < 0:
+            self._names.pop(who.request, None)
         key, state = (who.group, who.flavor), TicketStatus.of(one).state
         if state in telling.HOLDING:
             self.held[key] = self.held.get(key, 0) + by

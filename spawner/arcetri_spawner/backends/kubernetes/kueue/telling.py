@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from uuid import UUID
 
 from arcetri_spawner.backends.base import Placement, Ticket, TicketState
@@ -10,6 +11,7 @@ from arcetri_spawner.backends.kubernetes.kueue import words
 from arcetri_spawner.backends.kubernetes.kueue.asking import Whose
 from arcetri_spawner.catalog.models import Catalog, GroupFlavor
 from arcetri_spawner.groups import EVERYONE
+from arcetri_spawner.policy import maintenance_now
 from arcetri_spawner.policy.model import Inventory
 from kueue_client import (
     ClusterQueue,
@@ -67,7 +69,13 @@ def ticket(
 
 
 def situation(
-    who: Whose, catalog: Catalog, inventory: Inventory | None, held: int, *, behind: bool = False
+    who: Whose,
+    catalog: Catalog,
+    inventory: Inventory | None,
+    held: int,
+    now: datetime,
+    *,
+    behind: bool = False,
 ) -> words.Situation:
     """What is known around a request.
 
@@ -76,6 +84,7 @@ def situation(
         catalog: The catalog of the moment.
         inventory: What there is.
         held: How many of the group's requests hold the flavour.
+        now: For its maintenance.
         behind: Whether others of the group wait for the same before it.
     """
     flavor = catalog.flavors.get(who.flavor)
@@ -94,6 +103,7 @@ def situation(
         total=has.total if has else None,
         free=has.free if has else None,
         behind=behind,
+        maintenance=maintenance_now(catalog, who.flavor, now),
     )
 
 

@@ -33,6 +33,8 @@ class Situation:
     """How much of it nobody holds; None while nobody can say."""
     behind: bool = False
     """Whether others of the group wait for the same before it."""
+    maintenance: Reason | None = None
+    """That the flavour is under maintenance; None where it is not."""
 
     @property
     def beyond(self) -> bool:
@@ -44,6 +46,8 @@ def waiting(why: Explanation, here: Situation) -> Reason:
     """Why a request waits."""
     if not here.offered:
         return queueing.no_flavor(here.group, here.title)
+    if here.maintenance is not None:
+        return here.maintenance
     match why.cause:
         case Cause.QUOTA | Cause.TOO_LARGE | Cause.PLACEMENT | Cause.PREEMPTION:
             return _taken(why, here)

@@ -1,4 +1,5 @@
-// What the platform tells who sits in JupyterLab: that their session will end, and why it did.
+// What the platform tells who sits in JupyterLab: that their session will end, and why it did. What
+// is open and modified is saved when an end is announced, and once more shortly before it comes.
 //
 // A prebuilt extension of JupyterLab written by hand: nothing is built or downloaded, and it needs
 // no more of JupyterLab than to be loaded. It asks the hub, which the browser is logged in at, and
@@ -9,6 +10,8 @@
 
   const NAME = "arcetri-notices";
   const PAUSE = 30000; // milliseconds between two questions
+  const HIDDEN = 60000; // the same, for a tab that nobody looks at: its documents are saved, too
+  const LAST = 15000; // milliseconds before the end at which is saved once more
 
   /** What the server wrote into the page. */
   function options() {
@@ -36,6 +39,7 @@
     close:
       "flex:none;min-width:24px;min-height:24px;border:0;background:none;color:inherit;" +
       "font-size:18px;line-height:1;cursor:pointer;",
+    left: "display:block;font-weight:600;font-variant-numeric:tabular-nums;",
   };
   const EDGES = { warning: "var(--jp-warn-color1,#b26a00)", ended: "var(--jp-error-color1,#c62828)" };
 
@@ -57,9 +61,9 @@
     }
 
     show(notices, ended) {
-      const now = new Map(notices.map((n) => [n.code, [EDGES.warning, n.sentence]]));
+      const now = new Map(notices.map((n) => [n.code, [EDGES.warning, n.sentence, due(n)]]));
       if (ended) {
-        now.set(`ended ${ended.sentence}`, [EDGES.ended, ended.sentence]);
+        now.set(`ended ${ended.sentence}`, [EDGES.ended, ended.sentence, null]);
       }
       for (const [key, { note }] of this.shown) {
         if (!now.has(key)) {
@@ -67,13 +71,25 @@
           this.shown.delete(key);
         }
       }
-      for (const [key, [edge, sentence]] of now) {
+      for (const [key, [edge, sentence, at]] of now) {
         if (!this.shown.has(key)) {
           this.shown.set(key, this.add(edge));
         }
-        const { text } = this.shown.get(key);
-        if (text.textContent !== sentence) {
-          text.textContent = sentence;
+        const shown = this.shown.get(key);
+        shown.at = at;
+        if (shown.text.textContent !== sentence) {
+          shown.text.textContent = sentence;
+        }
+      }
+      this.count();
+    }
+
+    /** Says how much time is left, each second. */
+    count() {
+      for (const { left, at } of this.shown.values()) {
+        const words = at === null ? "" : `${spell(at - performance.now())} left`;
+        if (left.textContent !== words) {
+          left.textContent = words;
         }
       }
     }
@@ -81,30 +97,93 @@
     add(edge) {
       const note = element("div", STYLE.note);
       note.style.borderLeftColor = edge;
+      const words = element("span", "");
       const text = element("span", "");
+      // Seen each second, but read out only when it is asked for.
+      const left = element("span", STYLE.left, { role: "timer", "aria-live": "off" });
+      words.append(text, left);
       const close = element("button", STYLE.close, { type: "button", "aria-label": "Dismiss" });
       close.textContent = "\u00d7";
       // Only hidden, so that it does not come back with the next answer.
       close.addEventListener("click", () => note.remove());
-      note.append(text, close);
+      note.append(words, close);
       this.box.append(note);
-      return { note, text };
+      return { note, text, left, at: null };
+    }
+  }
+
+  /** When an end comes, on a clock that nobody sets. */
+  function due(notice) {
+    return performance.now() + notice.seconds * 1000;
+  }
+
+  /** A time as a clock shows it: 4:05, 1:00:00. */
+  function spell(milliseconds) {
+    const seconds = Math.max(0, Math.round(milliseconds / 1000));
+    const two = (number) => String(number).padStart(2, "0");
+    const hours = Math.floor(seconds / 3600);
+    const minutes = Math.floor(seconds / 60) % 60;
+    const start = hours ? `${hours}:${two(minutes)}` : `${minutes}`;
+    return `${start}:${two(seconds % 60)}`;
+  }
+
+  /** Saves what is open, modified and may be written. */
+  function save(app) {
+    const saved = new Set();
+    for (const widget of app.shell.widgets("main")) {
+      const context = widget.context;
+      if (!context || !context.model || !context.model.dirty || saved.has(context.path)) {
+        continue;
+      }
+      if (context.contentsModel && context.contentsModel.writable) {
+        saved.add(context.path);
+        Promise.resolve(context.save()).catch(() => {}); // JupyterLab itself says what is wrong
+      }
+    }
+  }
+
+  /** Has work saved when an end is announced, and again shortly before it comes. */
+  class Keeper {
+    constructor(app) {
+      this.app = app;
+      this.timers = new Map();
+    }
+
+    see(notices) {
+      const now = new Map(notices.filter((n) => n.saves).map((n) => [n.code, n]));
+      for (const [code, timer] of this.timers) {
+        if (!now.has(code)) {
+          clearTimeout(timer);
+          this.timers.delete(code);
+        }
+      }
+      for (const [code, { seconds }] of now) {
+        if (!this.timers.has(code)) {
+          save(this.app);
+          const rest = Math.max(seconds * 1000 - LAST, (seconds * 1000) / 2);
+          this.timers.set(code, setTimeout(() => save(this.app), rest));
+        }
+      }
     }
   }
 
   /** Asks the hub now and then, and at once when there is reason to. */
   function watch(app, board, url) {
+    const keeper = new Keeper(app);
     let asking = false;
+    let asked = -Infinity;
     async function look() {
-      if (asking || document.hidden) {
+      if (asking || (document.hidden && performance.now() - asked < HIDDEN - PAUSE / 2)) {
         return;
       }
       asking = true;
+      asked = performance.now();
       try {
         const answer = await fetch(url, { credentials: "same-origin" });
         if (answer.ok) {
           const { notices, ended } = await answer.json();
           board.show(notices, ended);
+          keeper.see(notices);
         }
       } catch {
         // The hub is away, or nobody is logged in there any more: there will be another time.
@@ -113,6 +192,7 @@
       }
     }
     setInterval(look, PAUSE);
+    setInterval(() => board.count(), 1000);
     document.addEventListener("visibilitychange", look);
     const lost = app.serviceManager && app.serviceManager.connectionFailure;
     if (lost) {

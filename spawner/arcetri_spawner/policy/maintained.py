@@ -1,0 +1,40 @@
+"""Flavours under maintenance, and those that will be: what who waits and who runs is told."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from arcetri_spawner.catalog.models import Catalog
+from arcetri_spawner.policy import queueing
+from arcetri_spawner.policy.index import is_maintained, maintenance_begin, maintenance_end
+from arcetri_spawner.policy.model import Reason
+
+
+def maintenance_now(catalog: Catalog, flavor: str, now: datetime) -> Reason | None:
+    """That a request waits for the end of a maintenance; None where there is none."""
+    found = catalog.flavors.get(flavor)
+    if found is None or found.maintenance is None:
+        return None
+    if not is_maintained(catalog, found.maintenance, now):
+        return None
+    until = maintenance_end(catalog, found.maintenance)
+    return queueing.maintenance(found.title, until, found.maintenance.message)
+
+
+def maintenance_ends(
+    catalog: Catalog, flavor: str, now: datetime, grace: timedelta
+) -> Reason | None:
+    """That a maintenance ends a session, in time for its grace; None where none does so now.
+
+    One without a beginning leaves alone what runs.
+    """
+    found = catalog.flavors.get(flavor)
+    if found is None or found.maintenance is None:
+        return None
+    begin = maintenance_begin(catalog, found.maintenance)
+    end = maintenance_end(catalog, found.maintenance)
+    if begin is None or now < begin - grace:
+        return None
+    if end is not None and (end <= begin or end <= now):
+        return None
+    return queueing.maintained(found.title, end, found.maintenance.message)

@@ -1,0 +1,245 @@
+"""A notebook that borrowed is asked back: told, saved, ended, and back in line; on the real Kueue.
+
+A hub, a real kubelet and one T4 that is at stake: CMS may borrow what is Virgo's.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from arcetri_hub.cli import main
+from arcetri_spawner import lab as lab_extension
+from arcetri_spawner.queues.names import Names
+from kueue_client import HOSTNAME, Asked, Kueue, Ticket, TicketState
+from tests.cluster import addresses, hub, images, volumes
+from tests.cluster import kueue as real
+from tests.cluster.cluster import Cluster
+from tests.cluster.hub import Hub
+from tests.cluster.installation import clear
+from tests.cluster.test_sessions import UID, catalog
+from tests.support.platform import until
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+
+NAMESPACE = "lent-sessions"
+NAMES = Names("lent", NAMESPACE)
+GRACE = 15
+PRODUCT = "nvidia.com/gpu.product"
+CMS = {"flavor": "t4", "group": "/arcetri/cms", "environment": "python"}
+VIRGO = {**CMS, "group": "/arcetri/virgo"}
+
+
+@pytest.fixture(scope="module")
+def kueue(with_kueue: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kueue]:
+    """Kueue, as an admin sees it."""
+    folder = tmp_path_factory.mktemp("reach")
+    with real.reachable(with_kueue, folder) as path, Kueue.from_kubeconfig(path) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def site(
+    kueue: Kueue, with_kueue: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Hub]:
+    """A platform on a node of two T4, one of which is each group's."""
+    cluster = with_kueue
+    label = {"pod-security.kubernetes.io/enforce": "restricted"}
+    metadata = {"name": NAMESPACE, "labels": label}
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+    node = ["kubectl", "label", "--overwrite", "node", addresses.NODE_NAME]
+    cluster.run([*node, f"{PRODUCT}=Tesla-T4"])
+    folder = cluster.state.folder / "lent"
+    for number, name in enumerate(("alice", "bruno", "chiara"), start=UID):
+        home = folder / "home" / name
+        home.mkdir(parents=True, exist_ok=True)
+        cluster.run(["chown", f"{number}:{number}", str(home)])
+    cluster.apply(*volumes.on_the_node(NAMESPACE, "shared", NAMESPACE, path=str(folder)))
+    made = catalog(cluster.load(images.MINIMAL))
+    made["defaults"] |= {"grace": f"{GRACE}s", "stop": "5s"}
+    groups = made["groups"]
+    groups["/arcetri/cms"]["flavors"] = {"t4": {"quota": 1, "borrow": 1}}
+    groups["/arcetri/virgo"]["flavors"] = {"t4": {"quota": 1}}
+    groups.pop("/arcetri/students")
+    state = tmp_path_factory.mktemp("hub") / "state"
+    profiles = state.with_name("profiles.yaml")
+    profiles.write_text(yaml.safe_dump(made), encoding="utf-8")
+    command = ["queues", "sync", f"--profiles={profiles}", f"--instance={NAMES.instance}"]
+    command += [f"--namespace={NAMESPACE}", "--overcommit"]
+    with real.reachable(cluster, state.parent) as path:
+        result = CliRunner().invoke(main, command, env={"KUBECONFIG": str(path)})
+    assert result.exit_code == 0, (result.output, result.exception)
+    try:
+        with hub.running(cluster, state, NAMESPACE, made, queues=NAMES.instance) as started:
+            yield started
+    finally:
+        for kind in ("namespace", "pv"):
+            cluster.run(["kubectl", "delete", kind, NAMESPACE, "--now", "--timeout=60s"])
+        clear(kueue, NAMES.selector)
+
+
+def holds(kueue: Kueue, group: str) -> Ticket:
+    """A ticket that holds a T4 of a group's, with no session behind it."""
+    ticket = kueue.ticket("holds", NAMESPACE)
+    priority = kueue.priority_classes.get(NAMES.priority("notebook"))
+    ticket.submit(
+        Asked(
+            NAMES.local_queue(group),
+            {"cpu": "100m", "memory": "64Mi", "nvidia.com/gpu": 1},
+            node_selector={PRODUCT: "Tesla-T4"},
+            priority_class=priority.name,
+            priority=priority.value,
+            topology=HOSTNAME,
+        )
+    )
+    until(lambda: ticket.look().state is TicketState.ADMITTED, "it is held", 60)
+    return ticket
+
+
+def asks(site: Hub, name: str, choice: dict[str, str]) -> dict[str, Any]:
+    """What somebody is answered who asks for a session and has to wait."""
+    with site.platform.api(name) as api:
+        answer = api.post(f"/users/{name}/server", json=choice)
+    assert answer.status_code == 202, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def announced(client: httpx.Client) -> dict[str, Any] | None:
+    """What somebody's JupyterLab is told will happen."""
+    notices = client.get("/hub/arcetri/notices").raise_for_status().json()["notices"]
+    return notices[0] if notices else None
+
+
+def ready(site: Hub, name: str) -> bool:
+    with site.platform.api(name) as api:
+        return bool(site.platform.server(api, name).get("ready"))
+
+
+def pods(site: Hub) -> set[str]:
+    return {one["metadata"]["name"] for one in site.pods()}
+
+
+def live(site: Hub, name: str) -> tuple[UUID, str]:
+    """Somebody's live request, and its state."""
+    query = "select id, state from arcetri_request where username = ? and state != 'ended'"
+    ((request, state),) = site.platform.rows(query, name)
+    return UUID(request), state
+
+
+def shows_notices(site: Hub) -> None:
+    """Alice's JupyterLab has the extension that tells her, in an image that knows nothing of it."""
+    with site.platform.api("alice") as api:
+        lab = api.get(f"{site.platform.url}/user/alice/lab")
+        data = re.search(r'id="jupyter-config-data"[^>]*>(.*?)</script>', lab.text, re.DOTALL)
+        assert data is not None, lab.text
+        loaded = json.loads(data[1])["federated_extensions"]
+        (ours,) = [one for one in loaded if one["name"] == "arcetri-notices"]
+        path = f"/user/alice/lab/extensions/arcetri-notices/{ours['load']}"
+        script = api.get(f"{site.platform.url}{path}")
+    assert script.text == lab_extension.text(lab_extension.SCRIPT)
+
+
+def test_what_was_borrowed_is_given_back_with_the_work_saved(site: Hub, kueue: Kueue) -> None:
+    own = holds(kueue, "/arcetri/cms")
+    time.sleep(1.1)  # who came last goes first, and Kueue tells ages to the second
+    alice = site.platform.start_session("alice", **CMS)
+    ticket = kueue.ticket(f"request-{alice}", NAMESPACE)
+    until(lambda: ticket.look().ready, "Kueue is told that it runs", 30)
+    with site.platform.login("alice") as client:
+        assert announced(client) is None
+        shows_notices(site)
+        bruno = asks(site, "bruno", VIRGO)
+        assert bruno["state"] == "queued"
+        until(lambda: announced(client), "she is told", 30)
+        said = announced(client)
+        assert said is not None
+        assert said["code"] == "preempted"
+        assert said["sentence"].startswith("Your group had borrowed this NVIDIA T4")
+        assert (said["saves"], said["returns"]) == (True, True)
+        assert GRACE - 8 < said["seconds"] <= GRACE
+        home = client.get("/hub/home").text
+        assert "Do not go back in line" in home
+        # In the grace everything is as it was: what she saves is there afterwards.
+        assert pods(site) == {f"session-{alice}"}
+        assert ticket.look().state is TicketState.EVICTED
+        site.sh(f"session-{alice}", "echo 42 > ~/saved")
+        chiara = asks(site, "chiara", CMS)
+        until(lambda: live(site, "alice")[0] != alice, "her session has ended", GRACE + 40)
+        # Only then the owner has it.
+        until(lambda: ready(site, "bruno"), "its owner's session runs", 90)
+        home = client.get("/hub/home").text
+        assert "Your request is back in line." in home
+        page = client.get("/hub/waiting/alice").text
+        assert "Your session was ended: your group had borrowed this NVIDIA T4" in page
+        told = client.get(f"/hub/api/arcetri/requests/{alice}").json()
+    rows = site.platform.rows("select id, reason, ended_at, admitted_at from arcetri_request")
+    ends = {UUID(one): (reason, ended, admitted) for one, reason, ended, admitted in rows}
+    assert ends[alice][0] == "preempted"
+    assert ends[UUID(bruno["request"])][2] >= ends[alice][1]
+    again, state = live(site, "alice")
+    assert (state, told["state"], told["code"]) == ("waiting", "ended", "preempted")
+    assert told["again"].endswith(str(again))
+    # It has the Workload that it had, and is before who asked later.
+    names = {
+        one.metadata.name for one in kueue.pending(NAMES.local_queue("/arcetri/cms"), NAMESPACE)
+    }
+    assert names == {f"request-{alice}", f"request-{chiara['request']}"}
+    with site.platform.login("alice") as client:
+        mine = client.get(f"/hub/api/arcetri/requests/{again}").json()
+    assert (mine["state"], mine["place"]) == ("queued", 1)
+    with site.platform.api("chiara") as api:
+        theirs = api.get(f"/arcetri/requests/{chiara['request']}").json()
+        assert (theirs["state"], theirs["place"]) == ("queued", 2)
+    # Room comes back: it starts by itself, with what was saved.
+    with site.platform.api("bruno") as api:
+        api.delete("/users/bruno/server")
+    until(lambda: ready(site, "alice"), "her session runs again", 90)
+    assert live(site, "alice") == (again, "running")
+    assert site.sh(f"session-{again}", "cat ~/saved").strip() == "42"
+    assert live(site, "chiara")[1] == "waiting"
+    with site.platform.api("chiara") as api:
+        api.delete("/users/chiara/server")
+    own.leave()
+
+
+def test_a_queue_is_drained_and_the_hub_killed_in_the_grace(site: Hub, kueue: Kueue) -> None:
+    first, state = live(site, "alice")
+    assert state == "running"
+    queue = NAMES.local_queue("/arcetri/cms")
+    drain = {"spec": {"stopPolicy": "HoldAndDrain"}}
+    with site.platform.login("alice") as client:
+        kueue.local_queues.patch(queue, NAMESPACE, change=drain)
+        until(lambda: announced(client), "she is told", 30)
+        site.kill("hub")
+        site.start("hub")
+        until(lambda: announced(client), "she is told again", 60)
+        said = announced(client)
+        assert said is not None
+        assert said["code"] == "drained"
+        assert said["sentence"].startswith("The queue of /arcetri/cms is being emptied.")
+    until(lambda: live(site, "alice")[0] != first, "her session has ended", GRACE + 60)
+    again, state = live(site, "alice")
+    assert state == "waiting"
+    query = "select reason from arcetri_request where id = ?"
+    assert site.platform.rows(query, first.hex) == [("drained",)]
+    with site.platform.api("alice") as api:
+        found = api.get(f"/arcetri/requests/{again}").json()
+    assert [one["code"] for one in found["reasons"]] == ["queue_closed"]
+    until(lambda: pods(site) == set(), "nothing runs", 60)
+    # Whatever was wanted back before is not any more: it starts when the queue is open.
+    kueue.local_queues.patch(queue, NAMESPACE, change={"spec": {"stopPolicy": "None"}})
+    until(lambda: ready(site, "alice"), "her session runs again", 90)
+    assert live(site, "alice") == (again, "running")
+    with site.platform.api("alice") as api:
+        api.delete("/users/alice/server")
+    until(lambda: not kueue.workloads.list(NAMESPACE).items, "every place is free", 60)
