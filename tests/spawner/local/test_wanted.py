@@ -53,12 +53,12 @@ async def hub(tmp_path: Path, instance: str) -> AsyncIterator[Hub]:
 
 def evict(hub: Hub, request: UUID, reason: Reason = LENT) -> None:
     """Have the queue want back what a request holds; a queue on one machine never does."""
-    hub.world.queue._tell(Ticket(request, TicketState.EVICTED, reason=reason))
+    hub.world.queue._news.tell(Ticket(request, TicketState.EVICTED, reason=reason))
 
 
 def take_back(hub: Hub, request: UUID) -> None:
     """Have it think otherwise."""
-    hub.world.queue._tell(Ticket(request, TicketState.ADMITTED))
+    hub.world.queue._news.tell(Ticket(request, TicketState.ADMITTED))
 
 
 async def session_of(hub: Hub, name: str) -> Session:
@@ -166,7 +166,7 @@ async def test_who_does_not_want_to_wait_is_not_put_back_also_after_a_restart(
     async with a_hub(tmp_path, instance, text(t4=1)) as second:
         assert wanted(second, one.request_id) is None
         # The queue says it of every ticket when somebody begins to listen.
-        await until(lambda: second.world.queue._watchers)
+        await until(lambda: second.world.queue._news._followers)
         evict(second, one.request_id)
         await until(lambda: wanted(second, one.request_id) is not None)
         assert wanted(second, one.request_id) == Wanted(Back.PREEMPTED, LENT, False, True)
@@ -240,7 +240,7 @@ async def test_a_hub_that_ends_before_it_is_in_line_finds_it_at_its_place(
             await asyncio.Event().wait()
 
         # As a hub that dies there: the store has it, and nobody else has been told.
-        monkeypatch.setattr(first.service._ends, "_enter", never)
+        monkeypatch.setattr(first.service._running._ends, "_enter", never)
         ending = asyncio.create_task(first.service.end(one.request_id, "preempted", WHY))
         await until(lambda: _is_back(first))
         assert await first.last("alice") == ("preempted", WHY)
