@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -28,7 +29,8 @@ from arcetri_spawner.backends.base import (
     Ticket,
     Unknown,
 )
-from arcetri_spawner.backends.kubernetes.api import Api
+from arcetri_spawner.backends.kubernetes.api import Api, Object
+from arcetri_spawner.backends.kubernetes.claims import Claims
 from arcetri_spawner.backends.kubernetes.cluster import Cluster
 from arcetri_spawner.backends.kubernetes.config import KubernetesConfig
 from arcetri_spawner.backends.kubernetes.folders import Folders, Provisioner
@@ -37,6 +39,7 @@ from arcetri_spawner.backends.kubernetes.inventory import Stock
 from arcetri_spawner.backends.kubernetes.live import Live, age_of, base_url_of, session_of, url_of
 from arcetri_spawner.backends.kubernetes.offering import NOTHING_ADDED, Offering
 from arcetri_spawner.backends.kubernetes.sample import Sample, site_of
+from arcetri_spawner.backends.kubernetes.scheduling import no_room
 from arcetri_spawner.backends.kubernetes.starting import Starter, gone
 from arcetri_spawner.backends.kubernetes.words import ClusterTrouble
 from arcetri_spawner.backends.news import InventoryNews
@@ -55,6 +58,8 @@ log = structlog.get_logger(__name__)
 
 SWEEP: Final = 60.0
 """Seconds between two looks for pods that belong to no request."""
+ROOM: Final = 1.0
+"""Seconds between two looks for a node by a start whose own was lost."""
 PROGRESS_KEPT: Final = 60.0
 """Seconds for which the steps of a start that is over can still be read."""
 
@@ -106,15 +111,23 @@ class KubernetesBackend:
         self._folders = Folders(provisioner)
         self._sample = sample
         self._site = NOTHING_ADDED
+        self._offering = Offering.of(catalogs.current.catalog)
         self._stock = Stock(
-            Offering.of(catalogs.current.catalog),
-            instance=config.instance_id,
-            namespace=config.namespace,
+            self._offering, instance=config.instance_id, namespace=config.namespace
         )
         self._connected: _Connected | None = None
         self._progress: dict[UUID, Progress] = {}
         self._as_of = datetime.now(UTC)
         self._news = InventoryNews(self.current_inventory)
+        self.claims = Claims(
+            self._stock,
+            lambda: self._offering,
+            fresh=lambda: self._fresh,
+            has_pod=lambda session: self._pod_of(session) is not None,
+            is_placed=self._is_placed,
+            changed=self._news.changed,
+        )
+        """Who has room on which node."""
         self._closed_with: list[Callable[[], Awaitable[None]]] = []
         catalogs.subscribe(self._catalog_changed)
 
@@ -131,21 +144,12 @@ class KubernetesBackend:
         """What there is, at once and then at every change, for ever."""
         return self._news.watch()
 
-    def startable(self, flavor: str, size: str) -> int:
-        """How many more sessions of a flavour and size the nodes have room for now.
+    def _pod_of(self, session: UUID) -> Object | None:
+        return self._connected.cluster.pod(session) if self._connected else None
 
-        One that the catalog has no longer, or that no answer of the API server vouches for: none.
-        """
-        if not self._fresh:
-            return 0
-        try:
-            return self._stock.startable(flavor, size)
-        except KeyError:
-            return 0
-
-    def is_placed(self, session: UUID) -> bool:
+    def _is_placed(self, session: UUID) -> bool:
         """Whether a session's pod is on a node, and so in the numbers of what is free."""
-        pod = self._connected.cluster.pod(session) if self._connected else None
+        pod = self._pod_of(session)
         return pod is not None and bool(pod["spec"].get("nodeName"))
 
     @property
@@ -154,8 +158,12 @@ class KubernetesBackend:
         return self._connected is not None and self._connected.cluster.fresh
 
     def _catalog_changed(self, *_: object) -> None:
-        self._stock.offer(Offering.of(self._catalogs.current.catalog, self._site))
+        self._offer()
         self._news.changed()
+
+    def _offer(self) -> None:
+        self._offering = Offering.of(self._catalogs.current.catalog, self._site)
+        self._stock.offer(self._offering)
 
     async def folders(
         self,
@@ -184,7 +192,7 @@ class KubernetesBackend:
         live: Live | None = None
         try:
             progress.tell(5, "Preparing your session.")
-            nodes = self._nodes_for(grant, ticket)
+            nodes = [await self._node_for(grant, ticket, progress)]
             shaped = await starter.shape(grant, launch, nodes, progress)
             killpoints.reach("pod.prepared")
             # Shielded: a start that is cancelled here must know whether there is a pod.
@@ -250,16 +258,28 @@ class KubernetesBackend:
             details = error.details if isinstance(error, ClusterTrouble | FolderTrouble) else ""
             progress.tell(100, str(error), details, last=True)
 
-    def _nodes_for(self, grant: Grant, ticket: Ticket) -> list[str]:
-        """The only nodes that will do: the one that was admitted, where the queue knows nodes.
+    async def _node_for(self, grant: Grant, ticket: Ticket, progress: Progress) -> str:
+        """The only node that will do: the one that was admitted, where the queue chose it.
 
-        Else, for a session without device, those with room to spare.
+        Else the one where its place is held, or, where that can start nothing any more, another
+        with room, for which it waits.
+
+        Raises:
+            ClusterTrouble: For too long no node has room.
         """
         if ticket.placement is not None and ticket.placement.node is not None:
-            return [ticket.placement.node]
-        if grant.flavor_type != "cpu":
-            return []
-        return [room.hostname for room in self._stock.rooms(grant.flavor, grant.size)]
+            return ticket.placement.node
+        claims, session = self.claims, grant.request_id
+        deadline = time.monotonic() + self._config.patience
+        while True:
+            node = claims.node(session)
+            node = node or claims.take(session, grant.flavor, claims.need_of(grant))
+            if node is not None:
+                return node
+            if time.monotonic() > deadline:
+                raise ClusterTrouble(no_room("No node has room for it that nothing else needs."))
+            progress.tell(5, "No node has room for your session just now. It waits for one.")
+            await asyncio.sleep(ROOM)
 
     async def _undo(self, session_id: UUID, live: Live | None) -> None:
         if live is not None:
@@ -346,7 +366,7 @@ class KubernetesBackend:
         if self._connected is None:
             api = await self._connect()
             self._site = await site_of(self._sample)
-            self._stock.offer(Offering.of(self._catalogs.current.catalog, self._site))
+            self._offer()
             self._connected = self._watch(api)
         try:
             async with asyncio.timeout(self._config.list_timeout):

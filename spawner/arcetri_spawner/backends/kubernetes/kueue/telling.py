@@ -78,7 +78,6 @@ def situation(
         held: How many of the group's requests hold the flavour.
         behind: Whether others of the group wait for the same before it.
     """
-    flavor = catalog.flavors.get(who.flavor)
     entitled = _entitled(who, catalog)
     has = None
     if inventory is not None and not inventory.stale:
@@ -86,7 +85,7 @@ def situation(
     return words.Situation(
         group=who.group,
         flavor=who.flavor,
-        title=flavor.title if flavor else who.flavor,
+        title=title(who, catalog),
         offered=entitled is not None,
         quota=entitled.quota if entitled else None,
         borrow=entitled.borrow if entitled else 0,
@@ -95,6 +94,12 @@ def situation(
         free=has.free if has else None,
         behind=behind,
     )
+
+
+def title(who: Whose, catalog: Catalog) -> str:
+    """The flavour's title in the catalog; its name where the catalog has it no longer."""
+    flavor = catalog.flavors.get(who.flavor)
+    return flavor.title if flavor else who.flavor
 
 
 def _entitled(who: Whose, catalog: Catalog) -> GroupFlavor | None:
