@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import pytest
 
 from kueue_client import (
+    HOSTNAME,
     AlreadyExists,
     AsyncKueue,
     AsyncTicket,

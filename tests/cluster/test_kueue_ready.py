@@ -1,4 +1,4 @@
-"""What the real Kueue wants back by itself: of starts that take long, and of nodes that are lost."""
+"""What the real Kueue wants back by itself: of starts that take long, and on nodes lost."""
 
 from __future__ import annotations
 

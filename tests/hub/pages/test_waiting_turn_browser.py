@@ -60,14 +60,27 @@ def remember(platform: Platform) -> None:
         told = {"session": str(uuid4()), "boot_id": "b", "node": "past"}
         start = {
             **told,
-            **{"type": "start", "account": "somebody", "username": "somebody"},
-            **{"group": "/arcetri/cms", "flavor": "t4", "flavor_type": "gpu", "share": "1"},
-            **{"catalog": "0" * 64, "cpu": 2, "memory": 1 << 30, "devices": [], "pid": 1},
-            **{"pid_start_ticks": 1, "at": begin.isoformat(), "boottime_ms": 1},
+            "type": "start",
+            "account": "somebody",
+            "username": "somebody",
+            "group": "/arcetri/cms",
+            "flavor": "t4",
+            "flavor_type": "gpu",
+            "share": "1",
+            "catalog": "0" * 64,
+            "cpu": 2,
+            "memory": 1 << 30,
+            "devices": [],
+            "pid": 1,
+            "pid_start_ticks": 1,
+            "at": begin.isoformat(),
+            "boottime_ms": 1,
         }
         end = {
             **told,
-            **{"type": "end", "reason": "stopped", "at": (begin + timedelta(hours=2)).isoformat()},
+            "type": "end",
+            "reason": "stopped",
+            "at": (begin + timedelta(hours=2)).isoformat(),
             "boottime_ms": 7_200_001,
         }
         events += [start, end]
@@ -138,6 +151,4 @@ def test_what_is_expected_who_never_comes_and_a_notification(
 
 def come_back(page: Page) -> None:
     """Bring the page's tab to the front."""
-    page.evaluate(
-        "window.away = false; document.dispatchEvent(new Event('visibilitychange'))"
-    )
+    page.evaluate("window.away = false; document.dispatchEvent(new Event('visibilitychange'))")

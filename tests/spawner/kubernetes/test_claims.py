@@ -150,9 +150,7 @@ class Cluster:
 
     def _large(self, name: str) -> bool:
         """Whether a large session on a GPU has what others needed: that is not forbidden."""
-        return any(
-            on == name and need == SIZES["large"] for on, _, need in self.admitted.values()
-        )
+        return any(on == name and need == SIZES["large"] for on, _, need in self.admitted.values())
 
 
 @settings(max_examples=300, deadline=None)

@@ -156,32 +156,32 @@ def test_what_kueue_gives_to_a_cpu_only_session_stands_only_beside_the_reserve()
     seen: set[UUID] = set()
     reserve = Reserve(claims(kept, seen))
 
-    def judge(of: Grant, made: Workload) -> Verdict:
+    def judge(made: Workload) -> Verdict:
         found = whose(made)
         assert found is not None
         return reserve.judge(found, made)
 
     cpu = {"flavor": "cpu", "flavor_type": "cpu"}
     first, second, third = grant(**cpu), grant(**cpu), grant(**cpu)
-    assert judge(first, workload(first)) is Verdict.STANDS
-    assert judge(first, given(first, "n1.farm")) is Verdict.STANDS
-    assert judge(second, given(second, "n1.farm")) is Verdict.STANDS
+    assert judge(workload(first)) is Verdict.STANDS
+    assert judge(given(first, "n1.farm")) is Verdict.STANDS
+    assert judge(given(second, "n1.farm")) is Verdict.STANDS
     # Eight of twelve cores are kept for four GPUs.
-    assert judge(third, given(third, "n1.farm")) is Verdict.IN_VAIN
-    assert judge(first, given(first, "n1.farm")) is Verdict.STANDS
+    assert judge(given(third, "n1.farm")) is Verdict.IN_VAIN
+    assert judge(given(first, "n1.farm")) is Verdict.STANDS
     # A session with a device takes nothing of the reserve but its own.
     gpu = grant()
-    assert judge(gpu, given(gpu, "n1.farm")) is Verdict.STANDS
+    assert judge(given(gpu, "n1.farm")) is Verdict.STANDS
     assert kept.room("t4", Need(2000, 8 * GIB)) == 3
-    assert judge(third, given(third, "n1.farm")) is Verdict.IN_VAIN
+    assert judge(given(third, "n1.farm")) is Verdict.IN_VAIN
     # What runs is not taken back, whatever is kept.
     seen.add(third.request_id)
-    assert judge(third, given(third, "n1.farm")) is Verdict.STANDS
+    assert judge(given(third, "n1.farm")) is Verdict.STANDS
     # Who gives back makes room.
     seen.discard(third.request_id)
-    assert judge(third, workload(third)) is Verdict.STANDS
-    assert judge(first, workload(first)) is Verdict.STANDS
-    assert judge(third, given(third, "n1.farm")) is Verdict.STANDS
+    assert judge(workload(third)) is Verdict.STANDS
+    assert judge(workload(first)) is Verdict.STANDS
+    assert judge(given(third, "n1.farm")) is Verdict.STANDS
     stale = Reserve(claims(kept, fresh=False))
     found = whose(given(first, "n1.farm"))
     assert found is not None

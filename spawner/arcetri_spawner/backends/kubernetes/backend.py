@@ -112,9 +112,7 @@ class KubernetesBackend:
         self._sample = sample
         self._site = NOTHING_ADDED
         self._offering = Offering.of(catalogs.current.catalog)
-        self._stock = Stock(
-            self._offering, instance=config.instance_id, namespace=config.namespace
-        )
+        self._stock = Stock(self._offering, instance=config.instance_id, namespace=config.namespace)
         self._connected: _Connected | None = None
         self._progress: dict[UUID, Progress] = {}
         self._as_of = datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""Requests that Kueue gave a node to in vain: put back at their place, and in line for other nodes."""
+"""Requests that Kueue gave a node to in vain: put back at their place, for other nodes."""
 
 from __future__ import annotations
 
