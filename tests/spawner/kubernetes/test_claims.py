@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from random import Random
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -214,7 +215,7 @@ def test_where_there_is_no_room_or_nobody_can_say_no_place_is_given() -> None:
 
 
 @pytest.mark.parametrize("trouble", [{"cordoned": True}, {"ready": "Unknown"}, {"labels": RTX}])
-def test_a_place_on_a_node_in_trouble_is_none(trouble: dict[str, bool]) -> None:
+def test_a_place_on_a_node_in_trouble_is_none(trouble: dict[str, Any]) -> None:
     kept = stock(node(labels=T4, **{GPU: "4"}))
     given, one = claims(kept), uuid4()
     given.take(one, "t4", SIZES["small"])

@@ -2,8 +2,8 @@
 
 Kueue counts what a node has left, and would let CPU-only sessions have all of it. So its word is
 not the last for them: what it gives counts only once ``Claims`` has given the same node, which
-leaves the cores and memory that sessions on free devices need. A request that Kueue gave a node to in vain
-steps aside, at its place, and stands in line again for the nodes that have room.
+leaves the cores and memory that sessions on free devices need. A request that Kueue gave a node to
+in vain steps aside, at its place, and stands in line again for the nodes that have room.
 """
 
 from __future__ import annotations
