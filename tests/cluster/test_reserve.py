@@ -38,7 +38,7 @@ from tests.support.builders import EVERYONE, GIB
 
 pytestmark = pytest.mark.cluster
 
-NAMESPACE = "reserved"
+NAMESPACE = f"reserved-{uuid4().hex[:6]}"
 GPU = "nvidia.com/gpu"
 LABEL = "reserve.arcetri.test/node"
 GPUS = {"one": 4, "two": 2}
@@ -202,6 +202,8 @@ async def kueue(cluster: Cluster, world: PodWorld, farm: str) -> AsyncIterator[K
         with Kueue.from_kubeconfig(cluster.kubeconfig) as admin:
             for one in admin.workloads.list(NAMESPACE).items:
                 admin.workloads.delete(one.name, NAMESPACE)
+            for local in admin.local_queues.list(NAMESPACE).items:
+                admin.local_queues.delete(local.name, NAMESPACE)
             clear(admin, names.selector)
 
 
