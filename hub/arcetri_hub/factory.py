@@ -357,6 +357,8 @@ def _kueue(
         instance,
         catalogs,
         backend.current_inventory,
+        claims=backend.claims,
+        changes=backend.inventory,
     )
     backend.closes(queue.close)
     return queue

@@ -66,7 +66,7 @@ from kueue_client.queues import (
     ResourceGroup,
     ResourceQuota,
 )
-from kueue_client.standing import Admitted, Evicted, TicketState, TicketStatus
+from kueue_client.standing import Admitted, Evicted, TicketState, TicketStatus, is_aside
 from kueue_client.ticket import AsyncTicket, Ticket
 from kueue_client.visibility import PendingWorkload
 from kueue_client.watching import AsyncWatch, Event, EventType, Watch
@@ -162,4 +162,5 @@ __all__ = [
     "WorkloadSpec",
     "WrongState",
     "explanation",
+    "is_aside",
 ]

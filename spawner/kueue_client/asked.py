@@ -30,6 +30,8 @@ class Asked:
         requests: How much of each resource, as a pod's requests.
         node_selector: Labels of the nodes that will do; one that is in a flavor's ``node_labels``
             pins the flavor.
+        node_terms: Of a node affinity that is required, as a pod's ``nodeSelectorTerms``; one must
+            match.
         tolerations: Taints that will do, as a pod's tolerations.
         priority_class: A WorkloadPriorityClass; ``priority`` must be its value.
         priority: The higher, the sooner.
@@ -43,6 +45,7 @@ class Asked:
     queue: str
     requests: Mapping[str, str | int | Decimal]
     node_selector: Mapping[str, str] = field(default_factory=dict)
+    node_terms: Sequence[Mapping[str, Any]] = ()
     tolerations: Sequence[Mapping[str, Any]] = ()
     priority_class: str = ""
     priority: int | None = None
@@ -66,6 +69,8 @@ class Asked:
         }
         if self.node_selector:
             pod["nodeSelector"] = dict(self.node_selector)
+        if self.node_terms:
+            pod |= affinity(self.node_terms)
         if self.tolerations:
             pod["tolerations"] = [dict(one) for one in self.tolerations]
         pods = PodSet(name=_MAIN, count=1, template={"spec": pod})
@@ -84,6 +89,13 @@ class Asked:
         if self.annotations:
             metadata.annotations = dict(self.annotations)
         return Workload(metadata=metadata, spec=spec)
+
+
+def affinity(terms: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The node affinity of a pod that requires one of these terms."""
+    required = {"nodeSelectorTerms": [dict(one) for one in terms]}
+    found = {"requiredDuringSchedulingIgnoredDuringExecution": required}
+    return {"affinity": {"nodeAffinity": found}}
 
 
 def same(asked: Workload, found: Workload) -> bool:

@@ -112,6 +112,9 @@ class Reason(OpenEnum):
     # Requeued
     REACTIVATED = "Reactivated"
     BACKOFF_FINISHED = "BackoffFinished"
+    # Requeued, by the holder of a ticket: no word of Kueue's
+    STANDS_ASIDE = "StandsAside"
+    STANDS_IN_LINE = "StandsInLine"
     CLUSTER_QUEUE_RESTARTED = "ClusterQueueRestarted"
     LOCAL_QUEUE_RESTARTED = "LocalQueueRestarted"
     # PodsReady

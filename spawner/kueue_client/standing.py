@@ -97,6 +97,12 @@ class TicketStatus:
         )
 
 
+def is_aside(workload: Workload) -> bool:
+    """Whether its holder has it pass others by, at its place: see ``Ticket.stand_aside``."""
+    found = workload.condition(ConditionType.REQUEUED)
+    return found is not None and not found.holds and found.reason == Reason.STANDS_ASIDE
+
+
 def _state(workload: Workload, admitted: Admitted | None, evicted: Evicted | None) -> TicketState:
     if workload.holds(ConditionType.FINISHED):
         return TicketState.FINISHED

@@ -10,21 +10,24 @@ held until its holder releases it. So there is time to warn somebody and save th
                  ^           |
                  |           v
                  +-release- EVICTED
+
+``stand_aside`` and ``stand_in_line`` are for a holder who cannot use what was given, and does not
+want it given again before something has changed.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from kueue_client import calls
-from kueue_client.asked import Asked, same
+from kueue_client.asked import Asked, affinity, same
 from kueue_client.calls import Listing
 from kueue_client.conditions import Change, changed
 from kueue_client.enums import ConditionType, Reason
 from kueue_client.errors import AlreadyExists, Conflict, WrongState
-from kueue_client.standing import TicketStatus
+from kueue_client.standing import TicketStatus, is_aside
 from kueue_client.steps import Awaiting, Blocking, Steps, arun, operation, run
 from kueue_client.transport import AsyncTransport, Transport
 from kueue_client.visibility import PendingWorkload
@@ -153,6 +156,69 @@ class _Ticket:
             where = (Workload, self.name, self.namespace)
             found = TicketStatus.of((yield from calls.patch(*where, again, self._manager)))
         return found
+
+    @operation
+    def stand_aside(self, why: str) -> Steps[TicketStatus]:
+        """Give back what the ticket holds, and keep its place without standing in line.
+
+        Kueue passes it by until ``stand_in_line``. For a holder who knows of a bound that Kueue
+        does not: what was given would be of no use now.
+
+        Args:
+            why: Said in the ticket's conditions, without a full stop.
+
+        Raises:
+            WrongState: It has finished.
+        """
+
+        def change(found: Workload) -> dict[str, Any] | None:
+            if found.holds(ConditionType.FINISHED):
+                raise WrongState(f"The ticket {self.name} has finished: it stands nowhere.")
+            if found.status.admission is None and is_aside(found):
+                return None
+            gone: list[Change] = [
+                (ConditionType.QUOTA_RESERVED, False, Reason.PENDING, why),
+                (ConditionType.ADMITTED, False, Reason.NO_RESERVATION, why),
+                (ConditionType.REQUEUED, False, Reason.STANDS_ASIDE, why),
+            ]
+            return {**changed(found, *gone), "admission": None}
+
+        return (yield from self._change(change))
+
+    @operation
+    def stand_in_line(self, node_terms: Sequence[Mapping[str, Any]] = ()) -> Steps[TicketStatus]:
+        """Stand in line again at one's old place, for other nodes.
+
+        Args:
+            node_terms: Of the node affinity that is required from now on, as in ``Asked``.
+
+        Raises:
+            WrongState: It holds something: what it asks for cannot change now.
+            Conflict: Somebody was faster: look again.
+        """
+        found = yield from self._read()
+        if found.status.admission is not None:
+            raise WrongState(f"The ticket {self.name} holds what it was given.")
+        wire = found.to_wire()["spec"]["podSets"]
+        pod = wire[0]["template"]["spec"]
+        pod.pop("affinity", None)
+        if node_terms:
+            pod |= affinity(node_terms)
+        metadata = {"resourceVersion": found.metadata.resource_version}
+        where = (Workload, self.name, self.namespace)
+        body = {"metadata": metadata, "spec": {"podSets": wire}}
+        yield from calls.patch(*where, body, self._manager)
+
+        def change(found: Workload) -> dict[str, Any] | None:
+            if not is_aside(found):
+                return None
+            return changed(
+                found,
+                (ConditionType.REQUEUED, True, Reason.STANDS_IN_LINE, "It stands in line again"),
+                (ConditionType.QUOTA_RESERVED, False, Reason.PENDING, "pending evaluation"),
+            )
+
+        return (yield from self._change(change))
 
     @operation
     def finish(self, *, failed: bool = False, message: str = "It has ended") -> Steps[TicketStatus]:

@@ -19,6 +19,7 @@ from kueue_client.enums import ConditionType, OpenEnum, Reason
 from kueue_client.errors import KueueError
 from kueue_client.quantity import Quantity
 from kueue_client.queues import ClusterQueue, LocalQueue
+from kueue_client.standing import is_aside
 from kueue_client.steps import Steps
 from kueue_client.visibility import PendingWorkload
 from kueue_client.workloads import Workload
@@ -48,6 +49,7 @@ class Cause(OpenEnum):
     CLUSTER_QUEUE_INACTIVE = "cluster_queue_inactive"
     DEACTIVATED = "deactivated"
     BACKOFF = "backoff"
+    ASIDE = "aside"
     RELEASE = "release"
     OTHER = "other"
 
@@ -173,6 +175,9 @@ def _inactive(found: Workload, now: datetime) -> _Answer | None:
         evicted = found.condition(ConditionType.EVICTED)
         why = f": {_plain(evicted.message)}" if evicted is not None and evicted.holds else ""
         return Cause.DEACTIVATED, f"It was deactivated{why}."
+    if is_aside(found):
+        aside = found.condition(ConditionType.REQUEUED)
+        return Cause.ASIDE, f"It stands aside: {_plain(aside.message if aside else '')}."
     state = found.status.requeue_state
     if state and state.requeue_at and state.requeue_at > now:
         return (

@@ -113,6 +113,31 @@ def stopped(cluster: Cluster) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def configured(cluster: Cluster, **changes: Any) -> Iterator[None]:
+    """A while in which Kueue is set up otherwise; it is restarted before and after.
+
+    Args:
+        cluster: Where it is.
+        changes: Sections of its configuration.
+    """
+    told = ["configmap", f"{RELEASE}-manager-config", f"--namespace={NAMESPACE}"]
+    key = "controller_manager_config.yaml"
+    before = cluster.kubectl("get", *told)["data"][key]
+    try:
+        _configure(cluster, told, key, yaml.safe_dump(yaml.safe_load(before) | changes))
+        yield
+    finally:
+        _configure(cluster, told, key, before)
+
+
+def _configure(cluster: Cluster, told: list[str], key: str, text: str) -> None:
+    change = json.dumps({"data": {key: text}})
+    cluster.run(["kubectl", "patch", *told, "--type=merge", f"--patch={change}"])
+    scale(cluster, 0)
+    settle(cluster)
+
+
+@contextlib.contextmanager
 def reachable(cluster: Cluster, folder: Path) -> Iterator[Path]:
     """A kubeconfig by which a client on this machine reaches the cluster's API server.
 

@@ -25,6 +25,7 @@ from arcetri_spawner.backends.kubernetes.api import Api
 from arcetri_spawner.backends.kubernetes.backend import KubernetesBackend
 from arcetri_spawner.backends.kubernetes.config import KubernetesConfig
 from arcetri_spawner.backends.kubernetes.queue import SlotQueue
+from arcetri_spawner.backends.kubernetes.sample import Sample
 from arcetri_spawner.catalog import CatalogHolder
 from arcetri_spawner.groups import EVERYONE, GroupPath
 from arcetri_spawner.policy.model import Grant, Identity
@@ -127,18 +128,22 @@ class PodWorld:
         instance: str,
         kubeconfig: Path,
         start_timeout: float = 40,
+        catalog: str = CATALOG,
+        sample: Sample | None = None,
     ) -> None:
+        self.catalog, self.sample = catalog, sample
         self.folder, self.namespace, self.instance = folder, namespace, instance
         self.kubeconfig = kubeconfig
         self.store = Store.open(f"sqlite:///{folder / 'arcetri.sqlite'}")
         profiles = folder / "profiles.yaml"
-        profiles.write_text(CATALOG, encoding="utf-8")
+        profiles.write_text(catalog, encoding="utf-8")
         self.catalogs = CatalogHolder(profiles)
         self.backend = KubernetesBackend(
             KubernetesConfig(namespace, instance, start_timeout=start_timeout, patience=2),
             self.store,
             self.catalogs,
             self._connect,
+            sample=sample,
         )
         self.queue = SlotQueue(self.backend, self.store, self.catalogs)
         self.service = SessionService(
@@ -197,7 +202,8 @@ class PodWorld:
         """The next hub over the same; its service has not recovered yet."""
         await self.close()
         place = (self.folder, self.namespace, self.instance, self.kubeconfig)
-        async with opened(*place, start_timeout) as after:
+        more = (start_timeout, self.catalog, self.sample)
+        async with opened(*place, *more) as after:
             yield after
 
     async def remains(self) -> list[str]:
@@ -214,10 +220,16 @@ class PodWorld:
 
 @asynccontextmanager
 async def opened(
-    folder: Path, namespace: str, instance: str, kubeconfig: Path, start_timeout: float = 40
+    folder: Path,
+    namespace: str,
+    instance: str,
+    kubeconfig: Path,
+    start_timeout: float = 40,
+    catalog: str = CATALOG,
+    sample: Sample | None = None,
 ) -> AsyncIterator[PodWorld]:
     """A hub that has recovered, but for its service."""
-    world = PodWorld(folder, namespace, instance, kubeconfig, start_timeout)
+    world = PodWorld(folder, namespace, instance, kubeconfig, start_timeout, catalog, sample)
     try:
         await world.backend.recover()
         yield world

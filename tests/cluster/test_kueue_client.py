@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import pytest
 
 from kueue_client import (
+    HOSTNAME,
     AlreadyExists,
     AsyncKueue,
     AsyncTicket,
@@ -170,6 +171,42 @@ def test_a_released_ticket_stands_before_younger_ones(kueue: Kueue, site: Farm) 
     site.stop("cms", StopPolicy.NONE)
     reach(old, TicketState.ADMITTED)
     assert kueue.ticket("second", site.namespace).look().state is TicketState.WAITING
+
+
+def test_who_stands_aside_is_passed_by_and_keeps_the_place(kueue: Kueue, site: Farm) -> None:
+    other = site.node(2, 2)
+    site.queue("cms", 4)
+    old = kueue.ticket("old", site.namespace)
+    old.submit(site.asked("cms", 2))
+    first = reach(old, TicketState.ADMITTED)
+    with pytest.raises(WrongState, match="holds what it was given"):
+        old.stand_in_line()
+    aside = old.stand_aside("No use there")
+    assert aside.state is TicketState.WAITING
+    assert old.stand_aside("No use there") == aside
+    why = old.why()
+    assert (why.cause, why.sentence) == (Cause.ASIDE, "It stands aside: No use there.")
+    time.sleep(1.1)  # Kueue tells ages to the second
+    young = kueue.ticket("young", site.namespace)
+    young.submit(site.asked("cms", 2))
+    reach(young, TicketState.ADMITTED)
+    # There is room for it, and it is given none.
+    time.sleep(2)
+    assert old.look().state is TicketState.WAITING
+    assert first.admitted is not None
+    nodes = {first.admitted.node, other, f"{site.name}-1"}
+    (left,) = nodes - {young.look().admitted.node}  # type: ignore[union-attr]
+    only = {"key": HOSTNAME, "operator": "In", "values": [left]}
+    old.stand_in_line([{"matchExpressions": [only]}])
+    again = reach(old, TicketState.ADMITTED)
+    assert again.admitted is not None
+    assert again.admitted.node == left
+    old.stand_aside("No use there either")
+    old.stand_in_line()
+    assert reach(old, TicketState.ADMITTED).workload.metadata.uid == first.workload.metadata.uid
+    old.finish()
+    with pytest.raises(WrongState, match="has finished"):
+        old.stand_aside("It is over")
 
 
 def test_why_a_ticket_waits_is_told(kueue: Kueue, site: Farm) -> None:

@@ -10,19 +10,23 @@ import yaml
 from click.testing import CliRunner
 
 from arcetri_hub.cli import main
-from kueue_client import Kueue, TicketState, Workload
+from kueue_client import HOSTNAME, Kueue, TicketState, Workload
 from tests.cluster import addresses, hub, images, volumes
 from tests.cluster import kueue as real
 from tests.cluster.cluster import Cluster
+from tests.cluster.components import SIMULATED
 from tests.cluster.hub import Hub
 from tests.cluster.installation import clear
+from tests.cluster.pods import simulated_node
 from tests.cluster.test_sessions import UID, catalog
+from tests.cluster.test_troubles import ended, page
 from tests.support.platform import until
 
 pytestmark = pytest.mark.cluster
 
 NAMESPACE = "queued-sessions"
 NAME = "queued"
+FAR = "far-node"
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +53,14 @@ def site(
     with_kueue.apply(*volumes.on_the_node(NAMESPACE, "shared", NAMESPACE, path=str(folder)))
     made = catalog(with_kueue.load(images.MINIMAL))
     # Of the node's devices the one that other tests want least.
-    made["groups"]["/arcetri/cms"]["flavors"] = {"v70": {"quota": 1, "limit": 1}}
+    one = {"quota": 1, "limit": 1}
+    made["groups"]["/arcetri/cms"]["flavors"] = {"v70": one, "far": one}
+    made["flavors"]["far"] = {
+        "title": "A GPU far away",
+        "resource": "nvidia.com/gpu",
+        "nodes": {HOSTNAME: FAR},
+        "tolerations": [SIMULATED.partition("=")[0]],
+    }
     state = tmp_path_factory.mktemp("hub") / "state"
     profiles = state.with_name("profiles.yaml")
     profiles.write_text(yaml.safe_dump(made), encoding="utf-8")
@@ -64,11 +75,18 @@ def site(
 
 
 def _sync(profiles: Path, folder: Path, cluster: Cluster) -> None:
-    command = ["queues", "sync", f"--profiles={profiles}", f"--instance={NAME}"]
-    command += [f"--namespace={NAMESPACE}", "--overcommit"]
+    _queues(["sync", "--overcommit"], profiles, folder, cluster)
+
+
+def _queues(
+    command: list[str], profiles: Path, folder: Path, cluster: Cluster, status: int = 0
+) -> str:
+    where = [f"--profiles={profiles}", f"--instance={NAME}", f"--namespace={NAMESPACE}"]
     with real.reachable(cluster, folder) as path:
-        result = CliRunner().invoke(main, command, env={"KUBECONFIG": str(path)})
-    assert result.exit_code == 0, (result.output, result.exception)
+        variables = {"KUBECONFIG": str(path)}
+        result = CliRunner().invoke(main, ["queues", *command, *where], env=variables)
+    assert result.exit_code == status, (result.output, result.exception)
+    return result.output
 
 
 def _held(kueue: Kueue) -> dict[str, Workload]:
@@ -110,3 +128,38 @@ def test_one_runs_where_it_was_admitted_and_the_next_follows(site: Hub, kueue: K
         assert list(_held(kueue)) == [other]
         api.delete("/users/bruno/server")
     until(lambda: not _held(kueue), "every place is free", 60)
+
+
+def test_a_node_lost_under_a_session_ends_it_and_who_comes_next_is_told(
+    site: Hub, kueue: Kueue, tmp_path: Path
+) -> None:
+    cluster, platform = site.cluster, site.platform
+    choice = {"flavor": "far", "group": "/arcetri/cms", "environment": "python"}
+    cluster.simulate(simulated_node(FAR, {"nvidia.com/gpu": 1}))
+    try:
+        session = platform.start_session("alice", **choice)
+        ticket = kueue.ticket(f"request-{session}", NAMESPACE)
+        until(lambda: ticket.look().ready, "Kueue is told that it runs", 30)
+        with platform.api("bruno") as api:
+            assert api.post("/users/bruno/server", json=choice).is_success
+            until(lambda: len(_held(kueue)) == 2, "the next one is in line", 30)
+            (name,) = set(_held(kueue)) - {ticket.name}
+            cluster.run(["kubectl", "delete", "node", FAR])
+            assert ended(site, session) == "node_lost"
+            assert "lost with its node" in page(site)
+            until(lambda: list(_held(kueue)) == [name], "the place is free", 30)
+            # What it ran on is gone, so that it is nobody's turn; who waits keeps their place.
+            profiles = site.state.with_name("profiles.yaml")
+            said = _queues(["doctor", name], profiles, tmp_path, cluster, status=1)
+            assert f"request {name.removeprefix('request-')}" in said
+            assert "flavour far: No node has it now." in said
+            assert platform.rows(
+                "select state from arcetri_request where username = 'bruno'"
+                " order by asked_at desc limit 1"
+            ) == [("waiting",)]
+            cluster.simulate(simulated_node(FAR, {"nvidia.com/gpu": 1}))
+            until(lambda: platform.server(api, "bruno").get("ready"), "it runs", 60)
+            api.delete("/users/bruno/server")
+        until(lambda: not _held(kueue), "every place is free", 60)
+    finally:
+        cluster.run(["kubectl", "delete", "node", FAR, "--ignore-not-found", "--wait=false"])

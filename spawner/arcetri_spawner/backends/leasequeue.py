@@ -73,13 +73,31 @@ class LeaseQueue(ABC):
         self._turn = asyncio.Lock()
 
     @abstractmethod
-    def _free(self, grant: Grant, held: Mapping[str, UUID]) -> list[Device]:
-        """What the request could have now, best first.
+    def _may_have(self, grant: Grant, held: Mapping[str, UUID]) -> bool:
+        """Whether the request could have something now.
 
         Args:
             grant: What is asked for.
             held: Who holds what: request ids by device.
         """
+
+    @abstractmethod
+    def _choose(self, grant: Grant, held: Mapping[str, UUID]) -> list[Device]:
+        """What the request is to have now, best first; what is chosen may count as taken at once.
+
+        Args:
+            grant: What is asked for.
+            held: Who holds what: request ids by device.
+        """
+
+    def _not_taken(self, grant: Grant) -> None:  # noqa: B027 - most keep nothing
+        """What was chosen for a request is not its own."""
+
+    def _given(self, grant: Grant, device: Device) -> None:  # noqa: B027 - most keep nothing
+        """Take note of what a request holds, by a lease that may be another hub's."""
+
+    async def _recall(self, held: Mapping[str, UUID]) -> None:  # noqa: B027 - most keep nothing
+        """Take note of leases that were given before, ahead of giving others."""
 
     def _placement(self, grant: Grant, device: Device) -> Placement:
         """Where a request with this lease may start."""
@@ -210,7 +228,10 @@ class LeaseQueue(ABC):
         )
         if waiting:
             held = dict(await self._store.leases())
-            waiting = [e for e in waiting if self._may_start(e.grant) and self._free(e.grant, held)]
+            await self._recall(held)
+            waiting = [
+                e for e in waiting if self._may_start(e.grant) and self._may_have(e.grant, held)
+            ]
         if not waiting or held is None:
             return
         use = _Use(held, await self._store.live_sessions())
@@ -234,10 +255,11 @@ class LeaseQueue(ABC):
 
     async def _take(self, entry: _Entry, held: Mapping[str, UUID]) -> Device | None:
         grant = entry.grant
-        free = self._free(grant, held)
+        free = self._choose(grant, held)
         if not free:
             return None
         quota = self._quota(grant)
+        device = None
         try:
             device = await self._store.lease(
                 grant.request_id,
@@ -248,11 +270,15 @@ class LeaseQueue(ABC):
         except Conflict:
             # It ended, and whoever ended it has not come to say so here.
             self._forget(grant.request_id)
-            return None
-        killpoints.reach("queue.leased")
+        finally:
+            if device is None:
+                self._not_taken(grant)
+        if device is not None:
+            killpoints.reach("queue.leased")
         return device
 
     def _admitted(self, grant: Grant, device: Device) -> Ticket:
+        self._given(grant, device)
         return Ticket(grant.request_id, TicketState.ADMITTED, self._placement(grant, device))
 
     def _quota(self, grant: Grant) -> int | None:

@@ -21,6 +21,7 @@ QUEUE_CODES: Final = (
     "queue_kept",
     "queue_lent",
     "queue_size",
+    "queue_reserved",
     "queue_starting",
     "queue_checks",
     "queue_backoff",
@@ -96,6 +97,16 @@ def size(title: str) -> Reason:
     return _wait(
         "queue_size",
         f"No node has room for a session of this size on {shown(title)} now.",
+        "Your place is kept. A smaller size may start sooner.",
+    )
+
+
+def reserved(title: str) -> Reason:
+    """What nodes have left is kept for sessions on their free devices."""
+    return _wait(
+        "queue_reserved",
+        f"No node has room for a session of this size on {shown(title)} beside what is kept for"
+        " free GPUs and other devices.",
         "Your place is kept. A smaller size may start sooner.",
     )
 

@@ -45,6 +45,7 @@ ORDINARY: Final = frozenset(
         Cause.OTHERS_START,
         Cause.NOT_CONSIDERED,
         Cause.BACKOFF,
+        Cause.ASIDE,
         Cause.RELEASE,
     }
 )

@@ -58,7 +58,12 @@ PRIORITIES: Final = {"notebook": 1000, "batch": 0}
 """By a request's kind; the higher, the sooner."""
 ANYWHERE: Final = {"kubernetes.io/os": "linux"}
 """The nodes of a flavour that names none: Kueue wants a label."""
-UNBOUNDED: Final = {"cpu": Quantity("1M"), "memory": Quantity("1Ei"), "pods": Quantity("1M")}
+UNBOUNDED: Final = {
+    "cpu": Quantity("1M"),
+    "memory": Quantity("1Ei"),
+    "ephemeral-storage": Quantity("1Ei"),
+    "pods": Quantity("1M"),
+}
 """More than any farm has: the nodes are the bound."""
 _PODS: Final = "pods"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -13,13 +13,18 @@ from arcetri_spawner.backends.kubernetes.kueue import places, telling, words
 from arcetri_spawner.backends.kubernetes.kueue.asking import (
     asked,
     handed_over,
+    need_of,
+    nodes_of,
+    only_on,
     place_name,
     selector,
     ticket_name,
     whose,
 )
 from arcetri_spawner.backends.kubernetes.kueue.faults import fault
+from arcetri_spawner.backends.kubernetes.kueue.reserve import Reserve, Verdict
 from arcetri_spawner.backends.kubernetes.offering import Offering
+from arcetri_spawner.backends.kubernetes.site import Need, Site
 from arcetri_spawner.errors import failure_codes
 from arcetri_spawner.groups import EVERYONE
 from arcetri_spawner.policy import queueing
@@ -29,6 +34,7 @@ from arcetri_spawner.queues.names import Names
 from arcetri_spawner.queues.plan import ANYWHERE
 from arcetri_spawner.returning import successor
 from kueue_client import (
+    Asked,
     Cause,
     Evicted,
     Explanation,
@@ -39,7 +45,11 @@ from kueue_client import (
     Workload,
 )
 from kueue_client import Reason as Kueues
+from kueue_client.asked import affinity
+from tests.spawner.kubernetes.cluster import T4
+from tests.spawner.kubernetes.cluster import node as cluster_node
 from tests.spawner.kubernetes.plans import cluster_catalog
+from tests.spawner.kubernetes.stocks import claims, stock
 from tests.support.builders import CMS, GIB, catalog, grant, inventory, section
 
 NAMES = Names("farm", "sessions")
@@ -87,6 +97,117 @@ def test_a_request_asks_for_what_its_pod_takes_on_the_flavors_nodes() -> None:
     assert set(made.requests) == {"cpu", "memory"}
     assert made.node_selector == ANYWHERE
     assert made.queue == NAMES.local_queue(EVERYONE)
+
+
+def test_a_request_asks_for_what_a_site_adds_to_its_pod() -> None:
+    beside = {"name": "proxy", "resources": {"requests": {"cpu": "500m", "memory": "1Gi"}}}
+    before = {"name": "init", "resources": {"requests": {"memory": "9Gi", "example.com/key": "1"}}}
+    notebook = {"name": "notebook", "resources": {"limits": {"ephemeral-storage": "2Gi"}}}
+    taint = {"key": "users", "operator": "Exists"}
+    site = Site.of(
+        {
+            "metadata": {},
+            "spec": {
+                "containers": [notebook, beside],
+                "initContainers": [before],
+                "nodeSelector": {"role": "users"},
+                "tolerations": [taint],
+            },
+        }
+    )
+    offering = Offering.of(cluster_catalog(), site)
+    made = asked(grant(), offering, NAMES, "farm")
+    # What no queue covers would have it wait for ever.
+    assert made.requests == {
+        "cpu": "2500m",
+        "memory": "9Gi",
+        "ephemeral-storage": "2Gi",
+        "nvidia.com/gpu": "1",
+    }
+    assert made.node_selector == {"nvidia.com/gpu.product": "Tesla-T4", "role": "users"}
+    assert taint in made.tolerations
+    without = asked(grant(flavor="cpu", flavor_type="cpu"), offering, NAMES, "farm")
+    assert without.node_selector == {**ANYWHERE, "role": "users"}
+    wire = made.workload("request-x", "sessions")
+    assert need_of(wire) == Need(2500, 9 * GIB, {"ephemeral-storage": 2 * GIB})
+
+
+def test_a_request_can_be_bound_to_nodes_beside_what_the_site_demands() -> None:
+    zone = {"key": "zone", "operator": "In", "values": ["a"]}
+    terms = [{"matchExpressions": [zone]}, {"matchFields": [{"key": "metadata.name"}]}]
+    made = Asked("cms", {"cpu": "1"}, node_terms=terms).workload("x", "sessions")
+    assert nodes_of(made) is None
+    bound = only_on(terms, ["n1", "n2"])
+    only = {"key": "kubernetes.io/hostname", "operator": "In", "values": ["n1", "n2"]}
+    assert [one["matchExpressions"] for one in bound] == [[zone, only], [only]]
+    assert bound[1]["matchFields"] == [{"key": "metadata.name"}]
+    made = Asked("cms", {"cpu": "1"}, node_terms=bound).workload("x", "sessions")
+    assert nodes_of(made) == {"n1", "n2"}
+    assert nodes_of(Asked("cms", {"cpu": "1"}).workload("x", "sessions")) is None
+    assert only_on((), ["n1"]) == [{"matchExpressions": [{**only, "values": ["n1"]}]}]
+
+
+def given(of: Grant, node: str, **status: Any) -> Workload:
+    """The Workload of a request that Kueue gave a node."""
+    kinds = ("QuotaReserved", "Admitted")
+    conditions = [condition(kind, True, "x") for kind in kinds]
+    return workload(of, admission=admission(node), conditions=conditions, **status)
+
+
+def test_what_kueue_gives_to_a_cpu_only_session_stands_only_beside_the_reserve() -> None:
+    kept = stock(cluster_node(labels=T4, cpu="12", **{"nvidia.com/gpu": "4"}))
+    seen: set[UUID] = set()
+    reserve = Reserve(claims(kept, seen))
+
+    def judge(made: Workload) -> Verdict:
+        found = whose(made)
+        assert found is not None
+        return reserve.judge(found, made)
+
+    cpu = {"flavor": "cpu", "flavor_type": "cpu"}
+    first, second, third = grant(**cpu), grant(**cpu), grant(**cpu)
+    assert judge(workload(first)) is Verdict.STANDS
+    assert judge(given(first, "n1.farm")) is Verdict.STANDS
+    assert judge(given(second, "n1.farm")) is Verdict.STANDS
+    # Eight of twelve cores are kept for four GPUs.
+    assert judge(given(third, "n1.farm")) is Verdict.IN_VAIN
+    assert judge(given(first, "n1.farm")) is Verdict.STANDS
+    # A session with a device takes nothing of the reserve but its own.
+    gpu = grant()
+    assert judge(given(gpu, "n1.farm")) is Verdict.STANDS
+    assert kept.room("t4", Need(2000, 8 * GIB)) == 3
+    assert judge(given(third, "n1.farm")) is Verdict.IN_VAIN
+    # What runs is not taken back, whatever is kept.
+    seen.add(third.request_id)
+    assert judge(given(third, "n1.farm")) is Verdict.STANDS
+    # Who gives back makes room.
+    seen.discard(third.request_id)
+    assert judge(workload(third)) is Verdict.STANDS
+    assert judge(workload(first)) is Verdict.STANDS
+    assert judge(given(third, "n1.farm")) is Verdict.STANDS
+    stale = Reserve(claims(kept, fresh=False))
+    found = whose(given(first, "n1.farm"))
+    assert found is not None
+    assert stale.judge(found, given(first, "n1.farm")) is Verdict.UNKNOWN
+    assert Reserve(None).judge(found, given(first, "n1.farm")) is Verdict.STANDS
+
+
+def test_no_more_are_put_in_line_again_than_have_room_the_oldest_first() -> None:
+    kept = stock(cluster_node(labels=T4, cpu="12", **{"nvidia.com/gpu": "4"}))
+    reserve = Reserve(claims(kept))
+    cpu = {"flavor": "cpu", "flavor_type": "cpu"}
+    aside = condition("Requeued", False, "StandsAside")
+    line = [workload(grant(**cpu), age, conditions=[aside]) for age in (10, 30, 20)]
+    others = [workload(grant(**cpu), 40), workload(grant(), 50)]
+    found = [(one, nodes) for _, one, nodes in reserve.moves([*line, *others])]
+    assert found == [(line[1], ("n1.farm",)), (line[2], ("n1.farm",))]
+    # One that waits for nodes that have no room any more is told the others.
+    bound = workload(grant(**cpu), 60)
+    bound.spec.pod_sets[0].template["spec"]["affinity"] = affinity(only_on((), ["gone"]))[
+        "affinity"
+    ]
+    assert [(one, nodes) for _, one, nodes in reserve.moves([bound])] == [(bound, ("n1.farm",))]
+    assert not list(Reserve(claims(kept, fresh=False)).moves(line))
 
 
 def test_a_workload_says_whose_it_is_and_others_say_nothing() -> None:
@@ -217,6 +338,7 @@ def here(**changes: Any) -> words.Situation:
         (Cause.CLUSTER_QUEUE_INACTIVE, {}, "queue_unready", "is not ready"),
         (Cause.DEACTIVATED, {}, "queue_set_aside", "set your request aside"),
         (Cause.CHECKS, {}, "queue_checks", "waits for a check"),
+        (Cause.ASIDE, {}, "queue_reserved", "beside what is kept for free GPUs"),
         (Cause("news"), {}, "queue_other", "The queue says: It rains."),
     ],
 )

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from arcetri_spawner.backends.kubernetes.api import Api
+from arcetri_spawner.backends.kubernetes.api import Api, Object
+from arcetri_spawner.backends.kubernetes.claims import Claims
 from arcetri_spawner.backends.kubernetes.cluster import Cluster
 from arcetri_spawner.backends.kubernetes.config import KubernetesConfig
 from arcetri_spawner.backends.kubernetes.inventory import Stock
@@ -33,20 +34,26 @@ class Availability:
         self._config = config
         self._catalogs = catalogs
         self._site = NOTHING_ADDED
-        self._stock = Stock(
-            Offering.of(catalogs.current.catalog),
-            instance=config.instance_id,
-            namespace=config.namespace,
-        )
+        self._offering = Offering.of(catalogs.current.catalog)
+        self._stock = Stock(self._offering, instance=config.instance_id, namespace=config.namespace)
         self._cluster: Cluster | None = None
         self._as_of = datetime.now(UTC)
         self._news = InventoryNews(self.inventory)
+        self.claims = Claims(
+            self._stock,
+            lambda: self._offering,
+            fresh=lambda: self.fresh,
+            has_pod=lambda session: self._pod_of(session) is not None,
+            is_placed=self._is_placed,
+            changed=self._news.changed,
+        )
+        """Who has room on which node."""
         catalogs.subscribe(self._catalog_changed)
 
     def count(self, site: Site) -> None:
         """Count what the site's settings add to each session."""
         self._site = site
-        self._stock.offer(Offering.of(self._catalogs.current.catalog, site))
+        self._offer()
 
     def follow(self, api: Api) -> Cluster:
         """Make the copy of the cluster from which it is summed, for who keeps it fresh."""
@@ -60,8 +67,12 @@ class Availability:
         return self._cluster
 
     def _catalog_changed(self, *_: object) -> None:
-        self._stock.offer(Offering.of(self._catalogs.current.catalog, self._site))
+        self._offer()
         self._news.changed()
+
+    def _offer(self) -> None:
+        self._offering = Offering.of(self._catalogs.current.catalog, self._site)
+        self._stock.offer(self._offering)
 
     @property
     def fresh(self) -> bool:
@@ -79,23 +90,10 @@ class Availability:
         """What there is, at once and then at every change, for ever."""
         return self._news.watch()
 
-    def startable(self, flavor: str, size: str) -> int:
-        """How many more sessions of a flavour and size the nodes have room for now.
+    def _pod_of(self, session: UUID) -> Object | None:
+        return self._cluster.pod(session) if self._cluster else None
 
-        One that the catalog has no longer, or that no answer of the API server vouches for: none.
-        """
-        if not self.fresh:
-            return 0
-        try:
-            return self._stock.startable(flavor, size)
-        except KeyError:
-            return 0
-
-    def nodes_with_room(self, flavor: str, size: str) -> list[str]:
-        """The host names of the nodes that have room to spare for a flavour and size."""
-        return [room.hostname for room in self._stock.rooms(flavor, size)]
-
-    def is_placed(self, session: UUID) -> bool:
+    def _is_placed(self, session: UUID) -> bool:
         """Whether a session's pod is on a node, and so in the numbers of what is free."""
-        pod = self._cluster.pod(session) if self._cluster else None
+        pod = self._pod_of(session)
         return pod is not None and bool(pod["spec"].get("nodeName"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -37,6 +38,7 @@ from arcetri_spawner.backends.kubernetes.following import Following
 from arcetri_spawner.backends.kubernetes.live import Live, age_of, base_url_of, session_of, url_of
 from arcetri_spawner.backends.kubernetes.names import pod_name
 from arcetri_spawner.backends.kubernetes.sample import Sample, site_of
+from arcetri_spawner.backends.kubernetes.scheduling import no_room
 from arcetri_spawner.backends.kubernetes.starting import Starter, gone
 from arcetri_spawner.backends.kubernetes.words import ClusterTrouble
 from arcetri_spawner.backends.progress import Progress, ProgressRegistry
@@ -53,6 +55,8 @@ log = structlog.get_logger(__name__)
 
 SWEEP: Final = 60.0
 """Seconds between two looks for pods that belong to no request."""
+ROOM: Final = 1.0
+"""Seconds between two looks for a node by a start whose own was lost."""
 
 
 @dataclass(slots=True)
@@ -103,6 +107,8 @@ class KubernetesBackend:
         self._sample = sample
         self.availability = Availability(config, catalogs)
         """What is free, in more detail than an inventory."""
+        self.claims = self.availability.claims
+        """Who has room on which node."""
         self._connected: _Connected | None = None
         self._progress = ProgressRegistry()
         self._closed_with: list[Callable[[], Awaitable[None]]] = []
@@ -144,7 +150,7 @@ class KubernetesBackend:
         live: Live | None = None
         try:
             progress.tell(5, "Preparing your session.")
-            nodes = self._nodes_for(grant, ticket)
+            nodes = [await self._node_for(grant, ticket, progress)]
             shaped = await starter.shape(grant, launch, nodes, progress)
             killpoints.reach("pod.prepared")
             # Shielded: a start that is cancelled here must know whether there is a pod.
@@ -201,16 +207,28 @@ class KubernetesBackend:
         if isinstance(error, BackendError):
             progress.tell(100, str(error), error.details, last=True)
 
-    def _nodes_for(self, grant: Grant, ticket: Ticket) -> list[str]:
-        """The only nodes that will do: the one that was admitted, where the queue knows nodes.
+    async def _node_for(self, grant: Grant, ticket: Ticket, progress: Progress) -> str:
+        """The only node that will do: the one that was admitted, where the queue chose it.
 
-        Else, for a session without device, those with room to spare.
+        Else the one where its place is held, or, where that can start nothing any more, another
+        with room, for which it waits.
+
+        Raises:
+            ClusterTrouble: For too long no node has room.
         """
         if ticket.placement is not None and ticket.placement.node is not None:
-            return [ticket.placement.node]
-        if grant.flavor_type != "cpu":
-            return []
-        return self.availability.nodes_with_room(grant.flavor, grant.size)
+            return ticket.placement.node
+        claims, session = self.claims, grant.request_id
+        deadline = time.monotonic() + self._config.patience
+        while True:
+            node = claims.node(session)
+            node = node or claims.take(session, grant.flavor, claims.need_of(grant))
+            if node is not None:
+                return node
+            if time.monotonic() > deadline:
+                raise ClusterTrouble(no_room("No node has room for it that nothing else needs."))
+            progress.tell(5, "No node has room for your session just now. It waits for one.")
+            await asyncio.sleep(ROOM)
 
     async def _undo(self, session_id: UUID, live: Live | None) -> None:
         if live is not None:

@@ -10,23 +10,30 @@ flavour's room is how many more sessions of its smallest size would start.
 A flavour without a device is counted in sessions: free is how many more of its smallest size would
 start, and the total is those and the ones that run.
 
-**Room kept for devices.** On a node with free devices, CPU-only sessions may not use the cores and
-memory that sessions on those devices would need: for each free device, the smallest size (fewest
-cores, then least memory) that the catalog offers with any flavour the device could serve there.
+**Room kept for devices.** On a node with free devices, CPU-only sessions may not use the cores,
+memory and places that sessions on those devices would need: for each free device, the smallest size
+(fewest cores, then least memory) that the catalog offers with any flavour the device could serve
+there, with what the site adds to it.
 Without it CPU-only sessions could fill a node, and its GPUs would be free in the count and of no
-use. The scheduler does not know this rule: tie CPU-only sessions to what ``Stock.rooms`` names.
+use. The scheduler does not know this rule: tie sessions to a node that ``Stock.rooms`` names.
+
+**Held places.** What was admitted to a node counts as taken there at once (``Stock.hold``), until
+its pod is placed and counts by itself. So no two sessions are ever given the same room.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from uuid import UUID, uuid4
 
+from arcetri_spawner.backends.kubernetes.demand import CPU, MEMORY, Amounts
 from arcetri_spawner.backends.kubernetes.node import NodeBook, NodeFacts, PodFacts
 from arcetri_spawner.backends.kubernetes.offering import Offering
-from arcetri_spawner.backends.kubernetes.tally import Tally
+from arcetri_spawner.backends.kubernetes.site import Need
+from arcetri_spawner.backends.kubernetes.tally import Part, Tally, fitting, goes
 from arcetri_spawner.policy.model import FlavorInventory, Inventory
 
 
@@ -37,6 +44,21 @@ class Room:
     hostname: str
     """What ``PodPlan.nodes`` takes."""
     sessions: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A place that is held on a node."""
+
+    hostname: str
+    demand: Amounts
+    flavor: str
+    uid: str = field(default_factory=lambda: f"held-{uuid4()}")
+    """By which it is counted, as if it were a pod."""
+
+    def facts(self, session: UUID, node: str) -> PodFacts:
+        """It as the pod that it is counted as."""
+        return PodFacts(self.uid, node, self.demand, self.flavor, session)
 
 
 class Stock:
@@ -56,6 +78,7 @@ class Stock:
         self._namespace = namespace
         self._nodes: dict[str, NodeBook] = {}
         self._where: dict[str, str] = {}
+        self._held: dict[UUID, _Held] = {}
         self._offering = offering
         self._tallies: dict[tuple[str, str], Tally] = {}
 
@@ -75,6 +98,9 @@ class Stock:
         if book.facts == facts:
             return False
         book.facts = facts
+        for session, held in self._held.items():
+            if held.hostname == facts.hostname and held.uid not in self._where:
+                self._put(held.facts(session, facts.name))
         self._mark(facts.name)
         return True
 
@@ -97,6 +123,11 @@ class Stock:
         facts = PodFacts.of(pod, self._instance, self._namespace)
         if facts is None:
             return self.drop_pod(str((pod.get("metadata") or {}).get("uid", "")))
+        if facts.session is not None:
+            self.drop(facts.session)
+        return self._put(facts)
+
+    def _put(self, facts: PodFacts) -> bool:
         elsewhere = self._where.get(facts.uid)
         if elsewhere is not None and elsewhere != facts.node:
             self.drop_pod(facts.uid)
@@ -115,6 +146,52 @@ class Stock:
         self._mark(node)
         self._tidy(node)
         return True
+
+    def hold(self, session: UUID, hostname: str, flavor: str, need: Need) -> None:
+        """Count a session as taking its place on a node, until its pod does, or ``drop``.
+
+        Args:
+            session: Whose place; one that it held before is given back.
+            hostname: Of the node, which need not be known yet.
+            flavor: The session's.
+            need: What its pod will take besides the flavour's device.
+        """
+        self.drop(session)
+        entry = self._offering.flavors.get(flavor)
+        demand = {CPU: need.cpu, MEMORY: need.memory, **need.more}
+        if entry is not None and entry.resource is not None:
+            demand[entry.resource] = 1
+        held = self._held[session] = _Held(hostname, demand, flavor)
+        for name, book in self._nodes.items():
+            if book.facts is not None and book.facts.hostname == hostname:
+                self._put(held.facts(session, name))
+                break
+
+    def drop(self, session: UUID) -> bool:
+        """Count a session's held place no more; False when it held none."""
+        held = self._held.pop(session, None)
+        if held is None:
+            return False
+        self.drop_pod(held.uid)
+        return True
+
+    def held(self) -> tuple[UUID, ...]:
+        """Whose places are held."""
+        return tuple(self._held)
+
+    def is_held(self, session: UUID) -> bool:
+        """Whether a place is held for a session."""
+        return session in self._held
+
+    def holds_on(self, session: UUID) -> str | None:
+        """The node where a session's place is held, while that node can start it; else None."""
+        held = self._held.get(session)
+        node = self._where.get(held.uid) if held is not None else None
+        book = self._nodes.get(node) if node is not None else None
+        if held is None or book is None or book.facts is None or not book.facts.usable:
+            return None
+        placement = self._offering.placements.get(held.flavor)
+        return held.hostname if placement is not None and goes(placement, book.facts) else None
 
     def inventory(self, as_of: datetime, *, stale: bool = False) -> Inventory:
         """Return what there is of every flavour.
@@ -145,24 +222,55 @@ class Stock:
             return 0
         return self._tally(flavor, size).sum(self._nodes).free
 
-    def rooms(self, flavor: str, size: str) -> tuple[Room, ...]:
-        """Return the nodes where such a session fits, those first that are best filled first.
+    def rooms(self, flavor: str, need: Need) -> tuple[Room, ...]:
+        """Return the nodes where a session fits, those first that are best filled first.
 
-        For a flavour without a device these are nodes with fewest free devices, then those with
-        least room, so that large rooms stay for large sessions.
+        These are nodes with fewest free devices, then those with least room, so that large rooms
+        stay for large sessions.
+
+        Args:
+            flavor: The session's.
+            need: What its pod will take.
 
         Raises:
-            KeyError: The catalog has no such flavour or size.
+            KeyError: The catalog has no such flavour.
         """
-        if not self.startable(flavor, size):
-            return ()
-        tally = self._tally(flavor, size)
         found = [
             (self._devices_left(book), part.free, book.facts.hostname)
-            for name, part in tally.parts.items()
+            for name, part in self._parts(flavor, need).items()
             if part.free and (book := self._nodes[name]).facts is not None
         ]
         return tuple(Room(hostname, sessions) for _, sessions, hostname in sorted(found))
+
+    def room(self, flavor: str, need: Need) -> int:
+        """How many more sessions fit, on all nodes together.
+
+        Raises:
+            KeyError: The catalog has no such flavour.
+        """
+        size = self._size(flavor, need)
+        if size is not None:
+            return self._tally(flavor, size).sum(self._nodes).free
+        return sum(part.free for part in self._parts(flavor, need).values())
+
+    def _size(self, flavor: str, need: Need) -> str | None:
+        """The size that takes just this; None where it was granted by another catalog."""
+        sizes = self._offering.sizes[flavor]
+        return next((one for one in sizes if self._offering.needs[one] == need), None)
+
+    def _parts(self, flavor: str, need: Need) -> Mapping[str, Part]:
+        size = self._size(flavor, need)
+        if size is not None:
+            tally = self._tally(flavor, size)
+            tally.sum(self._nodes)
+            return tally.parts
+        resource = self._offering.flavors[flavor].resource
+        placement = self._offering.placements[flavor]
+        return {
+            name: Part(0, fitting(book, self._offering, resource, need))
+            for name, book in self._nodes.items()
+            if book.facts is not None and book.facts.usable and goes(placement, book.facts)
+        }
 
     def _devices_left(self, book: NodeBook) -> int:
         resources = {flavor.resource for flavor in self._offering.flavors.values()} - {None}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from arcetri_spawner.backends.kubernetes.demand import (
     PODS,
@@ -63,6 +64,8 @@ class PodFacts:
     demand: Amounts
     flavor: str | None
     """The flavour of a session of this platform; None for every other pod."""
+    session: UUID | None = None
+    """Which session of this platform it is; None for every other pod."""
 
     @classmethod
     def of(cls, pod: Mapping[str, Any], instance: str, namespace: str) -> PodFacts | None:
@@ -78,11 +81,14 @@ class PodFacts:
         if not node or (pod.get("status") or {}).get("phase") in TERMINAL:
             return None
         marks = read_marks(pod) if metadata.get("namespace") == namespace else None
+        if marks is not None and marks.instance != instance:
+            marks = None
         return cls(
             uid=str(metadata.get("uid", "")),
             node=str(node),
             demand=demand_of(pod),
-            flavor=marks.flavor if marks and marks.instance == instance else None,
+            flavor=marks.flavor if marks else None,
+            session=marks.session if marks else None,
         )
 
 

@@ -11,6 +11,7 @@ from arcetri_spawner.backends.kubernetes.plan import Rules
 from arcetri_spawner.backends.kubernetes.quantities import cores_to_millis
 from arcetri_spawner.backends.kubernetes.site import Need, Site
 from arcetri_spawner.catalog.models import Catalog, Flavor, Size
+from arcetri_spawner.policy.model import Grant
 
 NOTHING_ADDED: Final = Site()
 
@@ -25,6 +26,8 @@ class Offering:
     """By size."""
     sizes: Mapping[str, tuple[str, ...]]
     """By flavour: the sizes that go with it, the smallest first."""
+    site: Site
+    rules: Rules
 
     @classmethod
     def of(cls, catalog: Catalog, site: Site = NOTHING_ADDED) -> Offering:
@@ -54,7 +57,13 @@ class Offering:
                 )
                 for flavor in catalog.flavors
             },
+            site=site,
+            rules=rules,
         )
+
+    def need_of(self, grant: Grant) -> Need:
+        """What a granted session's pod takes of its node, whatever the catalog says by now."""
+        return self.site.need(cores_to_millis(grant.cpu), grant.memory, self.rules)
 
 
 def _goes(size: Size, flavor: str) -> bool:

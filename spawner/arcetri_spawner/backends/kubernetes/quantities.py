@@ -53,7 +53,11 @@ def cores_to_millis(cores: float) -> int:
 
 def cores_text(cores: float) -> str:
     """Write the catalog's cores as the API server would: ``2``, ``500m``."""
-    thousandths = cores_to_millis(cores)
+    return millis_text(cores_to_millis(cores))
+
+
+def millis_text(thousandths: int) -> str:
+    """Write thousandths of a core as the API server would: ``2``, ``500m``."""
     return f"{thousandths // 1000}" if thousandths % 1000 == 0 else f"{thousandths}m"
 
 

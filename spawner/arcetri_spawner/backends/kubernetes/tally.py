@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from arcetri_spawner.backends.kubernetes.demand import CPU, MEMORY, PODS
+from arcetri_spawner.backends.kubernetes.demand import CPU, MEMORY, PODS, Amounts
 from arcetri_spawner.backends.kubernetes.node import NodeBook, NodeFacts
 from arcetri_spawner.backends.kubernetes.offering import Offering
 from arcetri_spawner.backends.kubernetes.placement import Placement
@@ -82,19 +82,17 @@ def goes(placement: Placement, facts: NodeFacts) -> bool:
 
 def fitting(book: NodeBook, offering: Offering, resource: str | None, need: Need) -> int:
     """How many sessions would fit on a node."""
-    cpu, memory = book.left(CPU), book.left(MEMORY)
-    bounds = [book.left(PODS)]
+    wanted = {CPU: need.cpu, MEMORY: need.memory, PODS: 1, **need.more}
     if resource is not None:
-        bounds.append(book.left(resource))
-    else:
-        kept = kept_for_devices(book, offering)
-        cpu, memory = max(0, cpu - kept.cpu), max(0, memory - kept.memory)
+        wanted[resource] = 1
+    kept = kept_for_devices(book, offering) if resource is None else {}
     # A size takes some of both: the catalog has none without cores or memory.
-    bounds += [book.left(name) // amount for name, amount in need.more.items()]
-    return min(*bounds, cpu // need.cpu, memory // need.memory)
+    return min(
+        max(0, book.left(name) - kept.get(name, 0)) // amount for name, amount in wanted.items()
+    )
 
 
-def kept_for_devices(book: NodeBook, offering: Offering) -> Need:
+def kept_for_devices(book: NodeBook, offering: Offering) -> Amounts:
     """What CPU-only sessions must leave on a node for the sessions on its free devices."""
     facts = book.facts
     smallest: dict[str, Need] = {}
@@ -110,9 +108,10 @@ def kept_for_devices(book: NodeBook, offering: Offering) -> Need:
         known = smallest.get(flavor.resource)
         if known is None or (need.cpu, need.memory) < (known.cpu, known.memory):
             smallest[flavor.resource] = need
-    cpu = memory = 0
+    kept: Amounts = {}
     for resource, need in smallest.items():
         devices = book.left(resource)
-        cpu += devices * need.cpu
-        memory += devices * need.memory
-    return Need(cpu, memory)
+        each = {CPU: need.cpu, MEMORY: need.memory, PODS: 1, **need.more}
+        for name, amount in each.items():
+            kept[name] = kept.get(name, 0) + devices * amount
+    return kept

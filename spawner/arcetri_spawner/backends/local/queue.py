@@ -23,7 +23,10 @@ class LocalQueue(LeaseQueue):
         super().__init__(store, catalogs, backend.current_inventory, backend.inventory)
         self._backend = backend
 
-    def _free(self, grant: Grant, held: Mapping[str, UUID]) -> list[Device]:
+    def _may_have(self, grant: Grant, held: Mapping[str, UUID]) -> bool:
+        return bool(self._choose(grant, held))
+
+    def _choose(self, grant: Grant, held: Mapping[str, UUID]) -> list[Device]:
         return [d for d in self._backend.devices_of(grant.flavor) if d.uuid not in held]
 
     def _placement(self, grant: Grant, device: Device) -> Placement:

@@ -32,6 +32,8 @@ from arcetri_spawner.backends.kubernetes.kueue.asking import (
 )
 from arcetri_spawner.backends.kubernetes.kueue.faults import PASSING, fault, flavor_gone
 from arcetri_spawner.backends.kubernetes.kueue.following import Following
+from arcetri_spawner.backends.kubernetes.kueue.moving import Moves
+from arcetri_spawner.backends.kubernetes.kueue.reserve import Reserve, Verdict
 from arcetri_spawner.backends.kubernetes.offering import Offering
 from arcetri_spawner.backends.ticketnews import TicketNews
 from arcetri_spawner.changes import Changes
@@ -51,6 +53,7 @@ from kueue_client import (
     TicketStatus,
     Workload,
     WrongState,
+    is_aside,
 )
 from kueue_client import TicketState as Kueues
 from kueue_client.asked import same
@@ -59,6 +62,7 @@ from kueue_client.why import QUIET_SECONDS
 if TYPE_CHECKING:
     from kubernetes.aio.client import ApiClient
 
+    from arcetri_spawner.backends.kubernetes.claims import Claims
     from arcetri_spawner.catalog import CatalogHolder
     from arcetri_spawner.queues.names import Names
 
@@ -70,6 +74,8 @@ LINE_KEPT: Final = 1.0
 """Seconds for which the order of a queue is not asked for again."""
 RETRY: Final = 2.0
 """Seconds between two tries of what the cluster could not be told."""
+HEARD: Final = 0.2
+"""Seconds in which changes of what there is are one."""
 REFRESH: Final = 5.0
 """Seconds between two looks at what waits: a silence, or others' numbers, are no event of its."""
 
@@ -83,6 +89,9 @@ class KueueQueue:
         instance: Which platform's requests are ours.
         catalogs: The catalog of the moment.
         inventory: What there is, from memory.
+        claims: Who has room on which node, beside what is kept for free devices; without them,
+            Kueue's word is the last.
+        changes: What there is, whenever it changes; without it, one looks now and then.
         verdict: Seconds for which a new request waits for Kueue's first word.
     """
 
@@ -94,6 +103,8 @@ class KueueQueue:
         catalogs: CatalogHolder,
         inventory: Callable[[], Inventory],
         *,
+        claims: Claims | None = None,
+        changes: Callable[[], AsyncIterator[Inventory]] | None = None,
         verdict: float = VERDICT,
     ) -> None:
         self._connect = connect
@@ -101,6 +112,9 @@ class KueueQueue:
         self._instance = instance
         self._catalogs = catalogs
         self._inventory = inventory
+        self._claims = claims
+        self._changes = changes
+        self._reserve = Reserve(claims)
         self._verdict = verdict
         self._open: _Open | None = None
         self._opening = asyncio.Lock()
@@ -111,7 +125,7 @@ class KueueQueue:
         self._told: dict[UUID, Ticket] = {}
         """What was last said of each request."""
         self._news = TicketNews()
-        self._changes = Changes()
+        self._said = Changes()
         """Told when something else is said of a request."""
         self._stale = asyncio.Event()
         """Set where what was said of those that wait may not be so any more."""
@@ -149,8 +163,7 @@ class KueueQueue:
                 await here.workloads.listed()
         known = here.workloads.there.get(ticket.name)
         try:
-            offering = Offering.of(self._catalogs.current.catalog)
-            wanted = asked(grant, offering, self._names, self._instance)
+            wanted = asked(grant, self._offering, self._names, self._instance)
         except KeyError as error:
             if known is None:
                 raise flavor_gone(grant.flavor) from error
@@ -206,12 +219,18 @@ class KueueQueue:
                 else:
                     here.workloads.newer(found)
 
+    @property
+    def _offering(self) -> Offering:
+        if self._claims is not None:
+            return self._claims.offering
+        return Offering.of(self._catalogs.current.catalog)
+
     async def _first_word(self, request: UUID) -> Ticket:
         """The ticket, once Kueue has said something of it, or has not for a while."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._verdict):
                 while (found := self._now(request)) is None or _unsaid(found):
-                    await self._changes.next()
+                    await self._said.next()
         return self._now(request) or Ticket(request, TicketState.WAITING, reason=queueing.silent())
 
     async def watch(self) -> AsyncIterator[Ticket]:
@@ -379,15 +398,26 @@ class KueueQueue:
             if self._open is None:
                 kueue = AsyncKueue(await self._connect())
                 where = self._names.namespace
+                ours = selector(self._instance)
+                workloads = Following(kueue.workloads, where, ours, self._workload)
                 self._open = here = _Open(
                     kueue,
-                    Following(kueue.workloads, where, selector(self._instance), self._workload),
+                    workloads,
                     Following(kueue.local_queues, where, "", self._queue_changed),
                     Following(kueue.cluster_queues, None, "", self._queue_changed),
+                    Moves(
+                        self._reserve,
+                        lambda request: self._ticket(here, request),
+                        lambda: self._offering,
+                        workloads.newer,
+                        self._stale.set,
+                    ),
                 )
                 works = (here.workloads, here.queues, here.pools)
                 self._tasks = [asyncio.create_task(one.run()) for one in works]
                 self._tasks.append(asyncio.create_task(self._refresh(here)))
+                if self._changes is not None:
+                    self._tasks.append(asyncio.create_task(self._hear(here, self._changes())))
             return self._open
 
     def _ticket(self, here: _Open, request: UUID) -> AsyncTicket:
@@ -402,11 +432,36 @@ class KueueQueue:
         self._open.note(after)
         was = whose(before) if before is not None else None
         if was is not None and was.request != who.request:
+            self._reserve.forget(was.request)
             self._say(Ticket(was.request, TicketState.GONE))
         if after is None:
+            self._reserve.forget(who.request)
             self._say(Ticket(who.request, TicketState.GONE))
-        else:
-            self._say(self._read(self._open, who, after))
+        elif (ticket := self._judge(self._open, who, after)) is not None:
+            self._say(ticket)
+
+    def _judge(self, here: _Open, who: Whose, workload: Workload) -> Ticket | None:
+        """The ticket that a Workload is; None where nothing is to be said for the moment."""
+        verdict = self._reserve.judge(who, workload)
+        if here.moves.is_under_way(who.request):
+            return None
+        if verdict is Verdict.UNKNOWN:
+            return Ticket(who.request, TicketState.WAITING, reason=queueing.silent())
+        if verdict is Verdict.STANDS:
+            return self._read(here, who, workload)
+        here.moves.begin(who.request)
+        self._chores.start(here.moves.put_back(who, workload))
+        if self._reserve.nodes(who, workload):
+            return None  # another node has room, and is given at once
+        title = telling.title(who, self._catalogs.current.catalog)
+        return Ticket(who.request, TicketState.WAITING, reason=queueing.reserved(title))
+
+    async def _hear(self, here: _Open, changes: AsyncIterator[Inventory]) -> None:
+        """Look again, soon after what there is has changed, where somebody waits for that."""
+        async for _ in changes:
+            if any(map(is_aside, here.workloads.there.values())):
+                self._stale.set()
+                await asyncio.sleep(HEARD)
 
     def _queue_changed(
         self, before: LocalQueue | ClusterQueue | None, after: LocalQueue | ClusterQueue | None
@@ -447,7 +502,7 @@ class KueueQueue:
         else:
             self._told[ticket.request_id] = ticket
         self._news.tell(ticket)
-        self._changes.tell()
+        self._said.tell()
 
     def _look_again(self) -> None:
         """See whether what is said of those that wait is still so; asks nobody."""
@@ -457,8 +512,10 @@ class KueueQueue:
         for workload in list(here.workloads.there.values()):
             who = whose(workload)
             before = self._told.get(who.request) if who else None
-            if who and before and before.state is TicketState.WAITING:
-                self._say(self._read(here, who, workload))
+            if who is None or (before and before.state is not TicketState.WAITING):
+                continue
+            if (ticket := self._judge(here, who, workload)) is not None:
+                self._say(ticket)
 
     async def _refresh(self, here: _Open) -> None:
         await here.queues.listed()
@@ -469,6 +526,10 @@ class KueueQueue:
                 await self._line(here, queue)
             await self._line_up(here)
             self._look_again()
+            try:
+                await here.moves.offer(here.workloads.there.values())
+            except KueueError as error:
+                log.debug("nobody is put in line again yet", why=str(error))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(REFRESH):
                     await self._stale.wait()
@@ -502,7 +563,9 @@ class _Open:
         workloads: Following[Workload],
         queues: Following[LocalQueue],
         pools: Following[ClusterQueue],
+        moves: Moves,
     ) -> None:
+        self.moves = moves
         self.kueue = kueue
         self.workloads = workloads
         self.queues = queues

@@ -87,7 +87,6 @@ def situation(
         now: For its maintenance.
         behind: Whether others of the group wait for the same before it.
     """
-    flavor = catalog.flavors.get(who.flavor)
     entitled = _entitled(who, catalog)
     has = None
     if inventory is not None and not inventory.stale:
@@ -95,7 +94,7 @@ def situation(
     return words.Situation(
         group=who.group,
         flavor=who.flavor,
-        title=flavor.title if flavor else who.flavor,
+        title=title(who, catalog),
         offered=entitled is not None,
         quota=entitled.quota if entitled else None,
         borrow=entitled.borrow if entitled else 0,
@@ -105,6 +104,12 @@ def situation(
         behind=behind,
         maintenance=maintenance_now(catalog, who.flavor, now),
     )
+
+
+def title(who: Whose, catalog: Catalog) -> str:
+    """The flavour's title in the catalog; its name where the catalog has it no longer."""
+    flavor = catalog.flavors.get(who.flavor)
+    return flavor.title if flavor else who.flavor
 
 
 def _entitled(who: Whose, catalog: Catalog) -> GroupFlavor | None:

@@ -57,6 +57,8 @@ def waiting(why: Explanation, here: Situation) -> Reason:
             return queueing.starting()
         case Cause.CHECKS:
             return queueing.checks("a check of the cluster's")
+        case Cause.ASIDE:
+            return queueing.reserved(here.title)
         case Cause.BACKOFF:
             return queueing.backoff(why.sentence.rpartition(" at ")[2].removesuffix(" UTC."))
         case Cause.KUEUE_SILENT:
