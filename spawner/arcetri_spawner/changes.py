@@ -18,4 +18,8 @@ class Changes:
 
     async def next(self) -> None:
         """Return at the next change. Between a look and this nothing may be awaited."""
-        await self._next.wait()
+        await self.coming().wait()
+
+    def coming(self) -> asyncio.Event:
+        """The next change, for who looks, and awaits something else before waiting for it."""
+        return self._next

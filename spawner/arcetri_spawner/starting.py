@@ -195,7 +195,8 @@ class Starts:
             if waited is not None:
                 self._waiting.begun(waited)
             tried = asyncio.Event()
-            why = (*self._why(grant, error), getattr(error, "details", ""))
+            details = error.details if isinstance(error, ArcetriError) else ""
+            why = (*self._why(grant, error), details)
             self._chores.start(self._abandon(grant, session, why, tried))
             await tried.wait()
             raise

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 
+from kueue_client import Kueue
 from tests.cluster import kueue as real_kueue
 from tests.cluster import launch, storage
 from tests.cluster.cache import ClusterError
@@ -61,3 +62,11 @@ def with_kueue(cluster: Cluster) -> Cluster:
     """The cluster, with the real Kueue in it, which this installs once a run."""
     real_kueue.install(cluster)
     return cluster
+
+
+@pytest.fixture(scope="module")
+def kueue(with_kueue: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kueue]:
+    """Kueue, as an admin sees it."""
+    folder = tmp_path_factory.mktemp("reach")
+    with real_kueue.reachable(with_kueue, folder) as path, Kueue.from_kubeconfig(path) as client:
+        yield client

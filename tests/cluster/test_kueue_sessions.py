@@ -6,52 +6,35 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
-from click.testing import CliRunner
 
-from arcetri_hub.cli import main
+from arcetri_spawner.queues.names import Names
 from kueue_client import HOSTNAME, Kueue, TicketState, Workload
-from tests.cluster import addresses, hub, images, volumes
-from tests.cluster import kueue as real
+from tests.cluster import addresses, images
 from tests.cluster.cluster import Cluster
 from tests.cluster.components import SIMULATED
 from tests.cluster.hub import Hub
-from tests.cluster.installation import clear
 from tests.cluster.pods import simulated_node
-from tests.cluster.test_sessions import UID, catalog
+from tests.cluster.queued import Place
+from tests.cluster.test_sessions import catalog
 from tests.cluster.test_troubles import ended, page
 from tests.support.platform import until
 
 pytestmark = pytest.mark.cluster
 
 NAMESPACE = "queued-sessions"
-NAME = "queued"
+NAMES = Names("queued", NAMESPACE)
 FAR = "far-node"
 
 
 @pytest.fixture(scope="module")
-def kueue(with_kueue: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kueue]:
-    """Kueue, as an admin sees it."""
-    folder = tmp_path_factory.mktemp("reach")
-    with real.reachable(with_kueue, folder) as path, Kueue.from_kubeconfig(path) as client:
-        yield client
+def place(kueue: Kueue, with_kueue: Cluster) -> Place:
+    return Place(with_kueue, kueue, NAMES)
 
 
 @pytest.fixture(scope="module")
-def site(
-    kueue: Kueue, with_kueue: Cluster, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Hub]:
+def site(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     """A platform whose group CMS may have the one FPGA."""
-    label = {"pod-security.kubernetes.io/enforce": "restricted"}
-    metadata = {"name": NAMESPACE, "labels": label}
-    with_kueue.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
-    folder = with_kueue.state.folder / "queued"
-    for number, name in enumerate(("alice", "bruno"), start=UID):
-        home = folder / "home" / name
-        home.mkdir(parents=True, exist_ok=True)
-        with_kueue.run(["chown", f"{number}:{number}", str(home)])
-    with_kueue.apply(*volumes.on_the_node(NAMESPACE, "shared", NAMESPACE, path=str(folder)))
-    made = catalog(with_kueue.load(images.MINIMAL))
+    made = catalog(place.cluster.load(images.MINIMAL))
     # Of the node's devices the one that other tests want least.
     one = {"quota": 1, "limit": 1}
     made["groups"]["/arcetri/cms"]["flavors"] = {"v70": one, "far": one}
@@ -62,31 +45,8 @@ def site(
         "tolerations": [SIMULATED.partition("=")[0]],
     }
     state = tmp_path_factory.mktemp("hub") / "state"
-    profiles = state.with_name("profiles.yaml")
-    profiles.write_text(yaml.safe_dump(made), encoding="utf-8")
-    _sync(profiles, state.parent, with_kueue)
-    try:
-        with hub.running(with_kueue, state, NAMESPACE, made, queues=NAME) as started:
-            yield started
-    finally:
-        for kind in ("namespace", "pv"):
-            with_kueue.run(["kubectl", "delete", kind, NAMESPACE, "--now", "--timeout=60s"])
-        clear(kueue, f"app.kubernetes.io/instance={NAME}")
-
-
-def _sync(profiles: Path, folder: Path, cluster: Cluster) -> None:
-    _queues(["sync", "--overcommit"], profiles, folder, cluster)
-
-
-def _queues(
-    command: list[str], profiles: Path, folder: Path, cluster: Cluster, status: int = 0
-) -> str:
-    where = [f"--profiles={profiles}", f"--instance={NAME}", f"--namespace={NAMESPACE}"]
-    with real.reachable(cluster, folder) as path:
-        variables = {"KUBECONFIG": str(path)}
-        result = CliRunner().invoke(main, ["queues", *command, *where], env=variables)
-    assert result.exit_code == status, (result.output, result.exception)
-    return result.output
+    with place.running(state, made, ("alice", "bruno")) as started:
+        yield started
 
 
 def _held(kueue: Kueue) -> dict[str, Workload]:
@@ -131,7 +91,7 @@ def test_one_runs_where_it_was_admitted_and_the_next_follows(site: Hub, kueue: K
 
 
 def test_a_node_lost_under_a_session_ends_it_and_who_comes_next_is_told(
-    site: Hub, kueue: Kueue, tmp_path: Path
+    site: Hub, kueue: Kueue, place: Place, tmp_path: Path
 ) -> None:
     cluster, platform = site.cluster, site.platform
     choice = {"flavor": "far", "group": "/arcetri/cms", "environment": "python"}
@@ -150,7 +110,7 @@ def test_a_node_lost_under_a_session_ends_it_and_who_comes_next_is_told(
             until(lambda: list(_held(kueue)) == [name], "the place is free", 30)
             # What it ran on is gone, so that it is nobody's turn; who waits keeps their place.
             profiles = site.state.with_name("profiles.yaml")
-            said = _queues(["doctor", name], profiles, tmp_path, cluster, status=1)
+            said = place.command(["doctor", name], profiles, tmp_path, status=1)
             assert f"request {name.removeprefix('request-')}" in said
             assert "flavour far: No node has it now." in said
             assert platform.rows(

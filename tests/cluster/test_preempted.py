@@ -14,19 +14,15 @@ from uuid import UUID
 
 import httpx
 import pytest
-import yaml
-from click.testing import CliRunner
 
-from arcetri_hub.cli import main
 from arcetri_spawner import lab as lab_extension
 from arcetri_spawner.queues.names import Names
 from kueue_client import HOSTNAME, Asked, Kueue, Ticket, TicketState
-from tests.cluster import addresses, hub, images, volumes
-from tests.cluster import kueue as real
+from tests.cluster import addresses, images
 from tests.cluster.cluster import Cluster
 from tests.cluster.hub import Hub
-from tests.cluster.installation import clear
-from tests.cluster.test_sessions import UID, catalog
+from tests.cluster.queued import Place
+from tests.cluster.test_sessions import catalog
 from tests.support.platform import until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
@@ -40,51 +36,22 @@ VIRGO = {**CMS, "group": "/arcetri/virgo"}
 
 
 @pytest.fixture(scope="module")
-def kueue(with_kueue: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kueue]:
-    """Kueue, as an admin sees it."""
-    folder = tmp_path_factory.mktemp("reach")
-    with real.reachable(with_kueue, folder) as path, Kueue.from_kubeconfig(path) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
 def site(
     kueue: Kueue, with_kueue: Cluster, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Hub]:
     """A platform on a node of two T4, one of which is each group's."""
-    cluster = with_kueue
-    label = {"pod-security.kubernetes.io/enforce": "restricted"}
-    metadata = {"name": NAMESPACE, "labels": label}
-    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
     node = ["kubectl", "label", "--overwrite", "node", addresses.NODE_NAME]
-    cluster.run([*node, f"{PRODUCT}=Tesla-T4"])
-    folder = cluster.state.folder / "lent"
-    for number, name in enumerate(("alice", "bruno", "chiara"), start=UID):
-        home = folder / "home" / name
-        home.mkdir(parents=True, exist_ok=True)
-        cluster.run(["chown", f"{number}:{number}", str(home)])
-    cluster.apply(*volumes.on_the_node(NAMESPACE, "shared", NAMESPACE, path=str(folder)))
-    made = catalog(cluster.load(images.MINIMAL))
+    with_kueue.run([*node, f"{PRODUCT}=Tesla-T4"])
+    made = catalog(with_kueue.load(images.MINIMAL))
     made["defaults"] |= {"grace": f"{GRACE}s", "stop": "5s"}
     groups = made["groups"]
     groups["/arcetri/cms"]["flavors"] = {"t4": {"quota": 1, "borrow": 1}}
     groups["/arcetri/virgo"]["flavors"] = {"t4": {"quota": 1}}
     groups.pop("/arcetri/students")
     state = tmp_path_factory.mktemp("hub") / "state"
-    profiles = state.with_name("profiles.yaml")
-    profiles.write_text(yaml.safe_dump(made), encoding="utf-8")
-    command = ["queues", "sync", f"--profiles={profiles}", f"--instance={NAMES.instance}"]
-    command += [f"--namespace={NAMESPACE}", "--overcommit"]
-    with real.reachable(cluster, state.parent) as path:
-        result = CliRunner().invoke(main, command, env={"KUBECONFIG": str(path)})
-    assert result.exit_code == 0, (result.output, result.exception)
-    try:
-        with hub.running(cluster, state, NAMESPACE, made, queues=NAMES.instance) as started:
-            yield started
-    finally:
-        for kind in ("namespace", "pv"):
-            cluster.run(["kubectl", "delete", kind, NAMESPACE, "--now", "--timeout=60s"])
-        clear(kueue, NAMES.selector)
+    place = Place(with_kueue, kueue, NAMES)
+    with place.running(state, made, ("alice", "bruno", "chiara")) as started:
+        yield started
 
 
 def holds(kueue: Kueue, group: str) -> Ticket:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import astuple, replace
-from typing import Any
+from operator import attrgetter
+from typing import Any, Final
 
 from arcetri_accounting.agent.allocations import Ended
 from arcetri_accounting.agent.books import Books, Holding
@@ -82,26 +83,27 @@ def load_holding(row: list[Any], boot: str, fixed: str) -> Holding:
     )
 
 
+_GROWS: Final = (
+    "through",
+    "util_ms",
+    "busy",
+    "occupied_ms",
+    "unobserved_ms",
+    "energy_mj",
+    "energy_method",
+    "mem_peak",
+)
+"""What changes of a piece where everything goes on."""
+_grown: Final = attrgetter(*_GROWS)
+
+
 def dump_news(books: Books, presences: Presences) -> dict[str, list[Any]]:
     """What is new of the rows where everything goes on, in their order: all that grows with time.
 
     It is a fourth of them, and kept once in each cycle.
     """
     return {
-        "holdings": [
-            [
-                one.alive_at,
-                (piece := one.piece).through,
-                piece.util_ms,
-                piece.busy,
-                piece.occupied_ms,
-                piece.unobserved_ms,
-                piece.energy_mj,
-                piece.energy_method,
-                piece.mem_peak,
-            ]
-            for one in books.holdings.values()
-        ],
+        "holdings": [[one.alive_at, *_grown(one.piece)] for one in books.holdings.values()],
         "devices": [known.through for known in presences.known.values()],
     }
 
@@ -112,19 +114,10 @@ def load_news(news: Mapping[str, list[Any]], books: Books, presences: Presences)
     Raises:
         ValueError: It is not of these rows.
     """
-    for one, row in zip(books.holdings.values(), news["holdings"], strict=True):
-        piece = one.piece
-        (
-            one.alive_at,
-            piece.through,
-            piece.util_ms,
-            piece.busy,
-            piece.occupied_ms,
-            piece.unobserved_ms,
-            piece.energy_mj,
-            piece.energy_method,
-            piece.mem_peak,
-        ) = row
+    for one, (alive_at, *grown) in zip(books.holdings.values(), news["holdings"], strict=True):
+        one.alive_at = alive_at
+        for name, value in zip(_GROWS, grown, strict=True):
+            setattr(one.piece, name, value)
     for known, through in zip(presences.known.values(), news["devices"], strict=True):
         known.through = through
 

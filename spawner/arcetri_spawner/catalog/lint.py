@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from datetime import date, datetime, time, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 from arcetri_spawner.catalog.document import Document
 from arcetri_spawner.catalog.doubt import GRANTS, QUOTAS
 from arcetri_spawner.catalog.findings import Finding, Path
 from arcetri_spawner.catalog.models import Catalog, Maintenance
+from arcetri_spawner.catalog.moments import moment
 from arcetri_spawner.catalog.problems import nearest
 from arcetri_spawner.groups import GroupPath
 
@@ -272,20 +272,14 @@ def _not_here(catalog: Catalog, document: Document) -> Iterator[Finding]:
 
 def _is_over(maintenance: Maintenance, zone: str, now: datetime) -> bool:
     until = maintenance.until
-    return until is not None and _moment(until, zone) <= now
+    return until is not None and moment(until, zone) <= now
 
 
 def _never_is(maintenance: Maintenance, zone: str) -> bool:
     begin, until = maintenance.from_, maintenance.until
     if begin is None or until is None:
         return False
-    return _moment(until, zone) <= _moment(begin, zone)
-
-
-def _moment(said: date | datetime, zone: str) -> datetime:
-    if isinstance(said, datetime):
-        return said
-    return datetime.combine(said, time(), tzinfo=ZoneInfo(zone))
+    return moment(until, zone) <= moment(begin, zone)
 
 
 def _no_flavor(catalog: Catalog, document: Document) -> Iterator[Finding]:

@@ -37,7 +37,7 @@ from arcetri_spawner.catalog.fields import (
     Until,
     Version,
 )
-from arcetri_spawner.groups import GroupPath
+from arcetri_spawner.groups import EVERYONE, GroupPath
 
 FlavorType = Literal["gpu", "fpga", "cpu"]
 
@@ -302,6 +302,12 @@ class Catalog(_Model):
         """What ``group`` is entitled to of ``flavor``, or None when it grants it not."""
         entry = self.groups.get(group)
         return entry.flavors.get(flavor) if entry else None
+
+    def granted_to(self, group: GroupPath, flavor: str) -> GroupFlavor | None:
+        """The same for any group, also for ``EVERYONE``, which has no bounds of its own."""
+        if group == EVERYONE:
+            return GroupFlavor() if flavor in self.everyone.flavors else None
+        return self.group_flavor(group, flavor)
 
 
 class LoadedCatalog(BaseModel):

@@ -8,10 +8,10 @@ from __future__ import annotations
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, time
-from zoneinfo import ZoneInfo
+from datetime import datetime
 
 from arcetri_spawner.catalog.models import Catalog, Maintenance
+from arcetri_spawner.catalog.moments import moment
 from arcetri_spawner.groups import GroupPath
 from arcetri_spawner.policy.model import Inventory
 
@@ -85,18 +85,11 @@ def is_maintained(catalog: Catalog, maintenance: Maintenance | None, now: dateti
 
 def maintenance_begin(catalog: Catalog, maintenance: Maintenance) -> datetime | None:
     """When the maintenance begins, in the site's time zone; None when it has, for what starts."""
-    return _moment(catalog, maintenance.from_)
+    begin = maintenance.from_
+    return None if begin is None else moment(begin, catalog.site.timezone)
 
 
 def maintenance_end(catalog: Catalog, maintenance: Maintenance) -> datetime | None:
     """When the maintenance ends, in the site's time zone; None when it is open-ended."""
-    return _moment(catalog, maintenance.until)
-
-
-def _moment(catalog: Catalog, said: date | datetime | None) -> datetime | None:
-    if said is None:
-        return None
-    zone = ZoneInfo(catalog.site.timezone)
-    if not isinstance(said, datetime):
-        return datetime.combine(said, time(), zone)
-    return said.replace(tzinfo=zone) if said.tzinfo is None else said.astimezone(zone)
+    until = maintenance.until
+    return None if until is None else moment(until, catalog.site.timezone)

@@ -12,7 +12,7 @@ from typing import Final
 from arcetri_spawner.groups import GroupPath
 from arcetri_spawner.policy.model import Reason, ReasonKind
 from arcetri_spawner.policy.names import shown
-from arcetri_spawner.policy.wording import group_name, moment_text, plural
+from arcetri_spawner.policy.wording import group_name, maintenance_text, plural
 
 QUEUE_CODES: Final = (
     "queue_new",
@@ -134,11 +134,9 @@ def maintenance(title: str, until: datetime | None, message: str) -> Reason:
         until: When the maintenance ends, in the site's time zone; None when it is open-ended.
         message: The admins' words.
     """
-    when = f" until {moment_text(until)}" if until else ""
-    why = f": {shown(message, 200)}" if message else ""
     return _wait(
         "queue_maintenance",
-        f"{shown(title)} is under maintenance{when}{why.removesuffix('.')}.",
+        maintenance_text(title, "is under", until, message),
         _WAIT,
     )
 
@@ -238,11 +236,9 @@ def maintained(title: str, until: datetime | None, message: str) -> Reason:
         until: When the maintenance ends, in the site's time zone; None when it is open-ended.
         message: The admins' words.
     """
-    when = f" until {moment_text(until)}" if until else ""
-    why = f": {shown(message, 200)}" if message else ""
     return _wait(
         "evicted_maintenance",
-        f"{shown(title)} goes into maintenance{when}{why.removesuffix('.')}.",
+        maintenance_text(title, "goes into", until, message),
         "Save your work. Your request can wait until the maintenance is over.",
     )
 

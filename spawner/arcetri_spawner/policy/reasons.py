@@ -20,6 +20,7 @@ from arcetri_spawner.policy.wording import (
     choose,
     group_name,
     listed,
+    maintenance_text,
     moment_text,
     named,
     or_alternative,
@@ -265,8 +266,6 @@ def maintenance(
         message: The admins' words.
         alternative: Title of a flavour that would start now.
     """
-    when = f" until {moment_text(until)}" if until else ""
-    why = f": {shown(message, 200)}" if message else ""
     later = f"Start it after {moment_text(until)}" if until else ""
     after = (
         later
@@ -274,7 +273,7 @@ def maintenance(
     )
     return _refuse(
         "maintenance",
-        f"{shown(title)} is under maintenance{when}{why.removesuffix('.')}.",
+        maintenance_text(title, "is under", until, message),
         or_alternative(after, alternative),
         later and f"{later}.",
     )

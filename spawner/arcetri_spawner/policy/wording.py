@@ -57,6 +57,20 @@ def plural(count: int, word: str) -> str:
     return word if count == 1 else f"{word}s"
 
 
+def maintenance_text(title: str, verb: str, until: datetime | None, message: str) -> str:
+    """Say that a flavour is under maintenance, or is going to be.
+
+    Args:
+        title: The flavour's title.
+        verb: ``is under`` or ``goes into``.
+        until: When the maintenance ends, in the site's time zone; None when it is open-ended.
+        message: The admins' words.
+    """
+    when = f" until {moment_text(until)}" if until else ""
+    why = f": {shown(message, 200)}" if message else ""
+    return f"{shown(title)} {verb} maintenance{when}{why.removesuffix('.')}."
+
+
 def moment_text(moment: datetime) -> str:
     """Write a moment: the day alone where it is midnight."""
     day = f"{moment.day} {moment:%B %Y}"

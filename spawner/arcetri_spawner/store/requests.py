@@ -58,6 +58,14 @@ def open_request(db: Session, grant: Grant, now: datetime) -> None:
         raise reasons.denied(
             reasons.flavor_limit(grant.flavor, title, grant.group, held, grant.user_limit)
         )
+    place = 1 + (db.scalar(select(func.max(RequestTable.place))) or 0)
+    add(db, grant, "asked", asked=now, now=now, place=place)
+
+
+def add(
+    db: Session, grant: Grant, state: RequestState, *, asked: datetime, now: datetime, place: int
+) -> None:
+    """Write a request as it is granted, without looking at what else there is."""
     db.add(
         RequestTable(
             id=grant.request_id,
@@ -66,14 +74,14 @@ def open_request(db: Session, grant: Grant, now: datetime) -> None:
             server_name=grant.server_name,
             group=grant.group,
             flavor=grant.flavor,
-            state="asked",
+            state=state,
             reason="",
             message="",
             grant=grants.dump(grant),
-            asked_at=now,
+            asked_at=asked,
             changed_at=now,
             ended_at=None,
-            place=1 + (db.scalar(select(func.max(RequestTable.place))) or 0),
+            place=place,
         )
     )
     db.flush()

@@ -144,25 +144,7 @@ def go_back(
     # What is written next must find the server's name free.
     db.flush()
     db.expire(request)
-    db.add(
-        RequestTable(
-            id=grant.request_id,
-            account_id=grant.account_id,
-            username=grant.username,
-            server_name=grant.server_name,
-            group=grant.group,
-            flavor=grant.flavor,
-            state="waiting",
-            reason="",
-            message="",
-            grant=grants.dump(grant),
-            asked_at=request.asked_at,
-            changed_at=now,
-            ended_at=None,
-            place=request.place,
-        )
-    )
-    db.flush()
+    requests.add(db, grant, "waiting", asked=request.asked_at, now=now, place=request.place)
     return request.asked_at
 
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from arcetri_spawner.backends.base import Ticket, TicketState
-from arcetri_spawner.groups import EVERYONE
 from arcetri_spawner.policy import maintenance_ends, queueing
 from arcetri_spawner.policy.model import Grant, Reason
 
@@ -70,11 +69,8 @@ def wanted_back(reason: Reason) -> Wanted | None:
 
 def still_granted(catalog: Catalog, grant: Grant) -> bool:
     """Whether the catalog still grants the group what the request is for."""
-    if grant.flavor not in catalog.flavors:
-        return False
-    if grant.group == EVERYONE:
-        return grant.flavor in catalog.everyone.flavors
-    return catalog.group_flavor(grant.group, grant.flavor) is not None
+    granted = catalog.granted_to(grant.group, grant.flavor)
+    return grant.flavor in catalog.flavors and granted is not None
 
 
 class Demands:

@@ -125,8 +125,8 @@ async def a_hub(folder: Path, instance: str, catalog: str) -> AsyncIterator[Hub]
         await world.close()
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have everything that is done now and then be done at once."""
     for module, name in (
         (reconciler, "SWEEP"),
         (reconciler, "RETRY"),
@@ -134,6 +134,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         (unopened, "LOOK"),
     ):
         monkeypatch.setattr(module, name, 0.05)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    hurry(monkeypatch)
 
 
 @pytest.fixture

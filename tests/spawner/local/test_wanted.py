@@ -17,10 +17,10 @@ from arcetri_spawner.errors import BackendError
 from arcetri_spawner.policy import queueing
 from arcetri_spawner.policy.model import Grant, Reason, Standing
 from arcetri_spawner.store import RequestRow
-from arcetri_spawner.waiting import Back, Wanted, reconciler, room, unopened
+from arcetri_spawner.waiting import Back, Wanted
 from arcetri_spawner.waiting.wanted import wanted_back
 from tests.spawner.local.test_service import until
-from tests.spawner.local.test_waiting import Hub, a_hub, text
+from tests.spawner.local.test_waiting import Hub, a_hub, hurry, text
 from tests.spawner.local.world import CMS
 
 LENT = queueing.returned("NVIDIA T4")
@@ -29,13 +29,7 @@ WHY = "Your group had borrowed it."
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module, name in (
-        (reconciler, "SWEEP"),
-        (reconciler, "RETRY"),
-        (room, "RETRY"),
-        (unopened, "LOOK"),
-    ):
-        monkeypatch.setattr(module, name, 0.05)
+    hurry(monkeypatch)
 
 
 @pytest.fixture

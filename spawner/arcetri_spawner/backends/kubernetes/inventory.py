@@ -29,7 +29,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from arcetri_spawner.backends.kubernetes.demand import CPU, MEMORY, Amounts
+from arcetri_spawner.backends.kubernetes.demand import Amounts
 from arcetri_spawner.backends.kubernetes.node import NodeBook, NodeFacts, PodFacts
 from arcetri_spawner.backends.kubernetes.offering import Offering
 from arcetri_spawner.backends.kubernetes.site import Need
@@ -158,7 +158,7 @@ class Stock:
         """
         self.drop(session)
         entry = self._offering.flavors.get(flavor)
-        demand = {CPU: need.cpu, MEMORY: need.memory, **need.more}
+        demand = need.amounts
         if entry is not None and entry.resource is not None:
             demand[entry.resource] = 1
         held = self._held[session] = _Held(hostname, demand, flavor)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from arcetri_spawner.backends.kubernetes.demand import CPU, MEMORY, demand_of
+from arcetri_spawner.backends.kubernetes.demand import CPU, MEMORY, Amounts, demand_of
 from arcetri_spawner.backends.kubernetes.manifest import Draft, JsonObject, children
 from arcetri_spawner.backends.kubernetes.placement import Placement, required_terms
 from arcetri_spawner.backends.kubernetes.plan import Rules
@@ -27,6 +27,11 @@ class Need:
     """Bytes."""
     more: Mapping[str, int] = field(default_factory=dict)
     """Of other resources, such as ``ephemeral-storage``, in whole units."""
+
+    @property
+    def amounts(self) -> Amounts:
+        """All of it, by resource."""
+        return {CPU: self.cpu, MEMORY: self.memory, **self.more}
 
 
 @dataclass(frozen=True, slots=True)

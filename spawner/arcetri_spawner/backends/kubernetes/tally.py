@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from arcetri_spawner.backends.kubernetes.demand import CPU, MEMORY, PODS, Amounts
+from arcetri_spawner.backends.kubernetes.demand import PODS, Amounts
 from arcetri_spawner.backends.kubernetes.node import NodeBook, NodeFacts
 from arcetri_spawner.backends.kubernetes.offering import Offering
 from arcetri_spawner.backends.kubernetes.placement import Placement
@@ -82,7 +82,7 @@ def goes(placement: Placement, facts: NodeFacts) -> bool:
 
 def fitting(book: NodeBook, offering: Offering, resource: str | None, need: Need) -> int:
     """How many sessions would fit on a node."""
-    wanted = {CPU: need.cpu, MEMORY: need.memory, PODS: 1, **need.more}
+    wanted = {**need.amounts, PODS: 1}
     if resource is not None:
         wanted[resource] = 1
     kept = kept_for_devices(book, offering) if resource is None else {}
@@ -111,7 +111,6 @@ def kept_for_devices(book: NodeBook, offering: Offering) -> Amounts:
     kept: Amounts = {}
     for resource, need in smallest.items():
         devices = book.left(resource)
-        each = {CPU: need.cpu, MEMORY: need.memory, PODS: 1, **need.more}
-        for name, amount in each.items():
+        for name, amount in {**need.amounts, PODS: 1}.items():
             kept[name] = kept.get(name, 0) + devices * amount
     return kept

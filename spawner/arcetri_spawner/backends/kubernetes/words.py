@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar, Final
 
+from arcetri_spawner.details import LIMIT
 from arcetri_spawner.errors import BackendError, StartFailed
-
-DETAILS_LENGTH: Final = 8000
-"""How much raw text is kept; a message of the cluster can be of any length."""
 
 OPERATOR: Final = "tell the operator of the platform, with the details."
 """The end of a remedy, after a colon."""
@@ -31,7 +29,7 @@ class Trouble:
 
     def saying(self, details: str) -> Trouble:
         """Return it with what the cluster said."""
-        return replace(self, details=details.strip()[:DETAILS_LENGTH])
+        return replace(self, details=details.strip()[:LIMIT])
 
 
 class ClusterTrouble(StartFailed):

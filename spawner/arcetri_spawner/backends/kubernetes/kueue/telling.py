@@ -9,8 +9,7 @@ from uuid import UUID
 from arcetri_spawner.backends.base import Placement, Ticket, TicketState
 from arcetri_spawner.backends.kubernetes.kueue import words
 from arcetri_spawner.backends.kubernetes.kueue.asking import Whose
-from arcetri_spawner.catalog.models import Catalog, GroupFlavor
-from arcetri_spawner.groups import EVERYONE
+from arcetri_spawner.catalog.models import Catalog
 from arcetri_spawner.policy import maintenance_now
 from arcetri_spawner.policy.model import Inventory
 from kueue_client import (
@@ -87,7 +86,7 @@ def situation(
         now: For its maintenance.
         behind: Whether others of the group wait for the same before it.
     """
-    entitled = _entitled(who, catalog)
+    entitled = catalog.granted_to(who.group, who.flavor)
     has = None
     if inventory is not None and not inventory.stale:
         has = inventory.flavors.get(who.flavor)
@@ -110,10 +109,3 @@ def title(who: Whose, catalog: Catalog) -> str:
     """The flavour's title in the catalog; its name where the catalog has it no longer."""
     flavor = catalog.flavors.get(who.flavor)
     return flavor.title if flavor else who.flavor
-
-
-def _entitled(who: Whose, catalog: Catalog) -> GroupFlavor | None:
-    if who.group == EVERYONE:
-        return GroupFlavor() if who.flavor in catalog.everyone.flavors else None
-    group = catalog.groups.get(who.group)
-    return group.flavors.get(who.flavor) if group else None
