@@ -224,3 +224,10 @@ def test_a_flavour_that_nothing_has_is_a_line_without_places() -> None:
     found = lines(catalog(groups=GROUPS), Inventory({}, datetime.now(UTC)), [row("waiting")], NOW,
                   Order.FIRST_COME)  # fmt: skip
     assert found["t4"].places == 0
+
+
+def test_devices_that_others_than_sessions_hold_are_no_places() -> None:
+    inventory = Inventory({"t4": FlavorInventory(8, 1)}, NOW)
+    found = lines(catalog(groups=GROUPS), inventory, [*FULL, row("waiting")], NOW,
+                  Order.FAIR_SHARE)  # fmt: skip
+    assert found["t4"].places == len(FULL) + 1

@@ -63,6 +63,10 @@ class Position:
 
     ahead: int
     provisional: bool = False
+    """Whether shares between groups may change it."""
+    others: int = 0
+    """Earlier requests of other groups for the same flavour, where the order of asking counts
+    between groups; they come first unless their group holds all of its quota."""
 
 
 class Queue(Protocol):

@@ -178,13 +178,14 @@ class LeaseQueue(ABC):
         mine = self._entries.get(ticket.request_id)
         if mine is None or mine.ticket.state is not TicketState.WAITING:
             return None
-        key = (mine.grant.group, mine.grant.flavor)
-        ahead = sum(
-            (other.grant.group, other.grant.flavor) == key and other.place < mine.place
+        earlier = Counter(
+            other.grant.group == mine.grant.group
             for other in self._entries.values()
             if other.ticket.state is TicketState.WAITING
+            and other.grant.flavor == mine.grant.flavor
+            and other.place < mine.place
         )
-        return Position(ahead)
+        return Position(earlier[True], others=earlier[False])
 
     async def ready(self, ticket: Ticket) -> None:  # noqa: B027 - all there is to do
         """Nothing is held back for a session that answers."""

@@ -23,9 +23,11 @@ from arcetri_spawner.policy import reasons
 from arcetri_spawner.policy.model import Grant, Identity, Reason, ReasonKind
 from arcetri_spawner.store.waiting import waits_no_more
 from arcetri_spawner.waiting.model import RETRY, Asked, Entry, Estimator, Wait, now
+from arcetri_spawner.waiting.why import end_with_sessions, offer_of, waits_for
 
 if TYPE_CHECKING:
     from arcetri_spawner.catalog import CatalogHolder
+    from arcetri_spawner.estimates.model import ExpectedWait
     from arcetri_spawner.live import ServiceObserver
     from arcetri_spawner.store import RequestRow, Store
 
@@ -250,27 +252,30 @@ class WaitingRoom:
         """Say everything that there is to say of a request."""
         grant = entry.grant
         offered = await self._gate.offers(identity, grant.server_name, ignoring=entry.id)
-        offer = next((one for one in offered.offers if one.flavor == grant.flavor), None)
-        group = next((g for g in offer.groups if g.group == grant.group), None) if offer else None
-        waits_for = tuple(r for r in group.reasons if r.kind is ReasonKind.WAIT) if group else ()
-        if not waits_for and entry.ticket and entry.ticket.reason:
-            waits_for = (entry.ticket.reason,)
+        waits = entry.stage != "admitted"
+        said = entry.ticket.reason if entry.ticket else None
+        catalog = self._catalogs.current.catalog
+        found = waits_for(grant, said, offered, catalog) if waits else ()
         position = await self._position(entry)
-        estimate = self.estimator
         return Wait(
             grant=grant,
             asked=entry.asked,
             stage=entry.stage,
             position=position,
-            offer=offer,
-            reasons=waits_for if entry.stage != "admitted" else (),
+            offer=offer_of(grant, offered),
+            reasons=found,
             alternatives=tuple(
                 one for one in offered.offers if one.startable and one.flavor != grant.flavor
             ),
-            expected=await estimate(grant) if estimate and entry.stage == "waiting" else None,
+            expected=await self._expected(entry) if end_with_sessions(found) else None,
             trouble=entry.trouble,
             hold_until=entry.hold_until,
         )
+
+    async def _expected(self, entry: Entry) -> ExpectedWait | None:
+        if self.estimator is None or entry.stage != "waiting":
+            return None
+        return await self.estimator(entry.grant)
 
     async def _position(self, entry: Entry) -> Position | None:
         if entry.ticket is None or entry.stage != "waiting":
