@@ -324,6 +324,7 @@ def _cluster(
             start_timeout=settings.start_timeout - 10,
             patience=kubernetes.patience,
             strict_groups=kubernetes.strict_groups,
+            lends=kubernetes.queue == "kueue",
         ),
         store,
         catalogs,

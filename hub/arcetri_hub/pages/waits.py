@@ -36,7 +36,7 @@ class Instead:
     detail: str
     """The software and the size it would start with, in words."""
     otherwise: str
-    """What of it is not as it was asked for, in one sentence; empty where nothing is."""
+    """What of it is not as it was asked for, in words; empty where nothing is."""
     charged: str
 
 
@@ -110,6 +110,9 @@ def _instead(catalog: Catalog, offer: Offer, grant: Grant) -> Instead:
         )
         if not same
     ]
+    said = [f"Not as you asked: {', '.join(others)}."] if others else []
+    if any(one.group == group and one.would_borrow for one in offer.groups):
+        said.append(f"Beyond the quota of {charged}: it may be asked back.")
     return Instead(
         flavor=offer.flavor,
         title=offer.title,
@@ -118,7 +121,7 @@ def _instead(catalog: Catalog, offer: Offer, grant: Grant) -> Instead:
         environment=environment,
         size=size,
         detail=f"{_environment(catalog, environment)}, {_size(catalog, size)}",
-        otherwise=f"Not as you asked: {', '.join(others)}." if others else "",
+        otherwise=" ".join(said),
         charged=charged,
     )
 
@@ -201,6 +204,11 @@ def _are(count: int) -> str:
 def _held(group: GroupOffer, charged: str) -> str:
     if group.quota is None:
         return f"{charged} holds {group.in_use}" if group.in_use else ""
+    if group.borrow:
+        return (
+            f"{charged} holds {group.in_use}, has a quota of {group.quota}, and may borrow"
+            f" {group.borrow} more"
+        )
     return f"{charged} holds {group.in_use} of the {group.quota} it may hold at the same time"
 
 

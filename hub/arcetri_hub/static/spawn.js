@@ -158,6 +158,7 @@
     card.classList.toggle("flavor-unavailable", radio.disabled);
     card.classList.toggle("flavor-waits", waits);
     card.querySelector("[data-waits-text]").textContent = offer.waits;
+    card.querySelector("[data-borrowed-text]").textContent = offer.borrowed;
     card.querySelector("[data-free]").textContent = offer.free;
     card.querySelector("[data-others]").textContent = offer.others;
     card.querySelector("[data-lamps]").replaceChildren(

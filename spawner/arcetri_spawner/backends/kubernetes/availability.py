@@ -84,7 +84,7 @@ class Availability:
         fresh = self.fresh
         if fresh:
             self._as_of = datetime.now(UTC)
-        return self._stock.inventory(self._as_of, stale=not fresh)
+        return self._stock.inventory(self._as_of, stale=not fresh, lends=self._config.lends)
 
     def watch(self) -> AsyncIterator[Inventory]:
         """What there is, at once and then at every change, for ever."""

@@ -88,7 +88,13 @@ def _unsaid(here: Situation) -> Reason:
 
 def _all_of(here: Situation, quota: int) -> Reason:
     return reasons.busy_quota(
-        here.flavor, here.title, here.group, here.held, quota, alternative=None
+        here.flavor,
+        here.title,
+        here.group,
+        here.held,
+        quota,
+        alternative=None,
+        borrow=here.borrow,
     )
 
 
