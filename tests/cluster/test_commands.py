@@ -160,6 +160,7 @@ def test_a_page_inside_is_reached_until_ctrl_c(cluster: Cluster) -> None:
         os.killpg(way.pid, signal.SIGINT)
         _, wrong = way.communicate(timeout=30)
     assert "Traceback" not in wrong
+    assert "Aborted" not in wrong
     assert not listening(int(found[2]))
 
 
