@@ -34,6 +34,8 @@ soak: .dev ## Kill accounting for hundreds of rounds (ROUNDS=300), an API server
 		-k "kill or die or crash" --timeout=7200 -s $(ARGS) </dev/null
 	@ARCETRI_AWAY=180 $(BIN)/python -m pytest tests/cluster/test_sessions_faults.py \
 		-k "away" --timeout=1200 -s $(ARGS) </dev/null
+	@ARCETRI_CROWD=60 $(BIN)/python -m pytest tests/cluster/test_accounting_crowd.py \
+		--timeout=600 -s $(ARGS) </dev/null
 	@$(BIN)/python -m benchmarks.bounds </dev/null
 
 lint: .dev ## Check style, types and the direction of imports

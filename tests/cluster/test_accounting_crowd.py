@@ -1,11 +1,12 @@
-"""The agent's memory while it works: sixty sessions on its node, most on a slice of a GPU each.
+"""The agent's memory while it works: a crowd on its node, most of it on a slice of a GPU each.
 
 Kubelet, API server, ledger and pods are real; behind the ids of the slices are no GPUs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,10 @@ pytestmark = pytest.mark.cluster
 SESSIONS = "crowded"
 MODEL, PROFILE = "NVIDIA A100-SXM4-40GB", "1g.5gb"
 SLICE = f"nvidia.com/mig-{PROFILE}"
-GPUS, INSTANCES = 8, 7
+CROWD = int(os.environ.get("ARCETRI_CROWD", "16"))
+"""Sessions; ``make soak`` has sixty, which take a node of two cores minutes to start and end."""
+INSTANCES = 7
+GPUS = CROWD // INSTANCES
 SLICES: Layout = {
     SLICE: [
         {"id": f"MIG-{gpu}-{part}", "gpu": f"GPU-{gpu}", "model": MODEL, "profile": PROFILE}
@@ -28,15 +32,14 @@ SLICES: Layout = {
         for part in range(INSTANCES)
     ]
 }
-CROWD = 60
-CYCLES = 10
+CYCLES = 6
 """Of a second each, in which all of them are counted."""
 LIMIT_KB = 90 * 1000
 
 
 @pytest.fixture
 def site(cluster: Cluster, tmp_path: Path) -> Iterator[Site]:
-    """An agent on a node with eight GPUs of seven slices, each slice busy with a process."""
+    """An agent on a node with GPUs of seven slices, each slice busy with a process."""
     for resource in DEFAULT_LAYOUT:
         cluster.free(resource)
     cluster.offer(SLICES)
@@ -63,7 +66,7 @@ def _busy(machine: str) -> str:
 
 
 def _started(site: Site) -> list[str]:
-    """Sixty sessions that run, by their ids; those that have no slice come last."""
+    """A crowd of sessions, by their ids; those that have no slice come last."""
     made = []
     for number in range(CROWD):
         sliced = number < len(SLICES[SLICE])
@@ -87,9 +90,7 @@ def _peak(site: Site) -> int:
 
 
 @pytest.mark.timeout(300)
-def test_the_agent_keeps_to_its_memory_with_sixty_sessions_on_its_node(
-    site: Site, record_property: Callable[[str, object], None]
-) -> None:
+def test_the_agent_keeps_to_its_memory_with_a_crowd_on_its_node(site: Site) -> None:
     sessions = _started(site)
     open_ = "select count(*) from usage_open"
     site.until(lambda: site.rows(open_) == [(CROWD,)], "all of them are counted", 150)
@@ -109,5 +110,4 @@ def test_the_agent_keeps_to_its_memory_with_sixty_sessions_on_its_node(
     site.cluster.run(["kubectl", "delete", *gone, f"--namespace={SESSIONS}", "--now"])
     site.until(lambda: site.rows(open_) == [(CROWD - len(gone),)], "ten are over")
     peak = _peak(site)
-    record_property("peak_kilobytes", peak)
     assert peak < LIMIT_KB, site.log()
