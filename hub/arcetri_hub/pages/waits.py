@@ -77,7 +77,7 @@ def wait_page(wait: Wait, catalog: Catalog, now: datetime) -> WaitPage:
         title=title,
         detail=f"{_environment(catalog, grant.environment)}, {_size(catalog, grant.size)}",
         charged=charged,
-        asked=f"{amounts.moment(wait.asked, zone, now)} ({amounts.span(now - wait.asked)})",
+        asked=f"{amounts.moment(wait.asked, zone, now)} ({amounts.span(now - wait.asked)} ago)",
         place=place_text(wait),
         ahead=ahead_text(wait, charged),
         why=why_text(wait, title, charged),

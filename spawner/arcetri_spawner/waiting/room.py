@@ -40,6 +40,8 @@ UNDECIDED: Final = frozenset({"identity_unknown", "not_admitted", "session_limit
 """Refusals that may not hold in a minute: IAM answers again, somebody who is away logs in again, or
 stops another session of theirs. Whose turn has come is kept for a while."""
 
+_TRIED_AGAIN: Final = "It starts by itself as soon as IAM answers."
+
 LEFT: Final = "left"
 """How a request ended whose user left the queue."""
 
@@ -399,7 +401,9 @@ def _endless(ticket: Ticket | None) -> Reason | None:
 
 def told(error: ArcetriError) -> Reason:
     """Why something has to wait, as it was said."""
-    return Reason(error.code, ReasonKind.WAIT, error.message, error.remedy, error.remedy)
+    # Who asks for a start is told to do so again; whose turn has come need not.
+    own = _TRIED_AGAIN if error.code == "identity_unknown" else error.remedy
+    return Reason(error.code, ReasonKind.WAIT, error.message, own, own)
 
 
 def _cannot_say(sentence: str) -> Reason:
