@@ -191,6 +191,10 @@ class Backend(Protocol):
         """What there is now, from memory: never waits."""
         ...
 
+    async def unwell(self) -> Sequence[str]:
+        """What sessions need and what does not answer now, a sentence each."""
+        ...
+
     async def start(self, grant: Grant, ticket: Ticket, launch: Launch) -> Session:
         """Start what was granted on what the ticket was admitted to; return once it listens.
 

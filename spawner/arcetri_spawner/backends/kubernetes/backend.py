@@ -119,6 +119,13 @@ class KubernetesBackend:
         """What there is now, from memory; stale while the API server cannot be asked."""
         return self.availability.inventory()
 
+    async def unwell(self) -> Sequence[str]:
+        """Whether the API server and the provisioner answer."""
+        away = [] if self.availability.fresh else ["The API server does not answer."]
+        if not await self._folders.answers():
+            away.append("The provisioner does not answer: no session's folders can be made ready.")
+        return away
+
     def inventory(self) -> AsyncIterator[Inventory]:
         """What there is, at once and then at every change, for ever."""
         return self.availability.watch()

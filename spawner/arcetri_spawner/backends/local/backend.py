@@ -106,6 +106,10 @@ class LocalBackend:
         found = self.offered().get(flavor)
         return found.devices if found else ()
 
+    async def unwell(self) -> Sequence[str]:
+        """Nothing: what runs sessions is this machine."""
+        return ()
+
     def current_inventory(self) -> Inventory:
         """What there is now, from memory."""
         return inventory(
