@@ -160,6 +160,7 @@ class StartFailed(BackendError):
         "folders_failed",
         "interpreter_missing",
         "process_refused",
+        "start_timeout",
     )
 
 

@@ -7,6 +7,7 @@ by user and server name, also when the hub died before JupyterHub had written th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import html
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
@@ -19,11 +20,20 @@ from traitlets import Callable as CallableTrait
 
 from arcetri_spawner import killpoints
 from arcetri_spawner.backends.base import Exited, Launch, Session, Unknown
-from arcetri_spawner.errors import ArcetriError
+from arcetri_spawner.errors import ArcetriError, StartFailed
 from arcetri_spawner.service import SessionService
 
 _PAUSE: Final = 0.1
 """Seconds between two looks whether a stop is over."""
+_OURS: Final = 0.98
+"""Share of JupyterHub's time for a start after which we give it up ourselves."""
+
+_AGAIN: Final = "Start again. If it ends the same way, choose another environment."
+_LATE: Final = StartFailed(
+    "The session did not start in time.", code="start_timeout", remedy=_AGAIN
+)
+_GONE: Final = StartFailed("Your session ended just after it had started.", remedy=_AGAIN)
+_SILENT: Final = StartFailed("Your session started, and then answered no more.", remedy=_AGAIN)
 
 _service: Callable[[], SessionService] | None = None
 
@@ -82,17 +92,58 @@ class ArcetriSpawner(Spawner):
         return options
 
     async def start(self) -> str:
-        """Start the session; the one gate that nothing passes by."""
+        """Start the session; the one gate that nothing passes by.
+
+        JupyterHub counts every error but a ``SpawnException``, its own timeouts among them, as a
+        failure of the hub, and ends the hub after some of them (``consecutive_failure_limit``).
+        So what a user's start comes to must be one: refused, failed, too late, or silent.
+        """
         killpoints.reach("spawner.called")
+        limit = asyncio.timeout(self.start_timeout * _OURS)
         try:
-            session = await self.service.start(
-                self.user.name, self.name, self.user_options, self._launch()
-            )
+            async with limit:
+                session = await self.service.start(
+                    self.user.name, self.name, self.user_options, self._launch()
+                )
         except ArcetriError as error:
             raise PolicyRefusal(error) from error
+        except (TimeoutError, asyncio.CancelledError):
+            # To undo it may take until JupyterHub's own time is over, which cancels this once more.
+            if not limit.expired():
+                raise
+            raise PolicyRefusal(_LATE) from None
         self._follow(session)
+        self._answers_or_ends(session.id)
         killpoints.reach("spawner.started")
         return session.url
+
+    def _answers_or_ends(self, session_id: UUID) -> None:
+        """Have JupyterHub's own wait for an answer, which comes next, end with the session.
+
+        It also ends when its time is over: JupyterHub looks at the clock only between two
+        questions, and one that is not answered takes five minutes.
+        """
+        server, wait = self.server, self.server.wait_up
+
+        async def wait_up(**options: Any) -> Any:
+            answer = asyncio.ensure_future(wait(**options))
+            end = asyncio.ensure_future(self.service.ended(session_id))
+            try:
+                async with asyncio.timeout(self.http_timeout):
+                    await asyncio.wait({answer, end}, return_when=asyncio.FIRST_COMPLETED)
+                    if answer.done():
+                        return await answer
+            except TimeoutError:
+                # JupyterHub stops it next, and would not say why.
+                with contextlib.suppress(ArcetriError):
+                    await self.service.end(session_id, _SILENT.code, str(_SILENT))
+                raise PolicyRefusal(_SILENT) from None
+            finally:
+                answer.cancel()
+                end.cancel()
+            raise PolicyRefusal(_GONE)
+
+        server.wait_up = wait_up
 
     def _launch(self) -> Launch:
         """What JupyterHub wants the server to be started with."""

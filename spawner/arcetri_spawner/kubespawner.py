@@ -111,6 +111,9 @@ class ArcetriKubeSpawner(ArcetriSpawner, KubeSpawner):
     def _launch(self) -> Launch:
         return replace(super()._launch(), pod=self._pod)
 
+    async def delete_forever(self) -> None:
+        """Leave all there is where a server is removed: its folders lie on the site's claims."""
+
     async def _pod(self) -> Mapping[str, Any]:
         """The pod that the site's settings make, as the API's JSON."""
         pod = await self.get_pod_manifest()

@@ -6,6 +6,7 @@ A start goes on or its user is told why not; every running session is still ther
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import pytest
 from tests.cluster.accounting import container_ids
 from tests.cluster.hub import Hub
 from tests.cluster.test_sessions import NAMESPACE, alone, answers, site
+from tests.cluster.test_troubles import counted, plain
 from tests.support.platform import until, xsrf
 
 __all__ = ["alone", "site"]
@@ -25,6 +27,8 @@ pytestmark = pytest.mark.cluster
 AWAY = float(os.environ.get("ARCETRI_AWAY", "45"))
 """Seconds: longer than three of the hub's own time limits for an answer, and than the copy's doubt.
 ``make soak`` sets three minutes."""
+CPU = {"flavor": "cpu", "environment": "python"}
+SILENCE = "The cluster does not answer just now"
 
 
 def test_a_session_outlives_an_api_server_that_is_away_while_the_hub_restarts(alone: Hub) -> None:
@@ -42,12 +46,24 @@ def test_a_session_outlives_an_api_server_that_is_away_while_the_hub_restarts(al
     try:
         began = time.monotonic()
         assert answers(alone)
+        with alone.platform.api("bruno") as api:
+            # So soon nobody knows that it is away; this one has six seconds.
+            assert api.post("/users/bruno/servers/late", json=CPU).is_success
+            steps_until(alone, SILENCE, "bruno", "late")
+            until(lambda: not alone.platform.server(api, "bruno", "late"), "it is given up", 30)
+        with alone.platform.login("bruno") as client:
+            assert (
+                "The session did not start in time."
+                in client.get("/hub/spawn-pending/bruno/late").text
+            )
+        assert counted(alone) == 0
         alone.kill("hub")
         alone.start("hub")
         assert answers(alone)
         with alone.platform.api("bruno") as api:
             refused = api.post("/users/bruno/server", json={"flavor": "cpu"})
         assert refused.status_code in (202, 409), refused.text
+        it_is_said_that_it_is_away(alone)
         (container,) = container_ids(ends).values()
         cluster.run(["ctr", "--namespace=k8s.io", "tasks", "kill", "--signal=KILL", container])
         while time.monotonic() - began < AWAY:
@@ -75,14 +91,34 @@ def test_a_session_outlives_an_api_server_that_is_away_while_the_hub_restarts(al
         until(lambda: not alone.platform.server(api, "alice"), "its end is noticed", 60)
 
 
+def it_is_said_that_it_is_away(site: Hub) -> None:
+    """See that chiara's pages, and her start, say so in words and with nothing raw."""
+    with site.platform.login("chiara") as client:
+
+        def read(answer: httpx.Response) -> str:
+            assert answer.is_success, answer.text
+            return plain(answer.text)
+
+        until(lambda: 'data-notice="away"' in client.get("/hub/home").text, "it is said", 30)
+        assert "What runs the sessions does not answer just now" in read(client.get("/hub/home"))
+        page = read(client.get("/hub/spawn"))
+        for title in ("NVIDIA T4", "No accelerator"):
+            assert f"It is not known now whether {title} is free" in page, page
+        asked = client.post("/hub/spawn", data=CPU, headers=xsrf(client), follow_redirects=True)
+        assert asked.url.path == "/hub/waiting/chiara"
+        assert "It is not known now whether No accelerator is free" in read(asked)
+        assert "See your place" in read(client.get("/hub/home"))
+        left = client.post("/hub/arcetri/stop/chiara", headers=xsrf(client), follow_redirects=True)
+        assert "Nothing of yours is running" in read(left)
+
+
 @contextlib.contextmanager
 def unplaced(site: Hub) -> Iterator[str]:
     """Have a session of alice's start while no pod finds a node; its pod's uid."""
     site.cluster.stop("kube-scheduler")
     try:
         with site.platform.api("alice") as api:
-            asked = {"flavor": "cpu", "environment": "python"}
-            assert api.post("/users/alice/server", json=asked).is_success
+            assert api.post("/users/alice/server", json=CPU).is_success
         until(site.pods, "its pod is made", 30)
         (pod,) = site.pods()
         yield str(pod["metadata"]["uid"])
@@ -103,17 +139,26 @@ def pending_page(client: httpx.Client) -> str:
     return client.get("/hub/spawn-pending/alice").text
 
 
+def steps(site: Hub, name: str = "alice", server: str = "") -> Iterator[str]:
+    """The steps that the page is told, until the start is over."""
+    path = f"/users/{name}/servers/{server}" if server else f"/users/{name}/server"
+    with site.platform.api(name) as api, api.stream("GET", f"{path}/progress") as stream:
+        yield from (line for line in stream.iter_lines() if line.startswith("data:"))
+
+
+def steps_until(site: Hub, words: str, name: str = "alice", server: str = "") -> str:
+    """The first step that says this, for which it waits."""
+    with contextlib.closing(steps(site, name, server)) as told:
+        return next(step for step in told if words in step)
+
+
 def first_steps(site: Hub, count: int) -> str:
     """The first steps that the page is told."""
-    with (
-        site.platform.api("alice") as api,
-        api.stream("GET", "/users/alice/server/progress") as stream,
-    ):
-        told = (line for line in stream.iter_lines() if line.startswith("data:"))
-        return "\n".join(next(told) for _ in range(count))
+    with contextlib.closing(steps(site)) as told:
+        return "\n".join(itertools.islice(told, count))
 
 
-def test_a_start_goes_on_when_the_hub_is_restarted(alone: Hub) -> None:
+def test_a_start_goes_on_when_hub_and_api_server_are_restarted(alone: Hub) -> None:
     with unplaced(alone) as uid:
         alone.terminate("hub")
         alone.start("hub")
@@ -129,6 +174,13 @@ def test_a_start_goes_on_when_the_hub_is_restarted(alone: Hub) -> None:
         (pod,) = alone.pods()
         assert pod["metadata"]["uid"] == uid
         assert last(alone)[0] == "starting"
+        alone.cluster.stop("kube-apiserver")
+        try:
+            steps_until(alone, SILENCE)
+        finally:
+            alone.cluster.start("kube-apiserver")
+            alone.cluster.settle()
+        steps_until(alone, "The cluster answers again.")
     with alone.platform.api("alice") as api:
         until(lambda: alone.platform.server(api, "alice").get("ready"), "it is ready", 60)
     (pod,) = alone.pods()

@@ -9,20 +9,44 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 import yaml
 
-from tests.cluster import addresses, volumes
+from tests.cluster import addresses, registry, volumes
 from tests.cluster.components import SIMULATED
 from tests.cluster.hub import Hub
 from tests.cluster.pods import simulated_node
-from tests.cluster.test_sessions import NAMESPACE, alone, site
+from tests.cluster.test_sessions import NAMESPACE, alone, configured, site
 from tests.support.platform import until
 
 __all__ = ["alone", "site"]
 
 pytestmark = pytest.mark.cluster
 
+CPU = {"flavor": "cpu", "environment": "python"}
+RAW = (
+    *("Traceback", "Failed", "BackOff", "ErrImage", "kubelet", "OOMKilled", "exceeded quota"),
+    *("rpc error", "Unschedulable", "nodes are available", "Errno", "HTTP 5"),
+)
+"""What the cluster, or a library, says: none of it stands before the details."""
+ONCE = """
+import os, time
+name = os.environ["JUPYTERHUB_SERVER_NAME"]
+if name == "late":
+    time.sleep(1000)
+
+def answered(_handler):
+    if name == "silent":
+        time.sleep(1000)
+    os._exit(1)
+
+c.ServerApp.tornado_settings = {"log_function": answered}
+"""
+"""A user's own configuration of their servers: one never answers, and the others do so once.
+
+Called after the first answer, to log it.
+"""
 Change = Callable[[dict[str, Any]], None]
 
 
@@ -49,7 +73,8 @@ def given_up(site: Hub, **options: str) -> tuple[str, str]:
     """Ask for a session that cannot start: the reason that is kept, and what the page says."""
     with site.platform.api("alice") as api:
         answer = api.post("/users/alice/server", json=options)
-        assert answer.status_code in (201, 202), answer.text
+        # What is known at once is the answer.
+        assert answer.is_success or not [raw for raw in RAW if raw in answer.text], answer.text
         until(lambda: not site.platform.server(api, "alice").get("pending"), "it is given up", 120)
     ((state, reason),) = site.platform.rows(
         "select state, reason from arcetri_request order by asked_at desc limit 1"
@@ -57,14 +82,27 @@ def given_up(site: Hub, **options: str) -> tuple[str, str]:
     assert state == "ended", site.log()
     assert site.pods() == []
     assert site.platform.leases() == []
+    assert counted(site) == 0
     return str(reason), page(site)
+
+
+def counted(site: Hub) -> int:
+    """The failures in a row that JupyterHub has counted; after two it ends itself."""
+    return int(httpx.get(f"{site.platform.url}/hub/failures", trust_env=False).text)
 
 
 def page(site: Hub) -> str:
     """What alice sees when she comes back to the page, without what lies behind "details"."""
     with site.platform.login("alice") as client:
-        text = client.get("/hub/spawn").text
-    return text.split("<details")[0]
+        return plain(client.get("/hub/spawn").text)
+
+
+def plain(text: str) -> str:
+    """A page without what lies behind "details"; nothing raw is in it."""
+    shown = html.unescape(re.sub(r"<details>.*?</details>", "", text, flags=re.DOTALL))
+    body = shown.partition("<body")[2].partition("<script")[0]
+    assert not [raw for raw in RAW if raw in body], body
+    return body
 
 
 def behind_details(site: Hub) -> str:
@@ -102,18 +140,89 @@ def test_more_than_the_namespaces_quota(alone: Hub) -> None:
         alone.cluster.until(
             "resourcequota", "small", lambda q: q.get("status", {}).get("hard"), namespace=NAMESPACE
         )
-        with alone.platform.api("alice") as api:
-            api.post("/users/alice/server", json={"flavor": "cpu", "environment": "python"})
-            until(lambda: not alone.platform.server(api, "alice").get("pending"), "it ends", 60)
+        reason, text = given_up(alone, **CPU)
     finally:
         alone.cluster.run(
             ["kubectl", "delete", "resourcequota", "small", f"--namespace={NAMESPACE}"]
         )
-    ((state, reason),) = alone.platform.rows(
-        "select state, reason from arcetri_request order by asked_at desc limit 1"
-    )
-    assert (state, reason) == ("ended", "quota_exceeded")
-    assert alone.pods() == []
+    assert reason == "quota_exceeded"
+    assert "have as much as the cluster allows them: pods" in text
+
+
+def test_an_image_that_may_not_be_pulled_and_one_that_is_not_there(
+    alone: Hub, offers: Callable[[Change], None]
+) -> None:
+    found = registry.started(alone.cluster)
+    image = f"{addresses.REGISTRY}/{registry.repository()}:1"
+
+    def edit(catalog: dict[str, Any]) -> None:
+        catalog["environments"]["python"]["image"] = image
+
+    offers(edit)
+    reason, text = given_up(alone, **CPU)
+    assert reason == "image_denied"
+    assert f'The registry does not let the cluster have the image "{image}"' in text
+    alone.cluster.apply(found.secret(NAMESPACE))
+    reason, text = given_up(alone, **CPU)
+    assert reason == "image_missing"
+    assert f'There is no image "{image}"' in text
+    assert "Failed: " in behind_details(alone)
+
+
+def test_a_registry_that_does_not_answer(alone: Hub) -> None:
+    reason, text = given_up(alone, flavor="cpu", environment="missing")
+    assert reason == "registry_away"
+    assert "The registry of the image" in text
+
+
+def test_servers_that_end_or_are_silent_once_they_have_answered_and_one_that_never_does(
+    alone: Hub, offers: Callable[[Change], None]
+) -> None:
+    def edit(catalog: dict[str, Any]) -> None:
+        catalog["limits"] = {"sessions": 5, "requests": 5}
+        catalog["defaults"]["stop"] = "2s"
+
+    offers(edit)
+    said = {
+        "": "Your session ended just after it had started.",
+        "silent": "Your session started, and then answered no more.",
+        "late": "The session did not start in time.",
+    }
+    with configured(alone, ONCE), alone.platform.api("alice") as api:
+        for name in said:
+            path = f"/users/alice/servers/{name}" if name else "/users/alice/server"
+            assert api.post(path, json=CPU).status_code in (201, 202)
+
+        def pending() -> list[str]:
+            servers = {name: alone.platform.server(api, "alice", name) for name in said}
+            return [name for name, server in servers.items() if server.get("pending")]
+
+        until(lambda: not pending(), "all are given up", 60)
+    with alone.platform.login("alice") as client:
+        for name, sentence in said.items():
+            text = client.get(f"/hub/spawn-pending/alice/{name}".rstrip("/")).text
+            assert sentence in plain(text), text
+        assert said["silent"] in plain(client.get("/hub/home").text)
+    assert counted(alone) == 0
+    until(lambda: not alone.pods(), "the pods are gone", 30)
+    assert alone.platform.leases() == []
+    with alone.platform.api("alice") as api:
+        gone = api.request("DELETE", "/users/alice/servers/late", json={"remove": True})
+        assert gone.status_code == httpx.codes.NO_CONTENT
+    assert "Error cleaning up" not in alone.log()
+
+
+def test_what_the_hub_itself_does_wrong_is_counted(alone: Hub) -> None:
+    with alone.platform.api("alice") as api:
+        answer = api.post("/users/alice/servers/broken", json=CPU)
+        assert answer.status_code == httpx.codes.INTERNAL_SERVER_ERROR
+        assert "mistake" not in answer.text
+        assert counted(alone) == 1
+        answer = api.post("/users/alice/servers/other", json={**CPU, "flavor": "none-such"})
+        assert answer.status_code == httpx.codes.FORBIDDEN
+    assert counted(alone) == 1
+    alone.platform.start_session("alice", **CPU)
+    assert counted(alone) == 0
 
 
 def test_a_claim_that_is_not_there(alone: Hub, offers: Callable[[Change], None]) -> None:
@@ -183,22 +292,29 @@ def test_a_node_that_closes_before_the_pod_is_placed(alone: Hub) -> None:
         "select reason from arcetri_request order by asked_at desc limit 1"
     )
     assert reason == "no_room"
+    assert counted(alone) == 0
     assert "is closed for new sessions" in page(alone)
     assert alone.pods() == []
 
 
-def test_a_session_sent_away_from_its_node(alone: Hub) -> None:
-    session = alone.platform.start_session("alice", flavor="cpu", environment="python")
-    name = f"session-{session}"
+def send_away(site: Hub) -> None:
+    """Evict the only pod there is."""
+    (pod,) = site.pods()
+    name = pod["metadata"]["name"]
     eviction = {
         "apiVersion": "policy/v1",
         "kind": "Eviction",
         "metadata": {"name": name, "namespace": NAMESPACE},
     }
     path = f"/api/v1/namespaces/{NAMESPACE}/pods/{name}/eviction"
-    alone.cluster.run(
+    site.cluster.run(
         ["kubectl", "create", "--raw", path, "--filename=-"], stdin=json.dumps(eviction)
     )
+
+
+def test_a_session_sent_away_from_its_node(alone: Hub) -> None:
+    session = alone.platform.start_session("alice", flavor="cpu", environment="python")
+    send_away(alone)
     assert ended(alone, session) == "evicted"
     assert "sent away from its node" in page(alone)
     assert "condition DisruptionTarget=True EvictionByEvictionAPI" in behind_details(alone)

@@ -49,3 +49,14 @@ async def test_the_steps_are_forgotten_after_a_while(monkeypatch: pytest.MonkeyP
 
     assert await told(registry, session) == []
     assert await told(registry, uuid4()) == []
+
+
+async def test_a_step_that_lasts_is_told_once() -> None:
+    registry, session = ProgressRegistry(), uuid4()
+    steps = registry.begin(session)
+    for message in ("away", "away", "back", "away", "over"):
+        steps.tell(5, message)
+    steps.tell(100, "over", last=True)
+
+    assert await told(registry, session) == ["away", "back", "away", "over", "over"]
+    assert steps.done

@@ -57,6 +57,7 @@ class HomePage(LooksAgain, PlatformHandler, HomeHandler):
                 identity=identity,
                 sessions=cards,
                 full=[row for row in folders if row.full],
+                away=platform.backend.current_inventory().stale,
                 stopped=self._stopped(user, {card.server_name for card in cards}),
                 notices=platform.notices(user.name),
                 last_ended=newest_end(ends, catalog.site.timezone, now, raw=True),

@@ -30,10 +30,12 @@ class Progress:
         return self._done
 
     def tell(self, percent: int, message: str, details: str = "", *, last: bool = False) -> None:
-        """Add a step; the percentage never goes back."""
+        """Add a step, unless it was the last one; the percentage never goes back."""
         if self._done:
             return
         if self._events:
+            if self._events[-1].message == message and not last:
+                return
             percent = max(percent, self._events[-1].percent)
         self._events.append(Event(datetime.now(UTC), percent, message, kept(details)))
         self._done = last

@@ -199,14 +199,14 @@ def test_no_more_are_put_in_line_again_than_have_room_the_oldest_first() -> None
     aside = condition("Requeued", False, "StandsAside")
     line = [workload(grant(**cpu), age, conditions=[aside]) for age in (10, 30, 20)]
     others = [workload(grant(**cpu), 40), workload(grant(), 50)]
-    found = [(one, nodes) for _, one, nodes in reserve.moves([*line, *others])]
-    assert found == [(line[1], ("n1.farm",)), (line[2], ("n1.farm",))]
+    found = list(reserve.moves([*line, *others]))
+    assert found == [(whose(line[1]), ("n1.farm",)), (whose(line[2]), ("n1.farm",))]
     # One that waits for nodes that have no room any more is told the others.
     bound = workload(grant(**cpu), 60)
     bound.spec.pod_sets[0].template["spec"]["affinity"] = affinity(only_on((), ["gone"]))[
         "affinity"
     ]
-    assert [(one, nodes) for _, one, nodes in reserve.moves([bound])] == [(bound, ("n1.farm",))]
+    assert list(reserve.moves([bound])) == [(whose(bound), ("n1.farm",))]
     assert not list(Reserve(claims(kept, fresh=False)).moves(line))
 
 

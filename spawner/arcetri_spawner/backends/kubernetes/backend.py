@@ -153,6 +153,7 @@ class KubernetesBackend:
             ClusterTrouble: It cannot be started; nothing of it remains.
         """
         starter, pods = self._now.starter, self._now.pods
+        begin = time.monotonic()
         progress = self._progress.begin(grant.request_id)
         live: Live | None = None
         try:
@@ -161,7 +162,8 @@ class KubernetesBackend:
             shaped = await starter.shape(grant, launch, nodes, progress)
             killpoints.reach("pod.prepared")
             # Shielded: a start that is cancelled here must know whether there is a pod.
-            creating = asyncio.ensure_future(starter.create(shaped, progress))
+            age = time.monotonic() - begin
+            creating = asyncio.ensure_future(starter.create(shaped, progress, age=age))
             try:
                 pod = await asyncio.shield(creating)
             except asyncio.CancelledError:
@@ -169,7 +171,8 @@ class KubernetesBackend:
                 await asyncio.gather(creating, return_exceptions=True)
                 raise
             live = pods.follow(grant.request_id, pod)
-            live.session = await starter.bring_up(live, launch.base_url, progress)
+            age = time.monotonic() - begin
+            live.session = await starter.bring_up(live, launch.base_url, progress, age=age)
             return live.session
         except BaseException as error:
             await self._give_up(grant.request_id, live, progress, error)

@@ -53,6 +53,7 @@ FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 1.0
 PATIENCE_SHARE: Final = 0.08
 """Pauses grow with the time waited: an answer is noticed at most this share of it too late."""
+_AWAY: Final = "The cluster does not answer just now; trying again."
 
 
 class Starter:
@@ -170,13 +171,18 @@ class Starter:
                 self._told.add(one)
                 log.warning("a setting of KubeSpawner is overruled", at=one.path, why=one.reason)
 
-    async def create(self, shaped: ShapedPod, progress: Progress) -> Object:
+    async def create(self, shaped: ShapedPod, progress: Progress, *, age: float) -> Object:
         """Create the pod and what belongs to it; again and again while the server is away.
+
+        Args:
+            shaped: The pod.
+            progress: Told each step.
+            age: Seconds since the start began.
 
         Raises:
             ClusterTrouble: The API server refuses it, or gives no answer for too long.
         """
-        deadline = time.monotonic() + self._config.start_timeout
+        deadline = time.monotonic() + self._config.start_timeout - age
         pod = await self._insist(self._pods, shaped.manifest, progress, deadline)
         while pod is None:
             # An earlier try arrived, and its answer did not.
@@ -205,11 +211,11 @@ class Starter:
             except ApiAway as error:
                 if time.monotonic() > deadline:
                     raise ClusterTrouble(cluster_away(str(error))) from error
-                progress.tell(10, "The cluster does not answer just now; trying again.", str(error))
+                progress.tell(10, _AWAY, str(error))
                 await asyncio.sleep(RETRY)
 
     async def bring_up(
-        self, live: Live, base_url: str, progress: Progress, *, age: float = 0.0
+        self, live: Live, base_url: str, progress: Progress, *, age: float
     ) -> Session:
         """Wait until the pod's server answers, telling each step.
 
@@ -217,7 +223,7 @@ class Starter:
             live: The session.
             base_url: Its server's path.
             progress: Told each step.
-            age: Seconds since the start began, where another hub began it: they count.
+            age: Seconds since the start began, perhaps by another hub.
 
         Raises:
             ClusterTrouble: It never will, as its conditions and events say; or it took too long.
@@ -227,7 +233,11 @@ class Starter:
         troubled: float | None = None
         trouble: Trouble | None = None
         read: asyncio.Event | None = None
+        away = False
         while True:
+            if away is self._cluster.fresh:
+                away = not away
+                progress.tell(10, _AWAY if away else "The cluster answers again.")
             moved = self._cluster.moved(live.id)
             pod = self._cluster.pod(live.id)
             now = time.monotonic()
@@ -241,13 +251,15 @@ class Starter:
             troubled = None if trouble is None else troubled or now
             late = now - begin > self._config.start_timeout
             if trouble is not None and troubled is not None:
-                borne = not trouble.final and now - troubled < self._config.patience and not late
-                if not borne:
+                # While nobody can say how it is, it may have gone by itself.
+                passing = away or now - troubled < self._config.patience
+                if trouble.final or late or not passing:
                     raise ClusterTrouble(self._in_full(trouble, pod))
             if live.exited.done():
                 raise ClusterTrouble(gone().saying(live.exited.result().details))
             if late:
-                raise ClusterTrouble(self._in_full(_silent(now - begin), pod))
+                late_for = cluster_away() if away else _silent(now - begin)
+                raise ClusterTrouble(self._in_full(late_for, pod))
             running = pod is not None and url_of(pod) is not None
             pause = min(max((now - begin) * PATIENCE_SHARE, FIRST_PAUSE), LONGEST_PAUSE)
             killpoints.reach("pod.waiting")
@@ -295,7 +307,7 @@ class Starter:
                 # The hub may read no Secret, but it hears whether there is one of the name.
                 await self._api.create(self._secrets, body, dry_run=True)
             except ApiAway as error:
-                progress.tell(10, "The cluster does not answer just now; trying again.", str(error))
+                progress.tell(10, _AWAY, str(error))
                 await asyncio.sleep(RETRY)
             except ApiRefused as error:
                 if error.reason != "AlreadyExists":

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar, Final
 
-from arcetri_spawner.details import LIMIT
 from arcetri_spawner.errors import BackendError, StartFailed
 
 OPERATOR: Final = "tell the operator of the platform, with the details."
@@ -28,8 +27,8 @@ class Trouble:
     """Whether nothing comes of it any more; a passing trouble may go by itself."""
 
     def saying(self, details: str) -> Trouble:
-        """Return it with what the cluster said."""
-        return replace(self, details=details.strip()[:LIMIT])
+        """Return it with what the cluster said, of any length: who keeps or shows it cuts it."""
+        return replace(self, details=details.strip())
 
 
 class ClusterTrouble(StartFailed):

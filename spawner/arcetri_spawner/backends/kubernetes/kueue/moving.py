@@ -72,7 +72,7 @@ class Moves:
         Raises:
             KueueError: Kueue could not be told; it is tried again.
         """
-        for who, _, nodes in list(self._reserve.moves(workloads)):
+        for who, nodes in list(self._reserve.moves(workloads)):
             if who.request not in self._under_way:
                 await self._line_up(who, nodes)
 

@@ -80,9 +80,7 @@ class Reserve:
             return ()
         return tuple(self._claims.rooms(who.flavor, need_of(workload)))
 
-    def moves(
-        self, workloads: Iterable[Workload]
-    ) -> Iterator[tuple[Whose, Workload, tuple[str, ...]]]:
+    def moves(self, workloads: Iterable[Workload]) -> Iterator[tuple[Whose, tuple[str, ...]]]:
         """Requests for which other nodes would do than before, the oldest first; none: no node.
 
         Of those that stand aside no more than have room; who comes too late steps aside again.
@@ -105,8 +103,8 @@ class Reserve:
             rooms = known[key]
             if not aside:
                 if frozenset(rooms) != bound:
-                    yield who, workload, tuple(rooms)
+                    yield who, tuple(rooms)
                 continue
             if left[key] > 0:
                 left[key] -= 1
-                yield who, workload, tuple(rooms)
+                yield who, tuple(rooms)
