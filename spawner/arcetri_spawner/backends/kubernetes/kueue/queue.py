@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
@@ -30,6 +30,7 @@ from arcetri_spawner.backends.kubernetes.kueue.faults import PASSING, fault, fla
 from arcetri_spawner.backends.kubernetes.kueue.following import Following
 from arcetri_spawner.backends.kubernetes.offering import Offering
 from arcetri_spawner.chores import Chores
+from arcetri_spawner.groups import GroupPath
 from arcetri_spawner.policy import queueing
 from arcetri_spawner.policy.model import Grant, Inventory
 from kueue_client import (
@@ -66,6 +67,7 @@ RETRY: Final = 2.0
 """Seconds between two tries of what the cluster could not be told."""
 REFRESH: Final = 5.0
 """Seconds between two looks at what waits: a silence, or others' numbers, are no event of its."""
+_NOBODY: Final = UUID(int=0)
 
 
 class KueueQueue:
@@ -221,6 +223,21 @@ class KueueQueue:
                 break
             ahead += (other.group, other.flavor) == (grant.group, grant.flavor)
         return Position(ahead, provisional=True)
+
+    async def _check_line(self, here: _Open, queue: str) -> None:
+        """See that Kueue still has a queue's line, of which everybody is known to stand in it.
+
+        What this costs does not grow with the line.
+        """
+        line = self._lines[queue]
+        async with line.asking:
+            try:
+                first = await here.kueue.pending(queue, self._names.namespace, most=1)
+            except KueueError as error:
+                log.debug("a queue's line is not known", queue=queue, why=str(error))
+                first = ()
+            if not first:
+                line.waiting = None
 
     async def _line(self, here: _Open, queue: str) -> dict[str, PendingWorkload] | None:
         """Those that wait in a queue, in order, by name; one question for all who ask."""
@@ -400,25 +417,58 @@ class KueueQueue:
         self._moved.set()
         self._moved = asyncio.Event()
 
-    def _look_again(self) -> None:
-        """See whether what is said of those that wait is still so; asks nobody."""
-        here = self._open
-        if here is None:
-            return
-        for workload in list(here.workloads.there.values()):
-            who = whose(workload)
-            before = self._told.get(who.request) if who else None
-            if who and before and before.state is TicketState.WAITING:
+    def _look_again(self, here: _Open) -> None:
+        """See whether what is said of those that wait is still so; asks nobody.
+
+        Where nothing has changed around those that wait for the same, nothing is read again, so
+        that a long line costs no more than a short one.
+        """
+        catalog, inventory = self._catalogs.current.catalog, self._inventory()
+        again = set(here.aside)
+        restless: set[str] = set()
+        for key, waiting in here.waiting():
+            # Whose request it is makes no difference here.
+            some = Whose(_NOBODY, GroupPath(key[0]), key[1])
+            situation = telling.situation(some, catalog, inventory, here.held.get(key, 0))
+            around = (situation, min(waiting.values()), here.gates(waiting))
+            if around != here.around.get(key):
+                here.around[key] = around
+                again |= waiting.keys()
+            restless.update(
+                name for name in waiting if self._is_restless(here.workloads.there[name])
+            )
+            # Who was so until now is read once more.
+            again |= here.restless & waiting.keys()
+        here.restless = restless
+        for name in again | restless:
+            workload = here.workloads.there[name]
+            if (who := whose(workload)) is not None:
                 self._say(self._read(here, who, workload))
+
+    def _is_restless(self, workload: Workload) -> bool:
+        """Whether time alone can change what is said of one that waits."""
+        return workload.status.requeue_state is not None or (
+            workload.condition(ConditionType.QUOTA_RESERVED) is None
+            and not self._stands_in_line(workload)
+        )
+
+    def _stands_in_line(self, workload: Workload) -> bool:
+        """Whether Kueue was once found to have it in its line, and still has that line."""
+        line = self._lines.get(workload.spec.queue_name)
+        return bool(line and line.waiting and workload.name in line.waiting)
 
     async def _refresh(self, here: _Open) -> None:
         await here.queues.listed()
         await here.pools.listed()
         while True:
             self._stale.clear()
-            for queue in here.unsaid():
-                await self._line(here, queue)
-            self._look_again()
+            for queue, unsaid in here.unsaid().items():
+                if all(map(self._stands_in_line, unsaid)):
+                    await self._check_line(here, queue)
+                # At once: of a line that Kueue has no more, nobody stands in it.
+                if not all(map(self._stands_in_line, unsaid)):
+                    await self._line(here, queue)
+            self._look_again(here)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(REFRESH):
                     await self._stale.wait()
@@ -459,8 +509,14 @@ class _Open:
         self.pools = pools
         self.held: dict[tuple[str, str], int] = {}
         """How many requests hold a flavour, by group and flavour."""
-        self._waiting: dict[tuple[str, str], dict[str, tuple[object, ...]]] = {}
+        self._waiting: dict[tuple[str, str], dict[str, places.Age]] = {}
         """The ages of those that wait, by group and flavour, then by name."""
+        self.around: dict[tuple[str, str], object] = {}
+        """What those that wait were last told from, besides their own Workloads."""
+        self.restless: set[str] = set()
+        """The names of those that wait of whom time alone can change what is said."""
+        self.aside: set[str] = set()
+        """The names of those that are told to wait and stand in no line."""
 
     def note(self, one: Workload | None) -> None:
         """Count a Workload: for what it holds, or among those that wait."""
@@ -483,22 +539,42 @@ class _Open:
                 waiting[one.name] = places.age(one)
             else:
                 waiting.pop(one.name, None)
+        if by > 0 and state in (Kueues.RESERVED, Kueues.INACTIVE):
+            self.aside.add(one.name)
+        else:
+            self.aside.discard(one.name)
 
     def behind(self, key: tuple[str, str], one: Workload) -> bool:
         """Whether others of a group wait for a flavour before a Workload."""
         mine = places.age(one)
         return any(age < mine for age in self._waiting.get(key, {}).values())
 
-    def unsaid(self) -> set[str]:
-        """The queues in which somebody waits of whom Kueue has said nothing for a while."""
-        now = datetime.now(UTC)
-        return {
-            one.spec.queue_name
-            for one in self.workloads.there.values()
-            if one.condition(ConditionType.QUOTA_RESERVED) is None
-            and one.metadata.creation_timestamp is not None
-            and (now - one.metadata.creation_timestamp).total_seconds() > QUIET_SECONDS / 2
-        }
+    def waiting(self) -> list[tuple[tuple[str, str], dict[str, places.Age]]]:
+        """Who waits, by group and flavour."""
+        return [(key, names) for key, names in self._waiting.items() if names]
+
+    def gates(self, names: Iterable[str]) -> Sequence[object]:
+        """How the queues are in which these wait; mostly it is one."""
+        found = {}
+        for queue in {self.workloads.there[name].spec.queue_name for name in names}:
+            local = self.queues.there.get(queue)
+            pool = self.pools.there.get(local.spec.cluster_queue) if local else None
+            found[queue] = (_gate(local), _gate(pool))
+        return sorted(found.items())
+
+    def unsaid(self) -> dict[str, list[Workload]]:
+        """Those of whom Kueue has said nothing for a while, by their queues."""
+        since = datetime.now(UTC) - timedelta(seconds=QUIET_SECONDS / 2)
+        found: dict[str, list[Workload]] = {}
+        for one in self.workloads.there.values():
+            created = one.metadata.creation_timestamp
+            if (
+                one.condition(ConditionType.QUOTA_RESERVED) is None
+                and created is not None
+                and created < since
+            ):
+                found.setdefault(one.spec.queue_name, []).append(one)
+        return found
 
 
 def _unsaid(ticket: Ticket) -> bool:
