@@ -5,12 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from arcetri_spawner.queues.names import Names
+from arcetri_spawner.queues.plan import ANYWHERE
 from kueue_client import (
+    HOSTNAME,
+    Asked,
     ClusterQueue,
     ClusterQueueSpec,
     ObjectMeta,
@@ -22,9 +26,11 @@ from kueue_client import (
     TicketStatus,
 )
 from tests.cluster import images
+from tests.cluster import kueue as real
 from tests.cluster.cluster import Cluster
 from tests.cluster.installation import Installation, installation
-from tests.spawner.queues.catalogs import GPU
+from tests.cluster.pods import pod
+from tests.spawner.queues.catalogs import GPU, TEXT
 from tests.support import helm
 from tests.support.platform import until
 
@@ -169,6 +175,56 @@ def test_notebooks_come_before_batch_and_push_it_out(site: Installation) -> None
     second = site.ask("second", "cms", gpus=2)
     until(lambda: second.why().said != "", "it is considered", 60)
     assert notebook.look().state is TicketState.ADMITTED  # a notebook pushes out none
+
+
+def test_a_batch_job_yields_to_a_notebook_and_goes_on_after_it(site: Installation) -> None:
+    """A job of Kubernetes itself, of which Kueue ends the pods."""
+    groups = {"/cms": {"flavors": {"cpu": {"quota": 1}}}}
+    text = {**TEXT, "flavors": {"cpu": {"title": "No accelerator"}}, "groups": groups}
+    (site.folder / "profiles.yaml").write_text(yaml.safe_dump(text), encoding="utf-8")
+    site.sync()
+    where = site.names.namespace
+    site.cluster.run(["kubectl", "label", "namespace", where, f"{real.MANAGED}=true"])
+    labels = {
+        "kueue.x-k8s.io/queue-name": site.names.local_queue("/cms"),
+        "kueue.x-k8s.io/priority-class": site.names.priority("batch"),
+    }
+    template = pod("", where, container={"resources": {"requests": {"cpu": "10m"}}})
+    del template["metadata"]
+    template["spec"]["restartPolicy"] = "Never"
+    made = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "batch", "namespace": where, "labels": labels},
+        "spec": {"suspend": True, "template": template},
+    }
+    site.cluster.apply(made)
+
+    def runs(found: dict[str, Any]) -> bool:
+        return bool(found["status"].get("ready"))
+
+    site.cluster.until("job", "batch", runs, namespace=where)
+    notebook = site.kueue.ticket("notebook", where)
+    priority = site.kueue.priority_classes.get(site.names.priority("notebook"))
+    notebook.submit(
+        Asked(
+            labels["kueue.x-k8s.io/queue-name"],
+            {"cpu": "10m"},
+            node_selector=ANYWHERE,
+            priority_class=priority.name,
+            priority=priority.value,
+            topology=HOSTNAME,
+        )
+    )
+    reach(notebook, TicketState.ADMITTED)
+    site.cluster.until(
+        "job",
+        "batch",
+        lambda found: found["spec"]["suspend"] and not found["status"].get("active"),
+        namespace=where,
+    )
+    notebook.leave()
+    site.cluster.until("job", "batch", runs, namespace=where)
 
 
 def test_the_documented_rights_are_enough(site: Installation) -> None:
