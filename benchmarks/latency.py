@@ -286,9 +286,7 @@ class _Ours:
 class _Bare:
     """Bare pods in a queue of Kueue's: one holds the device, the other is gated."""
 
-    def __init__(
-        self, cluster: Cluster, containers: Containers, audit: Audit, image: str
-    ) -> None:
+    def __init__(self, cluster: Cluster, containers: Containers, audit: Audit, image: str) -> None:
         self._cluster = cluster
         self._handed = _Handed(cluster, containers, BARE)
         self._audit = audit

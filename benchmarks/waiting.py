@@ -222,9 +222,7 @@ def _headers(hub: Hub, user: str) -> dict[str, str]:
 
 
 async def _ask(web: httpx.AsyncClient, hub: Hub, user: str) -> httpx.Response:
-    return await web.post(
-        f"/users/{user}/server", json=hub.options, headers=_headers(hub, user)
-    )
+    return await web.post(f"/users/{user}/server", json=hub.options, headers=_headers(hub, user))
 
 
 async def _end(web: httpx.AsyncClient, hub: Hub, user: str) -> None:

@@ -54,8 +54,7 @@ def simulate(cluster: Cluster, count: int, devices: int = DEVICES_A_NODE) -> lis
     names = [f"simulated-{number:03}" for number in range(count)]
     for begin in range(0, count, 50):
         nodes = [
-            simulated_node(name, {"nvidia.com/gpu": devices})
-            for name in names[begin : begin + 50]
+            simulated_node(name, {"nvidia.com/gpu": devices}) for name in names[begin : begin + 50]
         ]
         cluster.simulate(*nodes)
     return names

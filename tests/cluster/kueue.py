@@ -82,7 +82,9 @@ def install(cluster: Cluster, frameworks: Sequence[str] = ()) -> None:
             chart = builds.find("kueue-chart")
             command = ["helm", "upgrade", "--install", RELEASE, chart]
             command += [f"--namespace={NAMESPACE}", "--create-namespace", "--values=-"]
-            cluster.run([*command, "--wait", "--timeout=150s"], stdin=yaml.safe_dump(values(frameworks)))
+            cluster.run(
+                [*command, "--wait", "--timeout=150s"], stdin=yaml.safe_dump(values(frameworks))
+            )
         settle(cluster)
 
 

@@ -162,9 +162,7 @@ def test_a_group_has_its_quota_and_what_it_borrowed_is_asked_back(site: Installa
 
 
 def test_of_what_is_borrowed_who_has_more_gives_to_who_has_less(site: Installation) -> None:
-    site.catalog(
-        atlas={"quota": 1, "borrow": 2}, cms={"quota": 1, "borrow": 2}, lhcb={"quota": 2}
-    )
+    site.catalog(atlas={"quota": 1, "borrow": 2}, cms={"quota": 1, "borrow": 2}, lhcb={"quota": 2})
     site.sync()
     held = []
     for name in ("own", "borrowed", "borrowed-too"):
