@@ -154,7 +154,7 @@ class _Line:
 
         Kueue tells ages by the second: who came in the same one are no pair.
         """
-        known = sorted((name for name in self.come if name in self.admitted), key=self.come.get)  # type: ignore[arg-type]
+        known = sorted(self.admitted.keys() & self.come.keys(), key=lambda name: self.come[name])
         for one, other in itertools.combinations(known, 2):
             (_, queue, first), (_, same, second) = self.come[one], self.come[other]
             if queue == same and first < second:
@@ -245,10 +245,10 @@ async def _end_once_ready(web: httpx.AsyncClient, hub: Hub, user: str) -> None:
 
 def _standing(hub: Hub) -> Counter[str]:
     """How many requests are in each state, the ended ones left out."""
-    rows = hub.rows(
-        "select state, count(*) from arcetri_request where state != 'ended' group by state"
-    )
-    return Counter(dict(rows))
+    found: Counter[str] = Counter()
+    for (state,) in hub.rows("select state from arcetri_request where state != 'ended'"):
+        found[state] += 1
+    return found
 
 
 async def _until(hub: Hub, wanted: dict[str, int]) -> None:
