@@ -211,8 +211,7 @@ def test_a_batch_job_yields_to_a_notebook_and_goes_on_after_it(site: Installatio
         "kueue.x-k8s.io/priority-class": site.names.priority("batch"),
     }
     template = pod("", where, container={"resources": {"requests": {"cpu": "10m"}}})
-    del template["metadata"]
-    template["spec"]["restartPolicy"] = "Never"
+    template = {"spec": {**template["spec"], "restartPolicy": "Never"}}
     made = {
         "apiVersion": "batch/v1",
         "kind": "Job",
