@@ -22,7 +22,6 @@ from arcetri_spawner.backends.base import (
     Exited,
     Launch,
     Queue,
-    Running,
     Session,
     Ticket,
     TicketState,
@@ -281,9 +280,8 @@ class SessionService:
     async def _watch(self, live: Live) -> None:
         """Free what the session held as soon as it is gone, whoever or whatever ended it."""
         await self._backend.vacated(live.session)
-        if isinstance(await self._backend.poll(live.session), Running):
-            # Whoever is next need not wait until it is cleared up.
-            await self._ends.free(live.ticket)
+        # Whoever is next need not wait until it is cleared up.
+        await self._ends.free(live.ticket)
         exited = await self._backend.wait(live.session)
         live.exited = exited
         reason = live.end_reason or exited.reason
