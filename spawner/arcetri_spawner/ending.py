@@ -26,13 +26,6 @@ class Ends:
         self._store = store
         self._queue = queue
 
-    async def free(self, ticket: Ticket) -> None:
-        """Free what a request held whose end is recorded later; where this fails, by that."""
-        try:
-            await self._queue.finish(ticket)
-        except ArcetriError as error:
-            log.info("what a session held is freed later", why=error.code)
-
     async def record(
         self, ticket: Ticket, reason: str, message: str, tried: asyncio.Event | None = None
     ) -> None:

@@ -279,9 +279,6 @@ class SessionService:
 
     async def _watch(self, live: Live) -> None:
         """Free what the session held as soon as it is gone, whoever or whatever ended it."""
-        await self._backend.vacated(live.session)
-        # Whoever is next need not wait until it is cleared up.
-        await self._ends.free(live.ticket)
         exited = await self._backend.wait(live.session)
         live.exited = exited
         reason = live.end_reason or exited.reason

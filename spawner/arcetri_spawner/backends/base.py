@@ -193,10 +193,6 @@ class Backend(Protocol):
         """Whether the session still runs."""
         ...
 
-    async def vacated(self, session: Session) -> None:
-        """Return when what the session held is free for others, at the latest when it has ended."""
-        ...
-
     async def wait(self, session: Session) -> Exited:
         """Return when the session has ended, as soon as the backend can know."""
         ...

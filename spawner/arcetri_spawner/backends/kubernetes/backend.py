@@ -275,16 +275,6 @@ class KubernetesBackend:
             return Running()
         return self._now.pods.ended(session.id) or Unknown("this hub has never seen the session")
 
-    async def vacated(self, session: Session) -> None:
-        """Return when every container of the session's pod has ended.
-
-        From then on scheduler and kubelet give to others what it held. Until the pod itself is gone
-        the kubelet still clears up after it, mostly its volumes.
-        """
-        live = self._now.pods.live(session.id)
-        if live is not None:
-            await live.vacated.wait()
-
     async def wait(self, session: Session) -> Exited:
         """Return when the session's pod is gone."""
         live = self._now.pods.live(session.id)

@@ -21,7 +21,6 @@ from arcetri_spawner.backends.base import Exited
 from arcetri_spawner.backends.kubernetes import witnessed
 from arcetri_spawner.backends.kubernetes.api import Api, ApiAway, ApiRefused, Object
 from arcetri_spawner.backends.kubernetes.cluster import Cluster
-from arcetri_spawner.backends.kubernetes.demand import TERMINAL
 from arcetri_spawner.backends.kubernetes.live import Live
 from arcetri_spawner.backends.kubernetes.names import pod_name
 from arcetri_spawner.backends.kubernetes.trouble import exit_of
@@ -84,8 +83,6 @@ class Following:
             if pod is None and seen is not None:
                 break
             seen = pod or seen
-            if pod is not None and pod.get("status", {}).get("phase") in TERMINAL:
-                live.vacated.set()
             await self._witness(live, pod)
             if pod is not None and ended is None and (ended := exit_of(pod)) is not None:
                 # Its notebook is over: what else is in the pod goes with it.
@@ -106,7 +103,6 @@ class Following:
         while len(self._ended) > REMEMBERED:
             del self._ended[next(iter(self._ended))]
         live.exited.set_result(exited)
-        live.vacated.set()
         log.info("pod gone", session=str(live.id), code=exited.code, reason=exited.reason)
 
     async def _is_gone(self, live: Live) -> bool:

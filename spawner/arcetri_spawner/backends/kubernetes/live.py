@@ -26,8 +26,6 @@ class Live:
     exited: asyncio.Future[Exited] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
-    vacated: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set once what it held is free for others."""
     reason: str = ""
     """Why it ends, where somebody asked for it."""
     session: Session | None = None

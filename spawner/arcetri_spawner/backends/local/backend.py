@@ -217,10 +217,6 @@ class LocalBackend:
             return Running()
         return self._ended.get(session.id) or Unknown("this hub has never seen the session")
 
-    async def vacated(self, session: Session) -> None:
-        """Return when the session has ended: its devices are then free, and not before."""
-        await self.wait(session)
-
     async def wait(self, session: Session) -> Exited:
         """Return when every process of the session is gone and the journal knows."""
         live = self._live.get(session.id)
