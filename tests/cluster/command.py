@@ -7,6 +7,7 @@ import os
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -41,11 +42,14 @@ def main(ctx: click.Context, state: str) -> None:
 @click.pass_obj
 def up(state: State) -> None:
     """Start a cluster that stays until it is ended."""
+    begin = time.monotonic()
     builds.build(extras=False)
+    built = time.monotonic()
     launch.start(state, say=click.echo)
-    name = "" if state.name == "mine" else f" NAME={state.name}"
+    took = f"{time.monotonic() - built:.0f} s after {built - begin:.0f} s of building"
+    name = "" if state.name == "mine" else f" NAME={launch.called(state)}"
     click.echo(
-        f"The cluster {state.name} is ready; its folder is {state.folder}.\n"
+        f"The cluster {state.name} is ready ({took}); its folder is {state.folder}.\n"
         f'a command inside:     make cluster-run CMD="kubectl get pods -A"{name}\n'
         f"a shell inside:       make cluster-shell{name}\n"
         f"one of the images:    make cluster-image IMAGE=minimal{name}\n"
@@ -57,8 +61,9 @@ def up(state: State) -> None:
 @main.command()
 @click.pass_obj
 def down(state: State) -> None:
-    """End a cluster; nothing of it is left."""
-    launch.find(state)
+    """End a cluster, or clear up after one that was killed; nothing of it is left."""
+    if not launch.left(state):
+        launch.find(state)
     launch.stop(state)
     click.echo(f"The cluster {state.name} is gone.")
 

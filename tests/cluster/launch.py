@@ -63,6 +63,11 @@ def place(state: str) -> State:
     return State(folder)
 
 
+def called(state: State) -> str:
+    """What a person calls a cluster in ``NAME=...``."""
+    return state.name if state.folder.parent == states() else str(state.folder)
+
+
 def check() -> None:
     """See that this machine can run a cluster.
 
@@ -93,7 +98,7 @@ def start(
     if state.folder.exists():
         raise cache.ClusterError(
             f"There is a cluster in {state.folder} already: end it first with make cluster-down"
-            f" NAME={state.name}, or start another with NAME=..."
+            f" NAME={called(state)}, or start another with NAME=..."
         )
     archives = [images.build(image) for image in images.BUILTIN]
     try:
@@ -198,9 +203,15 @@ def find(state: State) -> Cluster:
     """
     if not alive(state):
         raise cache.ClusterError(
-            f"No cluster runs in {state.folder}: start it with make cluster-up NAME={state.name}."
+            f"No cluster runs in {state.folder}: start it with make cluster-up"
+            f" NAME={called(state)}."
         )
     return Cluster(state)
+
+
+def left(state: State) -> bool:
+    """Whether a cluster that was killed has left its folder; any other folder is none's."""
+    return state.record.exists() or (state.folder.exists() and state.folder.parent == states())
 
 
 def alive(state: State) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,33 @@ UID = 200000
 SLICE = "nvidia.com/mig-1g.5gb"
 FOLLOWED = 10.0
 """Seconds within which the page follows what the API server says of nodes and pods."""
+ENDS = """
+from jupyterhub.handlers import BaseHandler
+
+class Failures(BaseHandler):
+    def get(self):
+        self.finish(str(self.settings.get("failure_count", "none")))
+
+c.JupyterHub.extra_handlers = [("/failures", Failures)]
+c.Spawner.consecutive_failure_limit = 2
+"""
+"""The site's own configuration: a hub that ends after two failures in a row, and says its count."""
+STOP = 10
+"""Seconds that the demonstration's catalog gives a session to exit."""
+SAVES = """
+import atexit, sys, time
+
+def save():
+    with open("saved", "w") as file:
+        for part in range({seconds}):
+            print(part, file=file, flush=True)
+            time.sleep(1)
+        print("whole", file=file)
+
+if not hasattr(sys, "saves"):
+    sys.saves = atexit.register(save)
+"""
+"""A user's own configuration of their server: when it is told to end, it saves something first."""
 
 
 def catalog(image: str) -> dict[str, Any]:
@@ -69,7 +98,7 @@ def site(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     state = tmp_path_factory.mktemp("hub") / "state"
     image = cluster.load(images.MINIMAL)
     try:
-        with hub.running(cluster, state, NAMESPACE, catalog(image)) as started:
+        with hub.running(cluster, state, NAMESPACE, catalog(image), site=ENDS) as started:
             yield started
     finally:
         for kind in ("namespace", "pv"):
@@ -119,6 +148,52 @@ def test_what_is_written_at_home_is_there_in_the_next_session(alone: Hub) -> Non
     assert alone.sh(f"session-{second}", "cat ~/result").strip() == "42"
     held = alone.cluster.devices()[NAMESPACE, f"session-{second}", "nvidia.com/mig-1g.5gb"]
     assert held[0].startswith("MIG-")
+
+
+@contextlib.contextmanager
+def configured(site: Hub, text: str) -> Iterator[Path]:
+    """Have alice's servers read a configuration of her own; her home, as the node sees it."""
+    home = site.cluster.state.folder / "homes" / "home" / "alice"
+    own = home / ".jupyter" / "jupyter_server_config.py"
+    own.parent.mkdir(exist_ok=True)
+    own.write_text(text, encoding="utf-8")
+    site.cluster.run(["chown", "-R", f"{UID}:{UID}", str(own.parent)])
+    try:
+        yield home
+    finally:
+        own.unlink()
+
+
+def stopped(site: Hub, seconds: int) -> tuple[list[str], float]:
+    """Stop a server of alice's that saves for so many seconds when it is told to.
+
+    Returns:
+        What it has saved, and how many seconds it lived from being told.
+    """
+    with configured(site, SAVES.format(seconds=seconds)) as home:
+        session = site.platform.start_session("alice", flavor="cpu", environment="python")
+        with site.platform.api("alice") as api:
+            told = time.monotonic()
+            assert api.delete("/users/alice/server").status_code in (202, 204)
+            until(lambda: not site.pods(), "the pod is gone", 60)
+            lived = time.monotonic() - told
+            until(lambda: not site.platform.server(api, "alice"), "the hub knows", 30)
+    rows = site.platform.rows("select state, reason from arcetri_request where id = ?", session.hex)
+    assert rows == [("ended", "stopped")]
+    return (home / "saved").read_text(encoding="utf-8").split(), lived
+
+
+def test_a_session_that_is_stopped_may_save_for_as_long_as_the_catalog_says(alone: Hub) -> None:
+    wrote, _ = stopped(alone, STOP - 4)
+    assert wrote == [*map(str, range(STOP - 4)), "whole"]
+
+
+def test_a_session_that_does_not_end_is_killed_after_that_time(alone: Hub) -> None:
+    wrote, lived = stopped(alone, 1000)
+    # It was told, and only later killed.
+    assert "whole" not in wrote
+    assert len(wrote) >= STOP // 2
+    assert lived >= STOP - 1
 
 
 def test_a_killed_hub_finds_its_session_again(alone: Hub) -> None:
