@@ -158,6 +158,27 @@ def test_a_group_has_its_quota_and_what_it_borrowed_is_asked_back(site: Installa
     reach(own, TicketState.ADMITTED)
 
 
+def test_of_what_is_borrowed_who_has_more_gives_to_who_has_less(site: Installation) -> None:
+    site.catalog(atlas={"quota": 1, "borrow": 2}, cms={"quota": 1, "borrow": 2}, lhcb={"quota": 2})
+    site.sync()
+    held = []
+    for name in ("own", "borrowed", "borrowed-too"):
+        held.append(site.ask(name, "atlas"))
+        reach(held[-1], TicketState.ADMITTED)
+        time.sleep(1.1)  # who came last goes first, and Kueue tells ages to the second
+    reach(site.ask("first", "cms"), TicketState.ADMITTED)
+    second = site.ask("second", "cms")
+    evicted = reach(held[-1], TicketState.EVICTED).evicted
+    assert evicted is not None
+    assert evicted.cause is Reason.IN_COHORT_FAIR_SHARING
+    held[-1].release()
+    reach(second, TicketState.ADMITTED)
+    # Both have borrowed one now: nobody gives way any more.
+    third = site.ask("third", "cms")
+    until(lambda: third.why().said != "", "it is considered", 60)
+    assert [one.look().state for one in held[:2]] == [TicketState.ADMITTED] * 2
+
+
 def test_notebooks_come_before_batch_and_push_it_out(site: Installation) -> None:
     site.catalog(cms={"quota": 2}, atlas={"quota": 2})
     site.sync()

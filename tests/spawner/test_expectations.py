@@ -107,6 +107,14 @@ async def test_who_waits_is_told_and_from_memory_then() -> None:
     assert world.looks == 1
 
 
+async def test_for_a_crowd_the_lines_are_looked_at_once() -> None:
+    crowd = [row("waiting", 0) for _ in range(20)]
+    world = World(*FULL, *crowd, heard=heard())
+    found = await asyncio.gather(*(world.expected(one) for one in crowd))
+    assert None not in found
+    assert world.looks == 1
+
+
 @pytest.mark.parametrize("state", ["running", "starting", "asked", "ended"])
 async def test_who_does_not_wait_is_told_nothing(state: str) -> None:
     other = row(state)
