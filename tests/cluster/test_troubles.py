@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 import yaml
 
@@ -224,3 +225,80 @@ def test_a_session_whose_node_is_lost(alone: Hub, offers: Callable[[Change], Non
     assert reason == "node_lost"
     assert "lost with its node" in page(alone)
     assert f" on {node}: " in behind_details(alone)
+
+
+def test_a_session_whose_node_falls_silent(alone: Hub, offers: Callable[[Change], None]) -> None:
+    """It may come back, and all goes on; or the cluster gives up what is on it."""
+    node, cluster, platform = "silent-node", alone.cluster, alone.platform
+    cluster.simulate(simulated_node(node, {"nvidia.com/gpu": 2}))
+
+    def edit(catalog: dict[str, Any]) -> None:
+        catalog["flavors"]["t4"] |= {
+            "nodes": {"kubernetes.io/hostname": node},
+            "tolerations": [SIMULATED.partition("=")[0]],
+        }
+
+    try:
+        offers(edit)
+        stopped = platform.start_session("alice", flavor="t4", environment="python")
+        asked = {"flavor": "t4", "group": "/arcetri/cms", "environment": "python"}
+        lost = platform.start_session("bruno", **asked)
+
+        cluster.stop("kwok")
+        with platform.login("alice") as alice:
+            until(lambda: NOT_ANSWERED in home(alice), "the page says that it is silent", 60)
+            assert "If it is back by about" in home(alice)
+            assert "its node does not answer" in home(alice)
+            (told,) = alice.get("/hub/arcetri/notices").json()["notices"]
+            assert told["code"] == "node_away"
+            assert 200 < told["seconds"] <= 300, "what the cluster bears by itself"
+            with platform.api("alice") as api:
+                now = api.get(f"/arcetri/requests/{stopped}").json()
+            assert (now["state"], now["away"]["node"]) == ("running", node)
+            assert now["away"]["until"] == told["at"]
+            cluster.start("kwok")
+            until(lambda: NOT_ANSWERED not in home(alice), "the words are gone", 30)
+            assert alice.get("/hub/arcetri/notices").json() == {"notices": [], "ended": None}
+        assert len(platform.leases()) == 2
+
+        gives_up(alone, lost, 2)
+        cluster.stop("kwok")
+        with platform.api("alice") as api:
+            assert api.delete("/users/alice/server").is_success
+            assert ended(alone, lost) == "node_lost"
+            assert ended(alone, stopped) == "stopped"
+            until(lambda: not platform.server(api, "alice"), "the hub has forgotten it", 10)
+        assert platform.leases() == []
+        for who in ("alice", "bruno"):
+            with platform.login(who) as client:
+                assert "may go on, and write in your folders" in home(client), who
+        # Nothing says that they do not run: they are the node's to end.
+        assert len(alone.pods()) == 2
+        assert all(pod["metadata"]["deletionTimestamp"] for pod in alone.pods())
+        cluster.start("kwok")
+        until(lambda: not alone.pods(), "what was left over is ended", 30)
+    finally:
+        if not cluster.runs("kwok"):
+            cluster.start("kwok")
+        cluster.run(["kubectl", "delete", "node", node, "--ignore-not-found"])
+
+
+NOT_ANSWERED = "silent-node) has not answered since"
+
+
+def home(client: httpx.Client) -> str:
+    """What somebody sees at home, without what lies behind "details"."""
+    return client.get("/hub/home").raise_for_status().text.split("<details")[0]
+
+
+def gives_up(site: Hub, session: UUID, seconds: int) -> None:
+    """Let the cluster give a session up sooner, once its node gives no answer."""
+    name = f"session-{session}"
+    (found,) = [one for one in site.pods() if one["metadata"]["name"] == name]
+    borne = found["spec"]["tolerations"]
+    for toleration in borne:
+        if toleration.get("key") == "node.kubernetes.io/unreachable":
+            toleration["tolerationSeconds"] = seconds
+    patch = json.dumps({"spec": {"tolerations": borne}})
+    where = [f"--namespace={NAMESPACE}", "--type=merge", f"--patch={patch}"]
+    site.cluster.run(["kubectl", "patch", "pod", name, *where])
