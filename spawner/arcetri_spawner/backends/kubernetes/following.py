@@ -124,19 +124,17 @@ class Following:
         live.exited.set_result(exited)
         log.info("pod gone", session=str(live.id), code=exited.code, reason=exited.reason)
 
-    def _is_left(self, pod: Object, since: float) -> bool:
-        """Whether a pod that is to end, and had ``since`` seconds for it, is left to its node."""
-        return self._is_silent(pod) and since >= silence.grace_of(pod)
-
-    def _is_silent(self, pod: Object) -> bool:
-        """Whether a pod's node is known to give no answer."""
-        return self.away(pod) is not None
-
     def away(self, pod: Object) -> Away | None:
         """What there is to say of a pod's node; None where it answers, or nobody can say."""
-        if not self._cluster.fresh:
-            return None
+        return self._silence(pod) if self._cluster.fresh else None
+
+    def _silence(self, pod: Object) -> Away | None:
+        """The same by what is known, however old."""
         return silence.away_of(pod, self._cluster.node_of(pod))
+
+    def _is_left(self, pod: Object, since: float) -> bool:
+        """Whether a pod that is to end, and had ``since`` seconds for it, is left to its node."""
+        return self.away(pod) is not None and since >= silence.grace_of(pod)
 
     async def _is_gone(self, live: Live) -> bool:
         """Whether the API server says that a pod is no more."""
@@ -182,7 +180,7 @@ class Following:
         path = f"{self._pods}/{pod_name(session_id)}"
         while True:
             pod = self._cluster.pod(session_id)
-            left = max(grace, ASKED) if pod is not None and self._is_silent(pod) else grace
+            left = max(grace, ASKED) if pod is not None and self._silence(pod) else grace
             try:
                 await self._api.delete(path, uid=uid, grace=left)
                 return
