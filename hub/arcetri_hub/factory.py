@@ -22,6 +22,7 @@ from jupyterhub.app import JupyterHub
 from arcetri_accounting.client import PastLengths, Witness
 from arcetri_accounting.spool import SpoolError
 from arcetri_hub.auth import HubIdentities
+from arcetri_hub.away import away_notice
 from arcetri_hub.metrics import Metrics
 from arcetri_hub.reaper import Notice, Reaper, build_reaper
 from arcetri_hub.settings import KubernetesSettings, Settings, UsageSettings
@@ -119,8 +120,14 @@ class Platform:
             self._spawn(self.expectations.run())
 
     def notices(self, username: str) -> list[Notice]:
-        """The announced ends of a user's sessions."""
-        return self.reaper.notices(username) if self.reaper else []
+        """What a user must know of their sessions: nodes that do not answer, announced ends."""
+        zone, now = self.catalogs.current.catalog.site.timezone, datetime.now(UTC)
+        away = self.service.away(username)
+        announced = self.reaper.notices(username) if self.reaper else []
+        return [
+            *(away_notice(server, what, zone, now) for server, what in away.items()),
+            *announced,
+        ]
 
     async def close(self) -> None:
         """End the background work; sessions run on."""

@@ -159,7 +159,8 @@ class Recovery:
         # What was announced before the end holds.
         details = "" if row.reason else exited.details
         reason = row.reason or exited.reason
-        await self._store.mark(row.id, "ended", reason=reason, details=details)
+        message = "" if row.reason else exited.message
+        await self._store.mark(row.id, "ended", reason=reason, message=message, details=details)
 
     async def _see_through(self, case: _Case, found: Session | Starting | Exited | Unknown) -> None:
         """Ask again until it is known what becomes of a request."""

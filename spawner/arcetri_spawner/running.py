@@ -12,7 +12,7 @@ from uuid import UUID
 import structlog
 
 from arcetri_spawner import killpoints
-from arcetri_spawner.backends.base import Backend, Exited, Session, Ticket, Unknown
+from arcetri_spawner.backends.base import Away, Backend, Exited, Session, Ticket, Unknown
 from arcetri_spawner.ending import Ends
 from arcetri_spawner.errors import ArcetriError
 from arcetri_spawner.policy.model import Grant
@@ -96,11 +96,12 @@ class RunningSessions:
         reason, returns = run.end_reason or exited.reason, run.returns
         # Of an end that was asked for it is known why.
         details = "" if run.end_reason else exited.details
+        message = run.end_message or exited.message
         if run.announced and not run.end_reason and self._clock() < run.announced_until:
             # A hub before this one had asked it to end, as far as that can be known.
             reason, returns, details = run.announced, True, ""
         back = run.grant if returns else None
-        await self._ends.record(run.ticket, reason, run.end_message, details, back=back)
+        await self._ends.record(run.ticket, reason, message, details, back=back)
         killpoints.reach("request.ended")
         self._runs.pop(run.session.id, None)
         self._demands.forget(run.session.id)
@@ -112,6 +113,11 @@ class RunningSessions:
 
     def __contains__(self, session_id: UUID) -> bool:
         return session_id in self._runs
+
+    def away(self, session_id: UUID) -> Away | None:
+        """What to say of what a session runs on, while that gives no answer."""
+        run = self._runs.get(session_id)
+        return self._backend.away(run.session) if run is not None and run.exited is None else None
 
     def all(self) -> Mapping[UUID, tuple[Grant, Session]]:
         """All of them, as they are now."""

@@ -13,7 +13,16 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from arcetri_spawner.backends.base import Backend, Event, Exited, Launch, Queue, Session, Unknown
+from arcetri_spawner.backends.base import (
+    Away,
+    Backend,
+    Event,
+    Exited,
+    Launch,
+    Queue,
+    Session,
+    Unknown,
+)
 from arcetri_spawner.changes import Changes
 from arcetri_spawner.ending import Ends
 from arcetri_spawner.errors import Busy, Denied, InDoubt
@@ -277,6 +286,7 @@ class SessionService:
                 session=self._running.get(row.id),
                 asked=row.asked,
                 open_by=self.unopened.until(row.id),
+                away=self._running.away(row.id),
             )
             for row in await self._store.live_requests()
         ]
@@ -297,6 +307,18 @@ class SessionService:
         if session_id in self._running:
             await self._store.wish(session_id, returns=returns)
             self.demands.wish(session_id, returns=returns)
+
+    def away_of(self, session_id: UUID) -> Away | None:
+        """What to say of what a session runs on, while that gives no answer."""
+        return self._running.away(session_id)
+
+    def away(self, username: str) -> dict[str, Away]:
+        """What runs of a person on what gives no answer: what is known of it, by server name."""
+        return {
+            grant.server_name: away
+            for grant, session in self._running.all().values()
+            if grant.username == username and (away := self._running.away(session.id)) is not None
+        }
 
     def running(self) -> Mapping[UUID, tuple[Grant, Session]]:
         """The started sessions, from memory."""

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -128,7 +128,7 @@ class Reaper:
             if self._usernames.get(session_id) == username
             for one in known.notices
         ]
-        return sorted(found, key=lambda one: one.at)
+        return sorted(found, key=lambda one: one.at or datetime.max.replace(tzinfo=UTC))
 
     def idle_for(self, session_id: UUID) -> timedelta | None:
         """How long nothing is known to have happened in a session; None for one not seen yet.

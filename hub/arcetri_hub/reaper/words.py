@@ -17,14 +17,14 @@ _OPENINGS: Final = frozenset({"An", "It", "Something", "The", "Your"})
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """An announced end, for the user's pages."""
+    """An announced end, or what else a session's user must know, for the user's pages."""
 
     server_name: str
     code: str
-    """As the session's end will be recorded: a value of ``EndReason``."""
+    """As the session's end will be recorded: a value of ``EndReason``; or what else it is about."""
     sentence: str
-    at: datetime
-    """When the session ends if nothing changes; aware."""
+    at: datetime | None
+    """When the session ends if nothing changes; aware. None where nobody can say."""
     returns: bool = False
     """Whether its request goes back to its place in line then."""
     optional: bool = False

@@ -137,6 +137,22 @@ class Exited:
     """A stable code, as in the lease journal."""
     details: str = field(default="", compare=False)
     """What was said of an end that nobody asked for, word for word; for those who want it."""
+    message: str = field(default="", compare=False)
+    """What its user should know besides; empty where the reason says all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Away:
+    """What a session runs on gives no answer: nobody can say whether the session still runs."""
+
+    node: str
+    """Its name."""
+    since: datetime | None
+    """When that was noticed; None where the node is not known at all any more."""
+    until: datetime | None
+    """About when the session is given up, unless the node is back before; None for never."""
+    refuses: bool = False
+    """Whether the node itself says that it is in trouble, rather than nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +228,14 @@ class Backend(Protocol):
         ...
 
     async def stop(self, session: Session, grace: timedelta, *, reason: str = "stopped") -> None:
-        """End the session: ask, wait at most ``grace``, then kill. Returns when it is gone."""
+        """End the session: ask, wait at most ``grace``, then kill. Returns when it is gone.
+
+        Also returns when what it ran on gives no answer, so that nobody can tell whether it is.
+        """
+        ...
+
+    def away(self, session: Session) -> Away | None:
+        """Whether what the session runs on gives no answer; None where it does, or unknown."""
         ...
 
     def progress(self, session_id: UUID) -> AsyncIterator[Event]:

@@ -19,6 +19,7 @@ import structlog
 
 from arcetri_spawner import killpoints
 from arcetri_spawner.backends.base import (
+    Away,
     Event,
     Exited,
     Folder,
@@ -255,14 +256,17 @@ class KubernetesBackend:
         return self._now.pods.ended(session.id) or Unknown("this hub has never seen the session")
 
     async def wait(self, session: Session) -> Exited:
-        """Return when the session's pod is gone."""
+        """Return when the session's pod is gone, or given up with its node."""
         live = self._now.pods.live(session.id)
         if live is None:
             return self._now.pods.ended(session.id) or Exited(0, "lost")
         return await asyncio.shield(live.exited)
 
     async def stop(self, session: Session, grace: timedelta, *, reason: str = "stopped") -> None:
-        """End the session: ask, and after ``grace`` kill. Returns when its pod is gone."""
+        """End the session: ask, and after ``grace`` kill. Returns when its pod is gone.
+
+        Where the pod's node gives no answer, it returns once the pod cannot but end.
+        """
         live = self._now.pods.live(session.id)
         if live is None:
             return
@@ -270,6 +274,11 @@ class KubernetesBackend:
         killpoints.reach("pod.stop_asked")
         await self._now.pods.remove(session.id, live.uid, math.ceil(grace.total_seconds()))
         await asyncio.shield(live.exited)
+
+    def away(self, session: Session) -> Away | None:
+        """What to say of the session's node, while that gives no answer."""
+        pod = self._now.cluster.pod(session.id) if self._now.pods.live(session.id) else None
+        return None if pod is None else self._now.pods.away(pod)
 
     def progress(self, session_id: UUID) -> AsyncIterator[Event]:
         """The steps of a start, from its first one, until it is over."""

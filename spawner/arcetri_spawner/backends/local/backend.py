@@ -13,6 +13,7 @@ import structlog
 
 from arcetri_spawner import killpoints
 from arcetri_spawner.backends.base import (
+    Away,
     Device,
     Event,
     Exited,
@@ -217,6 +218,11 @@ class LocalBackend:
         if session.id in self._live:
             return Running()
         return self._ended.get(session.id) or Unknown("this hub has never seen the session")
+
+    def away(self, session: Session) -> Away | None:
+        """Never: what does not answer here does not ask either."""
+        del session
+        return None
 
     async def wait(self, session: Session) -> Exited:
         """Return when every process of the session is gone and the journal knows."""
