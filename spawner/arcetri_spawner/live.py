@@ -53,6 +53,8 @@ class LiveRow:
     asked: datetime
     open_by: datetime | None = None
     """Of what started by itself: until when it is kept for its user to open it."""
+    ending: bool = False
+    """Whether somebody wants it ended, and it has not ended yet."""
 
     @property
     def started(self) -> datetime | None:

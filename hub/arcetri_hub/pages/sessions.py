@@ -56,7 +56,7 @@ def _card(row: LiveRow, catalog: Catalog, now: datetime) -> SessionCard:
     return SessionCard(
         server_name=grant.server_name,
         title=flavor.title if flavor else grant.flavor,
-        state=STATES.get(row.state, row.state),
+        state=STATES["ending"] if row.ending else STATES.get(row.state, row.state),
         running=row.state == "running",
         waits=row.state in BEFORE_START,
         simulated=any(device.simulated for device in devices),

@@ -96,7 +96,7 @@ def session_lines(
                 flavor_title=flavor.title if flavor else grant.flavor,
                 devices=session.devices if session else (),
                 state=row.state,
-                state_text=STATES.get(row.state, row.state),
+                state_text=STATES["ending"] if row.ending else STATES.get(row.state, row.state),
                 since=session.started if session else row.asked,
                 idle_for=idle_for.get(grant.request_id) if session else None,
                 share=grant.share,
