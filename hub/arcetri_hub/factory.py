@@ -96,6 +96,7 @@ class Platform:
         self.reaper = build_reaper(
             app,
             self.service.running,
+            self.service.ends,
             self.service.end,
             self.service.demands,
             lambda: ZoneInfo(self.catalogs.current.catalog.site.timezone),

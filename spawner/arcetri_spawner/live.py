@@ -53,7 +53,8 @@ class LiveRow:
     asked: datetime
     open_by: datetime | None = None
     """Of what started by itself: until when it is kept for its user to open it."""
-
+    ending: bool = False
+    """Whether somebody wants it ended, and it has not ended yet."""
     away: Away | None = None
     """What it runs on gives no answer; None where it does, or nobody can say."""
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from arcetri_hub.pages import amounts
 from arcetri_hub.pages.choices import group_title
-from arcetri_hub.pages.wording import AWAY, STATES
+from arcetri_hub.pages.wording import state_text
 from arcetri_spawner.catalog.models import Catalog
 from arcetri_spawner.live import LiveRow
 from arcetri_spawner.policy.model import Grant
@@ -58,7 +58,7 @@ def _card(row: LiveRow, catalog: Catalog, now: datetime) -> SessionCard:
     return SessionCard(
         server_name=grant.server_name,
         title=flavor.title if flavor else grant.flavor,
-        state=AWAY if row.away else STATES.get(row.state, row.state),
+        state=state_text(row),
         running=row.state == "running",
         waits=row.state in BEFORE_START,
         simulated=any(device.simulated for device in devices),

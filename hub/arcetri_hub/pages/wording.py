@@ -10,6 +10,7 @@ from typing import Final
 from arcetri_hub.pages import amounts
 from arcetri_spawner.backends.base import Away
 from arcetri_spawner.errors import Busy
+from arcetri_spawner.live import LiveRow
 from arcetri_spawner.policy.reasons import ALL_CODES
 from arcetri_spawner.store import records
 
@@ -73,6 +74,13 @@ class Ended:
     """Which server, where a page tells of all of a person's; empty for the default one."""
     details: str = ""
     """What was said of it, word for word, for those who want it; empty for who may not read it."""
+
+
+def state_text(row: LiveRow) -> str:
+    """Where a session is, in words: what somebody wants of it first, then what can be said."""
+    if row.ending:
+        return STATES["ending"]
+    return AWAY if row.away else STATES.get(row.state, row.state)
 
 
 def away_json(away: Away | None) -> dict[str, object] | None:

@@ -12,6 +12,11 @@ from arcetri_spawner.waiting import Wanted
 
 _ITS_OWN: Final = frozenset({EndReason.IDLE, EndReason.LIFETIME})
 """Ends that nobody else asks for."""
+UNREACHABLE: Final = (
+    "Your session was ended because the platform had lost the way to it: nobody could have opened"
+    " it any more. Your files are kept."
+)
+"""What the user reads after a session was ended that JupyterHub had forgotten."""
 _OPENINGS: Final = frozenset({"An", "It", "Something", "The", "Your"})
 
 

@@ -243,7 +243,7 @@ class Backend(Protocol):
         ...
 
     async def restore(
-        self, session_id: UUID, *, answered: bool = True
+        self, session_id: UUID, *, answered: bool = True, reason: str = ""
     ) -> Session | Starting | Exited | Unknown:
         """Find a session again after the hub was restarted.
 
@@ -251,6 +251,8 @@ class Backend(Protocol):
             session_id: Which one.
             answered: Whether it is known to have answered once; only one that is not can be
                 ``Starting``.
+            reason: Why it was about to be ended; empty where nobody had wanted that. If it has
+                ended, it did so for this.
         """
         ...
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from fractions import Fraction
 from uuid import UUID
 
-from arcetri_hub.pages.wording import AWAY, STATES, away_json
+from arcetri_hub.pages.wording import away_json, state_text
 from arcetri_spawner.backends.base import Away, Device
 from arcetri_spawner.catalog.models import Catalog
 from arcetri_spawner.live import LiveRow
@@ -99,7 +99,7 @@ def session_lines(
                 flavor_title=flavor.title if flavor else grant.flavor,
                 devices=session.devices if session else (),
                 state=row.state,
-                state_text=AWAY if row.away else STATES.get(row.state, row.state),
+                state_text=state_text(row),
                 since=session.started if session else row.asked,
                 idle_for=idle_for.get(grant.request_id) if session else None,
                 share=grant.share,

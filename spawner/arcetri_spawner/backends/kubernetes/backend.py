@@ -285,7 +285,7 @@ class KubernetesBackend:
         return self._progress.watch(session_id)
 
     async def restore(
-        self, session_id: UUID, *, answered: bool = True
+        self, session_id: UUID, *, answered: bool = True, reason: str = ""
     ) -> Session | Starting | Exited | Unknown:
         """Find a session again after the hub was restarted."""
         if not self.availability.fresh:
@@ -297,10 +297,13 @@ class KubernetesBackend:
         if live is not None and live.session is not None:
             return live.session
         if pod is None:
-            await pods.tell_end(session_id, None, "lost")
+            await pods.tell_end(session_id, None, reason or "lost")
+            if reason:
+                return Exited(0, reason)
             said = await self._now.cluster.remembered(pod_name(session_id))
             return Exited(1, "lost" if answered else "interrupted", said)
         live = live or pods.follow(session_id, pod)
+        live.reason = live.reason or reason
         if not answered:
             self._progress.begin(session_id)
             return Starting()

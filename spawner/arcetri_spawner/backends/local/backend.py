@@ -260,6 +260,7 @@ class LocalBackend:
         session_id: UUID,
         *,
         answered: bool = True,  # noqa: ARG002 - a process that was let go goes on by itself
+        reason: str = "",
     ) -> Session | Exited | Unknown:
         """Find a session again after the hub was restarted."""
         live = self._live.get(session_id)
@@ -267,7 +268,7 @@ class LocalBackend:
             return live.session
         if session_id in self._ended:
             return self._ended[session_id]
-        found = await self._recovery.restore(session_id)
+        found = await self._recovery.restore(session_id, reason)
         if isinstance(found, Live):
             self._watch(found)
             return found.session
