@@ -14,6 +14,7 @@ from uuid import uuid4
 from arcetri_spawner.backends.kubernetes.kueue.asking import TICKET, is_set_aside, whose
 from arcetri_spawner.queues.changes import Act, owned
 from arcetri_spawner.queues.names import Names
+from arcetri_spawner.queues.shares import Promise
 from arcetri_spawner.queues.sync import Outlook, Queues
 from kueue_client import (
     Asked,
@@ -52,6 +53,10 @@ ORDINARY: Final = frozenset(
 """What a request may wait for without anything being wrong."""
 
 _SYNC: Final = "Run `arcetri queues sync`; with --dry-run it only says what it would do."
+_ALLOWED: Final = "That is allowed: --overcommit."
+_MORE: Final = (
+    " Or have them come back; where more are to come, say --overcommit, here and to sync."
+)
 _REMEDIES: Final[Mapping[Cause, str]] = {
     Cause.KUEUE_SILENT: "See whether Kueue's manager runs (Deployment kueue-controller-manager).",
     Cause.LOCAL_QUEUE_MISSING: _SYNC,
@@ -100,17 +105,20 @@ class Doctor:
         self._kueue = AsyncKueue(client)
         self._names = names
 
-    async def examine(self, catalog: Catalog | None, request: str = "") -> list[Finding]:
+    async def examine(
+        self, catalog: Catalog | None, request: str = "", *, overcommit: bool = False
+    ) -> list[Finding]:
         """Say how everything is.
 
         Args:
             catalog: What the queues should be made from; None where it cannot be used.
             request: A request's id, or its Workload's name: then only what is wrong, and this.
+            overcommit: Whether more may be promised than the farm has.
         """
         try:
             found = await self._answers()
             if catalog is not None:
-                found += self._drift(await self._queues.look(catalog))
+                found += self._drift(await self._queues.look(catalog, overcommit=overcommit))
             found += await self._everything(catalog, request)
         except KueueError as error:
             return [_error("kueue", error)]
@@ -127,8 +135,19 @@ class Doctor:
 
     def _drift(self, outlook: Outlook) -> list[Finding]:
         found = [
-            Finding(f"flavour {one.flavor}", "overcommitted", True, one.sentence, "Lower a quota.")
+            Finding(
+                _flavors(one.promise),
+                "overcommitted",
+                True,
+                one.sentence,
+                one.promise.remedy + _MORE,
+            )
+            for one in outlook.withheld
+        ]
+        allowed = [
+            Finding(_flavors(one), "overcommitted_allowed", False, f"{one.sentence} {_ALLOWED}")
             for one in outlook.plan.overcommitted
+            if not outlook.withheld
         ]
         found += [
             Finding("catalog", "confused", True, one, "Correct the catalog.")
@@ -155,7 +174,7 @@ class Doctor:
                 found.append(Finding(what, f"drift_{change.act.value}", True, sentence, _SYNC))
         if not found:
             found.append(Finding("catalog", "in_sync", False, "The queues are as it says."))
-        return found
+        return allowed + found
 
     async def _everything(self, catalog: Catalog | None, request: str) -> list[Finding]:
         """How queues are, and the requests in them."""
@@ -186,6 +205,10 @@ class Doctor:
             remedy = "It has ended, or was never put in line; its user can ask again."
             found.append(Finding(_about(request), "not_there", True, sentence, remedy))
         return found
+
+
+def _flavors(promise: Promise) -> str:
+    return f"flavour{'s' * (len(promise.flavors) > 1)} {', '.join(promise.flavors)}"
 
 
 def _about(request: str) -> str:

@@ -14,7 +14,7 @@ from arcetri_spawner.catalog import check
 from arcetri_spawner.catalog.models import Catalog
 from arcetri_spawner.queues.farm import Farm
 from arcetri_spawner.queues.names import GROUP
-from arcetri_spawner.queues.plan import UNBOUNDED, Plan, Promise, node_labels
+from arcetri_spawner.queues.plan import UNBOUNDED, Plan, node_labels
 from kueue_client import (
     ClusterQueue,
     Cohort,
@@ -149,8 +149,12 @@ def test_more_promised_than_there_is_is_shown(tmp_path: Path) -> None:
     made = planned(
         catalog(tmp_path, groups=groups(cms={"quota": 3}, atlas={"quota": 2})), {"t4": 4}
     )
-    assert made.overcommitted == (Promise("t4", 5, 4),)
-    assert made.overcommitted[0].sentence == "t4: quotas of 5 in all, and the farm has 4."
+    (found,) = made.overcommitted
+    assert found.sentence == "t4: quotas of 5 in all, and the farm has 4."
+    assert found.remedy == (
+        "Lower groups./cms.flavors.t4.quota (3) or groups./atlas.flavors.t4.quota (2):"
+        " 1 fewer in all."
+    )
 
 
 @pytest.mark.parametrize(
