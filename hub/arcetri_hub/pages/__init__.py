@@ -109,6 +109,9 @@ def configure(
     def site_name(_user: User | None) -> str:
         return str(platform.catalogs.current.catalog.site.name)
 
+    def site_zone(_user: User | None) -> str:
+        return str(platform.catalogs.current.catalog.site.timezone)
+
     def is_site_admin(user: User | None) -> bool:
         return bool(user and user.admin)
 
@@ -124,6 +127,7 @@ def configure(
     c.JupyterHub.template_vars.update(
         {
             "site_name": site_name,
+            "site_zone": site_zone,
             "is_site_admin": is_site_admin,
             "asset": asset_url,
             "simulates": lambda _user: simulates,

@@ -127,7 +127,7 @@ class RequestNow(JsonErrors, PlatformHandler):
     async def get(self, request_id: str) -> None:
         """Answer for one request of somebody whose servers the asker may see."""
         if self.current_user is None:
-            raise HTTPError(403, "Log in again.")
+            raise HTTPError(401, "You are logged out.")
         service = self.platform.service
         try:
             found = await service.standing(route_id(request_id, "request"))
