@@ -9,7 +9,7 @@ the backend cannot be asked: it is asked again, and who wants such a session end
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -220,7 +220,8 @@ class Recovery:
         except BackendError as error:
             case.error = error
             log.info("a start that went on has failed", session=str(row.id), why=error.code)
-            await self._ends.record(ticket, error.code, str(error), error.details)
+            why = error.code, str(error), error.details
+            await self._ends.failed(ticket, row.grant, why, error)
         else:
             case.start = None
             await self._settle(row, session)
@@ -240,6 +241,14 @@ class Recovery:
         """Whether a request of which that is not known was promised an end."""
         case = self._cases.get(session_id)
         return case is not None and bool(case.row.reason)
+
+    def holding(self) -> Mapping[UUID, Grant]:
+        """Those whose start goes on, on what they were given."""
+        return {
+            key: case.row.grant
+            for key, case in self._cases.items()
+            if case.start is not None and not case.start.done()
+        }
 
     def of(self, username: str, server_name: str) -> UUID | None:
         """The request of a server of which it is not known yet what becomes."""

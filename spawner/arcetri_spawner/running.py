@@ -125,6 +125,10 @@ class RunningSessions:
         """All of them, as they are now."""
         return {key: (run.grant, run.session) for key, run in self._runs.items()}
 
+    def holding(self) -> Mapping[UUID, Grant]:
+        """Those that have not ended, with what they were granted."""
+        return {key: run.grant for key, run in self._runs.items() if run.exited is None}
+
     def get(self, session_id: UUID) -> Session | None:
         """One of them; None where it does not run."""
         run = self._runs.get(session_id)

@@ -79,7 +79,13 @@ class SessionService:
         self.demands = Demands(lambda: catalogs.current.catalog, clock)
         """What running sessions hold and somebody else wants back."""
         self.reconciler = Reconciler(
-            self.waiting, runs=self._has, demands=self.demands, clock=clock, **watched
+            self.waiting,
+            runs=self._has,
+            holding=self._holding,
+            answers=lambda session_id: session_id in self._running,
+            demands=self.demands,
+            clock=clock,
+            **watched,
         )
         """What moves them on."""
         self.unopened = Unopened(store, catalogs, self.end, clock)
@@ -266,6 +272,11 @@ class SessionService:
             or session_id in self._starts
             or self._recovery.holds(session_id)
         )
+
+    def _holding(self) -> Mapping[UUID, Grant]:
+        """What starts or runs, and must hold what it was given."""
+        parts = (self._recovery, self._starts, self._running)
+        return {key: grant for part in parts for key, grant in part.holding().items()}
 
     def _of(self, key: Server) -> UUID | None:
         """What a server has that starts or runs."""

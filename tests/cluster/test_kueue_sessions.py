@@ -138,6 +138,56 @@ def _codes(site: Hub) -> list[str]:
         return [reason["code"] for reason in answer.json()["reasons"]]
 
 
+def test_a_session_whose_workload_is_deleted_by_hand_holds_its_place_again(
+    site: Hub, kueue: Kueue, place: Place, tmp_path: Path
+) -> None:
+    platform, profiles = site.platform, site.state.with_name("profiles.yaml")
+    choice = {"flavor": "v70", "group": "/arcetri/cms", "environment": "python"}
+    session = platform.start_session("alice", flavor="v70", environment="python")
+    ticket = kueue.ticket(f"request-{session}", NAMESPACE)
+    until(lambda: ticket.look().ready, "Kueue is told that it runs", 30)
+
+    def deleted() -> Workload:
+        before = kueue.workloads.get(ticket.name, NAMESPACE)
+        kueue.workloads.delete(ticket.name, NAMESPACE)
+        return before
+
+    def back(before: Workload) -> bool:
+        now = _held(kueue).get(ticket.name)
+        return now is not None and now.metadata.uid != before.metadata.uid
+
+    def waits_for() -> list[str]:
+        with platform.api("bruno") as api:
+            found = api.get(f"/arcetri/requests/{bruno}").json()
+        return [one["code"] for one in found.get("reasons", ())]
+
+    # With nobody else in line it is admitted again at once, and known to run.
+    before = deleted()
+    until(lambda: back(before) and ticket.look().ready, "it holds its place again", 30)
+    assert ticket.look().admitted is not None
+    with platform.api("bruno") as api:
+        answer = api.post("/users/bruno/server", json=choice)
+    assert answer.status_code == 202, answer.text
+    bruno = answer.json()["id"]
+    # With somebody in line, Kueue gives them at once what it takes for free.
+    before = deleted()
+    until(lambda: back(before) and ticket.look().ready, "it holds its place again", 60)
+    until(lambda: waits_for() == ["queue_uncounted"] or "busy" in str(waits_for()), "so it is", 30)
+    states = dict(platform.rows("select id, state from arcetri_request where state != 'ended'"))
+    assert states == {str(session): "running", bruno: "waiting"}
+    assert [one["metadata"]["name"] for one in site.pods()] == [f"session-{session}"]
+    with platform.api("alice") as api:
+        api.delete("/users/alice/server")
+    # His place was his all the time: it is his turn, and his first request is what starts.
+    with platform.api("bruno") as api:
+        until(lambda: platform.server(api, "bruno").get("ready"), "the next one runs", 90)
+        assert platform.rows("select state from arcetri_request where id = ?", bruno) == [
+            ("running",)
+        ]
+        api.delete("/users/bruno/server")
+    until(lambda: not _held(kueue), "every place is free", 60)
+
+
 def test_a_node_lost_under_a_session_ends_it_and_who_comes_next_is_told(
     site: Hub, kueue: Kueue, place: Place, tmp_path: Path
 ) -> None:

@@ -76,6 +76,15 @@ class Queue(Protocol):
     gives back what they held.
     """
 
+    @property
+    def apart(self) -> bool:
+        """Whether tickets are kept elsewhere than requests.
+
+        Somebody can then delete one there whose session runs, and what is admitted can meet a
+        device that the queue takes for free and is not.
+        """
+        ...
+
     async def submit(self, grant: Grant) -> Ticket:
         """Take a place, or return the one already taken."""
         ...

@@ -72,6 +72,11 @@ class LeaseQueue(ABC):
         self._news = TicketNews()
         self._turn = asyncio.Lock()
 
+    @property
+    def apart(self) -> bool:
+        """The request's row is its ticket."""
+        return False
+
     @abstractmethod
     def _may_have(self, grant: Grant, held: Mapping[str, UUID]) -> bool:
         """Whether the request could have something now.

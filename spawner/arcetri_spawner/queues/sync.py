@@ -162,12 +162,23 @@ class Queues:
             kueue.local_queues,
         )
 
+    async def pods(self) -> list[dict[str, Any]]:
+        """The pods of the namespace of sessions.
+
+        Raises:
+            KueueError: They cannot be read.
+        """
+        return await self._listed(f"/api/v1/namespaces/{self._names.namespace}/pods")
+
     async def _nodes(self) -> list[dict[str, Any]]:
+        return await self._listed("/api/v1/nodes")
+
+    async def _listed(self, path: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         more = ""
         while True:
             query = (("limit", "500"), *((("continue", more),) if more else ()))
-            page = await arun(ask(Request("GET", "/api/v1/nodes", query)), self._transport)
+            page = await arun(ask(Request("GET", path, query)), self._transport)
             found += page.get("items") or []
             more = str((page.get("metadata") or {}).get("continue") or "")
             if not more:

@@ -7,6 +7,7 @@ reconciler.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
@@ -17,6 +18,7 @@ import structlog
 from arcetri_spawner import killpoints
 from arcetri_spawner.backends.base import Position, Queue, Ticket, TicketState
 from arcetri_spawner.chores import Chores
+from arcetri_spawner.ending import IN_VAIN
 from arcetri_spawner.errors import ArcetriError, Busy, Conflict, Denied
 from arcetri_spawner.gate import Gate
 from arcetri_spawner.policy import reasons
@@ -32,6 +34,11 @@ if TYPE_CHECKING:
     from arcetri_spawner.store import RequestRow, Store
 
 log = structlog.get_logger(__name__)
+
+AGAIN: Final = 15.0
+"""Seconds until a request is tried again whose turn was in vain; twice as long each time."""
+AGAIN_MOST: Final = 240.0
+"""Seconds after which it is tried again however often it was in vain."""
 
 CLAIM: Final = 60.0
 """Seconds in which who asked, and was admitted at once, has to have begun the start."""
@@ -81,6 +88,8 @@ class WaitingRoom:
         """Told of each request whose turn has come, and that nobody else is about to start."""
         self._entries: dict[UUID, Entry] = {}
         self._by_server: dict[tuple[str, str], Entry] = {}
+        self._in_vain: Counter[UUID] = Counter()
+        """How often the turn of who stands at a place was in vain, by its first request."""
         self._chores = Chores()
 
     # Who is there
@@ -148,6 +157,7 @@ class WaitingRoom:
         await self._store.mark(entry.id, "ended", reason=reason, message=message)
         killpoints.reach("request.left")
         self._drop(entry)
+        self.over(entry.grant)
         await self._give_up(entry)
 
     async def move(self, entry: Entry, raw: object) -> Entry:
@@ -184,15 +194,28 @@ class WaitingRoom:
         await self._give_up(entry)
         return other
 
-    async def go_back(self, grant: Grant, asked: datetime) -> None:
+    async def go_back(self, grant: Grant, asked: datetime, in_vain: str = "") -> None:
         """Have a request stand in line that the store has at its old place.
 
         Where the queue gives no answer, it is asked again.
+
+        Args:
+            grant: What it was granted.
+            asked: When it was asked for.
+            in_vain: Why its turn was in vain, where it was: then it is not tried again at once, and
+                each time later.
         """
         entry = self._entries.get(grant.request_id)
         if entry is None:
             entry = Entry(grant, asked, counted=True)
             self._add(entry)
+            if in_vain:
+                place = grant.earlier[0]
+                self._in_vain[place] += 1
+                wait = min(AGAIN * 2 ** (self._in_vain[place] - 1), AGAIN_MOST)
+                entry.not_before = now() + wait
+                remedy = f"It is tried again in {wait:.0f} seconds, or as soon as it can be."
+                entry.in_vain = Reason(IN_VAIN, ReasonKind.WAIT, in_vain, remedy, remedy)
         await self.submit(entry)
 
     async def _take_back(self, entry: Entry, instead: Entry) -> None:
@@ -214,7 +237,7 @@ class WaitingRoom:
         if entry is None:
             return None
         if entry.stage != "admitted":
-            reason = entry.ticket.reason if entry.ticket else entry.trouble
+            reason = (entry.ticket and entry.ticket.reason) or entry.trouble
             raise reasons.busy(reason or _cannot_say("The queue gives no answer."))
         entry.starting = True
         return entry
@@ -243,6 +266,11 @@ class WaitingRoom:
         entry.starting = False
         entry.trouble = trouble
         entry.try_after = now() + RETRY
+
+    def over(self, grant: Grant) -> None:
+        """Forget how often a request's turn was in vain, since it runs or has left."""
+        if grant.earlier:
+            self._in_vain.pop(grant.earlier[0], None)
 
     def begun(self, entry: Entry) -> None:
         """Forget a request that starts: it is a session's from now on."""
@@ -325,23 +353,27 @@ class WaitingRoom:
     async def note(self, entry: Entry, ticket: Ticket) -> None:
         """Keep what the queue says of a request, and act on it."""
         before, entry.ticket = entry.stage, ticket
-        if ticket.state is TicketState.ADMITTED:
+        if ticket.state is TicketState.ADMITTED and now() >= entry.not_before:
             if before != "admitted":
                 await self._admit(entry)
             return
         entry.stage, entry.hold_until = "waiting", None
+        if ticket.state is TicketState.ADMITTED:
+            # It has another turn, and would have it in vain as before.
+            entry.trouble = entry.in_vain
+            return
         if before != "waiting":
             entry.trouble = None
             await self._store.mark(entry.id, "waiting")
             killpoints.reach("request.waiting")
 
     async def _admit(self, entry: Entry) -> None:
-        now = self._clock()
+        at = self._clock()
         entry.stage, entry.trouble = "admitted", None
-        entry.hold_until = now + self._catalogs.current.catalog.defaults.hold
+        entry.hold_until = at + self._catalogs.current.catalog.defaults.hold
         if not entry.counted:
             entry.counted = True
-            self._observer.request_admitted(entry.grant, now - entry.asked)
+            self._observer.request_admitted(entry.grant, at - entry.asked)
         if entry.is_claimed:
             # Its start comes at once, and writes where it is.
             return

@@ -243,6 +243,13 @@ class Stock:
         ]
         return tuple(Room(hostname, sessions) for _, sessions, hostname in sorted(found))
 
+    def left(self, hostname: str, resource: str) -> int | None:
+        """How much of a resource nobody has on a node; None where the node is not known."""
+        books = (book for book in self._nodes.values() if book.facts is not None)
+        found = (book for book in books if book.facts and book.facts.hostname == hostname)
+        book = next(found, None)
+        return None if book is None else book.left(resource)
+
     def room(self, flavor: str, need: Need) -> int:
         """How many more sessions fit, on all nodes together.
 

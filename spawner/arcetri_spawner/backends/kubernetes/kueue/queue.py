@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
@@ -24,6 +25,7 @@ from arcetri_spawner.backends.kubernetes.kueue.asking import (
     asked,
     handed_over,
     is_set_aside,
+    only_on,
     place_name,
     selector,
     set_aside,
@@ -43,6 +45,7 @@ from arcetri_spawner.policy import maintenance_now, queueing
 from arcetri_spawner.policy.model import Grant, Inventory
 from kueue_client import (
     AlreadyExists,
+    Asked,
     AsyncKueue,
     AsyncTicket,
     ClusterQueue,
@@ -135,6 +138,11 @@ class KueueQueue:
         self._insisting = False
         self._tasks: list[asyncio.Task[None]] = []
 
+    @property
+    def apart(self) -> bool:
+        """Workloads are the cluster's, and anybody's who may delete them."""
+        return True
+
     async def submit(self, grant: Grant) -> Ticket:
         """Take a place, or return the one already taken.
 
@@ -165,7 +173,7 @@ class KueueQueue:
                 await here.workloads.listed()
         known = here.workloads.there.get(ticket.name)
         try:
-            wanted = asked(grant, self._offering, self._names, self._instance)
+            wanted = self._asked(grant)
         except KeyError as error:
             if known is None:
                 raise flavor_gone(grant.flavor) from error
@@ -188,6 +196,15 @@ class KueueQueue:
                 status = await ticket.submit(wanted)
         here.workloads.put(status.workload)
         await self._take_over(here, ticket, grant, status.workload)
+
+    def _asked(self, grant: Grant) -> Asked:
+        """What a request asks for; where its session runs, on the node where that is."""
+        wanted = asked(grant, self._offering, self._names, self._instance)
+        node = self._claims.tied_to(grant.request_id) if self._claims is not None else None
+        if node is None:
+            return wanted
+        terms = [dict(one) for one in wanted.node_terms]
+        return replace(wanted, node_terms=only_on(terms, [node]))
 
     async def _take_over(
         self, here: _Open, ticket: AsyncTicket, grant: Grant, found: Workload
@@ -312,8 +329,12 @@ class KueueQueue:
 
         A session runs whether Kueue knows of it or not: nothing here ends it.
         """
+        here = await self._opened()
+        known = here.workloads.there.get(here.name_of(ticket.request_id))
+        if known is not None and known.holds(ConditionType.PODS_READY):
+            return
         self._unready[ticket.request_id] = ticket
-        await self._say_ready(await self._opened(), ticket.request_id)
+        await self._say_ready(here, ticket.request_id)
         if self._unready:
             self._insist()
 
@@ -479,8 +500,8 @@ class KueueQueue:
         self._chores.start(here.moves.put_back(who, workload))
         if self._reserve.nodes(who, workload):
             return None  # another node has room, and is given at once
-        title = telling.title(who, self._catalogs.current.catalog)
-        return Ticket(who.request, TicketState.WAITING, reason=queueing.reserved(title))
+        why = telling.aside(who, self._catalogs.current.catalog)
+        return Ticket(who.request, TicketState.WAITING, reason=why)
 
     async def _hear(self, here: _Open, changes: AsyncIterator[Inventory]) -> None:
         """Look again, soon after what there is has changed, where somebody waits for that."""
