@@ -97,13 +97,12 @@ def plan(catalog: Catalog, offering: Offering, farm: Farm, names: Names) -> Plan
     """Say what there should be for a catalog on a farm."""
     grants = _grants(catalog)
     shares = shared_out(catalog, grants, farm)
-    lends = any(one.borrowed for one in shares.values())
     objects: list[Object] = [_topology(names)]
     objects += [_flavor(name, offering, names) for name in shares]
     objects += [_priority(kind, value, names) for kind, value in PRIORITIES.items()]
     objects.append(_cohort(catalog, shares, names))
     for group, held in grants.items():
-        objects.append(_cluster_queue(group, held, catalog, shares, names, lends=lends))
+        objects.append(_cluster_queue(group, held, catalog, shares, names))
         objects.append(_local_queue(group, names))
     confused = _confused(grants, catalog, offering)
     notices = [text for one in shares.values() for text in one.notices()]
@@ -171,8 +170,6 @@ def _cluster_queue(
     catalog: Catalog,
     shares: Mapping[str, Shares],
     names: Names,
-    *,
-    lends: bool,
 ) -> ClusterQueue:
     devices = {flavor.resource for name in held if (flavor := catalog.flavors[name]).resource}
     amounts = [*UNBOUNDED, *sorted(one for one in devices if one)]
@@ -189,6 +186,7 @@ def _cluster_queue(
         ]
         flavors.append(FlavorQuotas(name=names.flavor(name), resources=quotas))
     where = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": [names.namespace]}
+    lends = any(shares[name].borrowed for name in held)
     reclaim = PreemptionPolicy.ANY if lends else PreemptionPolicy.LOWER_PRIORITY
     spec = ClusterQueueSpec(
         cohort_name=names.farm,

@@ -129,6 +129,12 @@ def test_notebooks_are_pushed_out_only_where_somebody_may_borrow(tmp_path: Path)
 
     assert reclaim(quota=1) is PreemptionPolicy.LOWER_PRIORITY
     assert reclaim(quota=1, borrow=1) is PreemptionPolicy.ANY
+    # Who has nothing to do with what is borrowed is not written anew.
+    lent = groups(cms={"quota": 2}, atlas={"quota": 1, "borrow": 1})
+    lent["/far"] = {"flavors": {"cpu": {}}}
+    *_, far = of(planned(catalog(tmp_path, groups=lent), {"t4": 8}), ClusterQueue)
+    assert far.spec.preemption is not None
+    assert far.spec.preemption.reclaim_within_cohort is PreemptionPolicy.LOWER_PRIORITY
     classes = of(planned(catalog(tmp_path), {"t4": 8}), WorkloadPriorityClass)
     values = {one.name: one.value for one in classes}
     assert values["farm-notebook"] > values["farm-batch"]
