@@ -130,7 +130,7 @@ def _inside(block: Block, cluster: Cluster) -> Block:
     )
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1200)
 def test_the_tutorial_is_what_happens(cluster: Cluster, shell: Shell) -> None:
     tutorial = _on_cluster(PAGE)
     upgrade = [(page, _inside(block, cluster)) for page, block in _on_cluster(UPGRADE)]
