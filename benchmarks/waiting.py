@@ -32,8 +32,6 @@ from tests.cluster import kueue as real
 CROWD = 500
 ROOM = 100
 GROUPS = 20
-FEW: Final = 100
-MANY: Final = 400
 WATCHED_SECONDS = 60.0
 """As long as the longest of the rounds that the hub makes."""
 SETTLE_SECONDS: Final = 12.0
@@ -90,13 +88,13 @@ async def _costs(
         await _ask_all(web, hub, users[:room])
         await _until(hub, {"running": room})
         found["none"] = await _at_rest(hub, asked, 0, watched)
-        for name, waiting in (("few", FEW), ("many", MANY)):
+        for name, waiting in (("few", room), ("many", len(users) - room)):
             before = _standing(hub)["waiting"]
             await _ask_all(web, hub, users[room + before : room + waiting])
             await _until(hub, {"running": room, "waiting": waiting})
             found[name] = await _at_rest(hub, asked, waiting, watched)
         # Who waits goes first, so that nobody starts any more.
-        for some in (users[room : room + MANY], users[:room]):
+        for some in (users[room:], users[:room]):
             await asyncio.gather(*(_end(web, hub, user) for user in some))
         await _until(hub, {})
     return found

@@ -11,11 +11,15 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 
 from arcetri_hub.devidp.demo import DEMO_USERS
 from arcetri_hub.up import ports
+from kueue_client import Kueue
+from tests.cluster import kueue as real
 from tests.cluster import volumes
 from tests.cluster.cluster import Cluster
+from tests.cluster.installation import clear
 from tests.docs.console import Block, Shell, blocks
 from tests.docs.test_pages import ON_CLUSTER
 from tests.support.platform import login, xsrf
@@ -25,7 +29,8 @@ pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "tutorials" / "cluster.md"
 UPGRADE = ROOT / "docs" / "how-to" / "upgrade.md"
-"""Run in the midst of the tutorial, on the platform that it has installed."""
+QUEUES = ROOT / "docs" / "tutorials" / "queues.md"
+"""Like the one before, run in the midst of the tutorial, on the platform that it has installed."""
 NAME = "tutored"
 
 
@@ -42,8 +47,9 @@ def token(name: str, port: int) -> str:
 
 
 @pytest.fixture
-def shell(cluster: Cluster, tmp_path: Path) -> Iterator[Shell]:
+def shell(with_kueue: Cluster, tmp_path: Path) -> Iterator[Shell]:
     """A person's shell in a clone, with the tests' cluster as theirs."""
+    cluster = with_kueue
     for name in ("Makefile", ".venv", "helm", "tests", "tools", "images", "pyproject.toml",
                  "README.md", "requirements", "hub", "spawner", "accounting"):  # fmt: skip
         (tmp_path / name).symlink_to(ROOT / name)
@@ -69,6 +75,10 @@ def shell(cluster: Cluster, tmp_path: Path) -> Iterator[Shell]:
         "arcetri/service/arcetri-": f"{NAME}/service/{NAME}-",
         "arcetri/deployment/arcetri-": f"{NAME}/deployment/{NAME}-",
         "deployment/arcetri-hub": f"deployment/{NAME}-hub",
+        "deployment/arcetri-queues": f"deployment/{NAME}-queues",
+        "--instance arcetri ": f"--instance {NAME} ",
+        "instance=arcetri": f"instance={NAME}",
+        "of arcetri-": f"of {NAME}-",
         "arcetri-sessions": f"{NAME}-sessions",
         "arcetri-default": f"{NAME}-default",
         "values helm/try/values.yaml": f"values helm/try/values.yaml --set {told}",
@@ -82,10 +92,14 @@ def shell(cluster: Cluster, tmp_path: Path) -> Iterator[Shell]:
     finally:
         shell.close()
         _remove(cluster)
+        with real.reachable(cluster, tmp_path) as path, Kueue.from_kubeconfig(path) as kueue:
+            clear(kueue, f"app.kubernetes.io/instance={NAME}")
 
 
 def _remove(cluster: Cluster) -> None:
     gone = ["--now", "--ignore-not-found", "--timeout=90s"]
+    servers = list(yaml.safe_load((ROOT / "helm" / "try" / "farm.yaml").read_text("utf-8")))
+    cluster.run(["kubectl", "delete", "node", *servers, *gone])
     cluster.run(["helm", "uninstall", NAME, f"--namespace={NAME}", "--ignore-not-found"])
     spaces = [NAME, *(f"{NAME}-{part}" for part in ("sessions", "storage", "agents", "images"))]
     cluster.run(["kubectl", "delete", "namespace", *spaces, *gone])
@@ -116,14 +130,16 @@ def _inside(block: Block, cluster: Cluster) -> Block:
     )
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1200)
 def test_the_tutorial_is_what_happens(cluster: Cluster, shell: Shell) -> None:
     tutorial = _on_cluster(PAGE)
     upgrade = [(page, _inside(block, cluster)) for page, block in _on_cluster(UPGRADE)]
+    queues = _on_cluster(QUEUES)
     assert len(tutorial) > 8
     assert len(upgrade) > 2
+    assert len(queues) > 15
     (stop,) = (number for number, (_, block) in enumerate(tutorial) if "stop" in block.mark)
-    for page, block in [*tutorial[:stop], *upgrade, *tutorial[stop:]]:
+    for page, block in [*tutorial[:stop], *upgrade, *queues, *tutorial[stop:]]:
         try:
             shell.run(block)
         except AssertionError as error:

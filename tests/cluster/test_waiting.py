@@ -18,7 +18,8 @@ from kubernetes.aio import client, config
 from arcetri_accounting.contract import podmarks
 from arcetri_spawner.backends.base import Placement, Position, Ticket, TicketState
 from arcetri_spawner.backends.kubernetes.kueue.asking import ticket_name
-from arcetri_spawner.backends.kubernetes.kueue.queue import LINE_KEPT, KueueQueue
+from arcetri_spawner.backends.kubernetes.kueue.lines import LINE_KEPT
+from arcetri_spawner.backends.kubernetes.kueue.queue import KueueQueue
 from arcetri_spawner.catalog import CatalogHolder
 from arcetri_spawner.policy.model import FlavorInventory, Grant, Inventory
 from arcetri_spawner.returning import successor

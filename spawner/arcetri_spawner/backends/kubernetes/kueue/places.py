@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from arcetri_spawner.backends.base import Position
 from arcetri_spawner.backends.kubernetes.kueue.asking import whose
 from arcetri_spawner.catalog.models import Catalog
+from arcetri_spawner.policy.model import Grant
 from kueue_client import TicketState, TicketStatus, Workload
 
 _FIRST = datetime.min.replace(tzinfo=UTC)
@@ -52,6 +53,28 @@ def contested(catalog: Catalog, group: str, flavor: str) -> bool:
     if own is None or own.quota is None:
         return len(granted) > 1
     return any(one.borrow for _, one in granted)
+
+
+def unsent_place(
+    grant: Grant,
+    waiting: Iterable[Workload],
+    unsent: Iterable[Grant],
+) -> Position:
+    """The place of a request of which Kueue could not be told yet.
+
+    Args:
+        grant: The request.
+        waiting: The Workloads of those that wait.
+        unsent: Those of whom it could not be told either, in their order, itself among them.
+    """
+    key = grant.group, grant.flavor
+    others = [whose(one) for one in waiting]
+    ahead = sum(who is not None and (who.group, who.flavor) == key for who in others)
+    for other in unsent:
+        if other.request_id == grant.request_id:
+            break
+        ahead += (other.group, other.flavor) == key
+    return Position(ahead, provisional=True)
 
 
 def _waits_beside(one: Workload, mine: Workload) -> bool:

@@ -1,0 +1,317 @@
+"""What the cluster says of the requests in line, followed for ever and told as tickets.
+
+One watch a kind follows all of them; nothing is asked for each. What an event of its own says is
+told at once; what changes around those that wait, or with time alone, is looked at now and then.
+What such a look costs grows with the queues, and with those of whom something else is to be said.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+import structlog
+
+from arcetri_spawner.backends.base import Ticket, TicketState
+from arcetri_spawner.backends.kubernetes.kueue import telling
+from arcetri_spawner.backends.kubernetes.kueue.asking import (
+    Whose,
+    is_set_aside,
+    selector,
+    set_aside,
+    whose,
+)
+from arcetri_spawner.backends.kubernetes.kueue.following import Following
+from arcetri_spawner.backends.kubernetes.kueue.lines import Lines
+from arcetri_spawner.backends.kubernetes.kueue.moving import Moves
+from arcetri_spawner.backends.kubernetes.kueue.platform import Platform
+from arcetri_spawner.backends.kubernetes.kueue.reserve import Reserve, Verdict
+from arcetri_spawner.backends.kubernetes.kueue.roster import Key, Roster, queues_of
+from arcetri_spawner.backends.ticketnews import TicketNews
+from arcetri_spawner.changes import Changes
+from arcetri_spawner.chores import Chores
+from arcetri_spawner.groups import GroupPath
+from arcetri_spawner.policy import queueing
+from arcetri_spawner.policy.model import Inventory
+from kueue_client import (
+    AsyncKueue,
+    AsyncTicket,
+    ClusterQueue,
+    ConditionType,
+    KueueError,
+    LocalQueue,
+    Workload,
+)
+from kueue_client.why import QUIET_SECONDS
+
+log = structlog.get_logger(__name__)
+
+HEARD: Final = 0.2
+"""Seconds in which changes of what there is are one."""
+REFRESH: Final = 5.0
+"""Seconds between two looks at what waits: a silence, or others' numbers, are no event of its."""
+_NOBODY: Final = UUID(int=0)
+
+
+class Watching:
+    """Follows the Workloads of one platform, and says what each means; make it inside the loop.
+
+    Args:
+        kueue: The connection.
+        platform: Whose requests they are.
+        changes: What there is, whenever it changes; without it, one looks now and then.
+    """
+
+    def __init__(
+        self,
+        kueue: AsyncKueue,
+        platform: Platform,
+        changes: Callable[[], AsyncIterator[Inventory]] | None,
+    ) -> None:
+        self.kueue = kueue
+        self._platform = platform
+        where, ours = platform.names.namespace, selector(platform.instance)
+        self.workloads = Following(kueue.workloads, where, ours, self._workload)
+        self._queues = Following(kueue.local_queues, where, "", self._queue_changed)
+        self._pools = Following(kueue.cluster_queues, None, "", self._queue_changed)
+        self.lines = Lines(kueue, where)
+        self.roster = Roster()
+        self._reserve = Reserve(platform.claims)
+        self._stale = asyncio.Event()
+        """Set where what was said of those that wait may not be so any more."""
+        self._moves = Moves(
+            self._reserve,
+            self.ticket,
+            lambda: platform.offering,
+            self.workloads.newer,
+            self._stale.set,
+        )
+        self.told: dict[UUID, Ticket] = {}
+        """What was last said of each request."""
+        self.news = TicketNews()
+        self.said = Changes()
+        """Told when something else is said of a request."""
+        self._around: dict[Key, object] = {}
+        """What those that wait were last told from, besides their own Workloads."""
+        self._restless: set[str] = set()
+        """The names of those that wait of whom time alone can change what is said."""
+        self._unread: set[str] = set()
+        """The names of those of whom nothing was to be said for a moment."""
+        self._chores = Chores()
+        works = [one.run() for one in (self.workloads, self._queues, self._pools)]
+        works.append(self._refresh())
+        if changes is not None:
+            works.append(self._hear(changes()))
+        self._tasks = [asyncio.create_task(one) for one in works]
+
+    def ticket(self, request: UUID) -> AsyncTicket:
+        """A request's ticket, by which it is told of."""
+        return self.kueue.ticket(self.roster.name_of(request), self._platform.names.namespace)
+
+    async def close(self) -> None:
+        """Stop following, and close the connection; every place is kept."""
+        tasks = [*self._tasks, *self._chores.running()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.kueue.close()
+
+    # Events
+
+    def _workload(self, before: Workload | None, after: Workload | None) -> None:
+        one = after or before
+        who = whose(one) if one is not None else None
+        if one is None or who is None:
+            return
+        self.roster.forget(before)
+        self.roster.note(after)
+        was = whose(before) if before is not None else None
+        if was is not None and was.request != who.request:
+            self._reserve.forget(was.request)
+            self._say(Ticket(was.request, TicketState.GONE))
+        if after is None:
+            self._reserve.forget(who.request)
+            self._say(Ticket(who.request, TicketState.GONE))
+        else:
+            self._tell(who, after)
+
+    def _queue_changed(
+        self, before: LocalQueue | ClusterQueue | None, after: LocalQueue | ClusterQueue | None
+    ) -> None:
+        if _gate(before) != _gate(after):
+            self._stale.set()
+
+    async def _hear(self, changes: AsyncIterator[Inventory]) -> None:
+        """Look again, soon after what there is has changed, where somebody waits for that."""
+        async for _ in changes:
+            if self.roster.aside:
+                self._stale.set()
+                await asyncio.sleep(HEARD)
+
+    # What a Workload means
+
+    def _tell(self, who: Whose, workload: Workload) -> None:
+        """Say what a Workload means for whose it is, where anything is to be said."""
+        ticket = self._judge(who, workload)
+        if ticket is None:
+            self._unread.add(workload.name)
+        else:
+            self._unread.discard(workload.name)
+            self._say(ticket)
+
+    def _judge(self, who: Whose, workload: Workload) -> Ticket | None:
+        """The ticket that a Workload is; None where nothing is to be said for the moment."""
+        verdict = self._reserve.judge(who, workload)
+        if self._moves.is_under_way(who.request):
+            return None
+        if verdict is Verdict.UNKNOWN:
+            return Ticket(who.request, TicketState.WAITING, reason=queueing.silent())
+        if verdict is Verdict.STANDS:
+            return self._read(who, workload)
+        self._moves.begin(who.request)
+        self._chores.start(self._moves.put_back(who, workload))
+        if self._reserve.nodes(who, workload):
+            return None  # another node has room, and is given at once
+        why = telling.aside(who, self._platform.catalog)
+        return Ticket(who.request, TicketState.WAITING, reason=why)
+
+    def _read(self, who: Whose, workload: Workload) -> Ticket:
+        around = telling.situation(
+            who,
+            self._platform.catalog,
+            self._platform.inventory(),
+            self.roster.held(who),
+            datetime.now(UTC),
+            behind=self.roster.behind(who, workload),
+        )
+        return telling.ticket(
+            who.request,
+            workload,
+            around,
+            self._queues.there,
+            self._pools.there,
+            self.lines.position(workload),
+            known=self._queues.known and self._pools.known,
+        )
+
+    def _say(self, ticket: Ticket) -> None:
+        before = self.told.get(ticket.request_id)
+        if ticket == before or (before is None and ticket.state is TicketState.GONE):
+            return
+        if ticket.state is TicketState.GONE:
+            del self.told[ticket.request_id]
+        else:
+            self.told[ticket.request_id] = ticket
+        self.news.tell(ticket)
+        self.said.tell()
+
+    # What is no event of a Workload's
+
+    async def _refresh(self) -> None:
+        await self._queues.listed()
+        await self._pools.listed()
+        while True:
+            self._stale.clear()
+            for queue, unsaid in self._unsaid().items():
+                if all(map(self.lines.has, unsaid)):
+                    await self.lines.check(queue)
+                # At once: of a line that Kueue has no more, nobody stands in it.
+                if not all(map(self.lines.has, unsaid)):
+                    await self.lines.order(queue)
+            await self._line_up()
+            self._look_again()
+            movable = [self.workloads.there[name] for name in self.roster.movable]
+            try:
+                await self._moves.offer(movable)
+            except KueueError as error:
+                log.debug("nobody is put in line again yet", why=str(error))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(REFRESH):
+                    await self._stale.wait()
+
+    def _unsaid(self) -> dict[str, list[Workload]]:
+        """Those of whom Kueue has said nothing for a while, by their queues."""
+        since = datetime.now(UTC) - timedelta(seconds=QUIET_SECONDS / 2)
+        found: dict[str, list[Workload]] = {}
+        for one in self.workloads.there.values():
+            created = one.metadata.creation_timestamp
+            if (
+                one.condition(ConditionType.QUOTA_RESERVED) is None
+                and created is not None
+                and created < since
+            ):
+                found.setdefault(one.spec.queue_name, []).append(one)
+        return found
+
+    async def _line_up(self) -> None:
+        """Have stand in line again what was set aside for a maintenance that is over."""
+        for workload in list(self.workloads.there.values()):
+            if is_set_aside(workload) and not self._platform.maintains(workload):
+                try:
+                    found = await self.kueue.workloads.patch(
+                        workload.name, workload.namespace, change=set_aside(aside=False)
+                    )
+                except KueueError as error:
+                    log.warning("a request is not in line again yet", why=str(error))
+                else:
+                    self.workloads.newer(found)
+
+    def _look_again(self) -> None:
+        """See whether what is said of those that wait is still so; asks nobody.
+
+        Where nothing has changed around those that wait for the same, nothing is read again, so
+        that a long line costs no more than a short one.
+        """
+        there = self.workloads.there
+        catalog, now = self._platform.catalog, datetime.now(UTC)
+        inventory = self._platform.inventory()
+        again = self._unread | self.roster.apart
+        restless: set[str] = set()
+        for key, waiting in self.roster.waiting():
+            # Whose request it is makes no difference here.
+            some = Whose(_NOBODY, GroupPath(key[0]), key[1])
+            situation = telling.situation(some, catalog, inventory, self.roster.held(some), now)
+            gates = self._gates(there[name] for name in waiting)
+            around = (situation, min(waiting.values()), gates)
+            if around != self._around.get(key):
+                self._around[key] = around
+                again |= waiting.keys()
+            restless.update(name for name in waiting if self._is_restless(there[name]))
+            # Who was so until now is read once more.
+            again |= self._restless & waiting.keys()
+        self._restless = restless
+        for name in again | restless:
+            if (workload := there.get(name)) is None or (who := whose(workload)) is None:
+                self._unread.discard(name)
+                continue
+            before = self.told.get(who.request)
+            if before is None or before.state is TicketState.WAITING:
+                self._tell(who, workload)
+
+    def _is_restless(self, workload: Workload) -> bool:
+        """Whether time alone can change what is said of one that waits."""
+        return workload.status.requeue_state is not None or (
+            workload.condition(ConditionType.QUOTA_RESERVED) is None
+            and not self.lines.has(workload)
+        )
+
+    def _gates(self, workloads: Iterable[Workload]) -> object:
+        """How the queues are in which these wait."""
+        found = {}
+        for queue in queues_of(workloads):
+            local = self._queues.there.get(queue)
+            pool = self._pools.there.get(local.spec.cluster_queue) if local else None
+            found[queue] = (_gate(local), _gate(pool))
+        return found
+
+
+def _gate(one: LocalQueue | ClusterQueue | None) -> tuple[object, ...] | None:
+    """What of a queue those that wait in it are told."""
+    if one is None:
+        return None
+    active = one.active
+    return one.spec.stop_policy, (active.holds, active.reason) if active else None
