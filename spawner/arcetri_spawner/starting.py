@@ -15,7 +15,7 @@ from arcetri_spawner.backends.base import Backend, Launch, Queue, Session, Ticke
 from arcetri_spawner.changes import Changes
 from arcetri_spawner.chores import Chores
 from arcetri_spawner.ending import Ends
-from arcetri_spawner.errors import ArcetriError, Busy
+from arcetri_spawner.errors import ArcetriError, BackendError, Busy
 from arcetri_spawner.gate import Gate
 from arcetri_spawner.live import ServiceObserver, choice_of, outcome_of
 from arcetri_spawner.policy import reasons
@@ -208,12 +208,11 @@ class Starts:
             self._begun.pop(grant.request_id, None)
             self._chores.start(self._abandon(grant, session, why, error, tried))
             await tried.wait()
-            if isinstance(error, ArcetriError) and self._ends.returns(grant, error):
-                raise Busy(
-                    error.message,
-                    code=error.code,
-                    remedy="Your request is back in line, at its place, and is tried again.",
-                ) from error
+            if isinstance(error, BackendError) and self._ends.returns(grant, error):
+                remedy = "Your request is back in line, at its place, and is tried again by itself."
+                told = BackendError(error.message, code=error.code, remedy=remedy)
+                told.status = error.status
+                raise told from error
             raise
         finally:
             self._unsettled.discard(grant.request_id)

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from arcetri_spawner.queues.names import Names
-from kueue_client import HOSTNAME, Kueue, TicketState, Workload
+from kueue_client import HOSTNAME, Kueue, TicketState, TicketStatus, Workload
 from tests.cluster import addresses, images
 from tests.cluster.cluster import Cluster
 from tests.cluster.components import SIMULATED
@@ -147,43 +147,46 @@ def test_a_session_whose_workload_is_deleted_by_hand_holds_its_place_again(
     ticket = kueue.ticket(f"request-{session}", NAMESPACE)
     until(lambda: ticket.look().ready, "Kueue is told that it runs", 30)
 
-    def deleted() -> Workload:
-        before = kueue.workloads.get(ticket.name, NAMESPACE)
-        kueue.workloads.delete(ticket.name, NAMESPACE)
-        return before
-
-    def back(before: Workload) -> bool:
+    def holds_again() -> bool:
         now = _held(kueue).get(ticket.name)
-        return now is not None and now.metadata.uid != before.metadata.uid
-
-    def waits_for() -> list[str]:
-        with platform.api("bruno") as api:
-            found = api.get(f"/arcetri/requests/{bruno}").json()
-        return [one["code"] for one in found.get("reasons", ())]
+        if now is None or now.metadata.uid == before.metadata.uid:
+            return False
+        found = TicketStatus.of(now)
+        return found.admitted is not None and found.ready
 
     # With nobody else in line it is admitted again at once, and known to run.
-    before = deleted()
-    until(lambda: back(before) and ticket.look().ready, "it holds its place again", 30)
-    assert ticket.look().admitted is not None
+    before = kueue.workloads.get(ticket.name, NAMESPACE)
+    kueue.workloads.delete(ticket.name, NAMESPACE)
+    until(holds_again, "it holds its place again", 60)
     with platform.api("bruno") as api:
         answer = api.post("/users/bruno/server", json=choice)
     assert answer.status_code == 202, answer.text
-    bruno = answer.json()["id"]
-    # With somebody in line, Kueue gives them at once what it takes for free.
-    before = deleted()
-    until(lambda: back(before) and ticket.look().ready, "it holds its place again", 60)
-    until(lambda: waits_for() == ["queue_uncounted"] or "busy" in str(waits_for()), "so it is", 30)
+    bruno = answer.json()["request"]
+    site.kill("hub")
+    before = kueue.workloads.get(ticket.name, NAMESPACE)
+    kueue.workloads.delete(ticket.name, NAMESPACE)
+    # Kueue gives the next in line what it takes for free, and an admin is told what is so.
+    other = kueue.ticket(f"request-{bruno}", NAMESPACE)
+    until(lambda: other.look().admitted, "Kueue gives it away", 30)
+    said = place.command(["doctor", str(session)], profiles, tmp_path, status=1)
+    assert f"wrong: request {session}: Its session runs (pod session-{session}" in said
+    assert "has no Workload: somebody deleted it" in said
+    site.start("hub")
+    until(holds_again, "it holds its place again", 90)
+    said = place.command(["doctor", bruno], profiles, tmp_path, status=1)
+    assert f"request {bruno}: It stands aside: Every device of the node it was given is" in said
     states = dict(platform.rows("select id, state from arcetri_request where state != 'ended'"))
-    assert states == {str(session): "running", bruno: "waiting"}
+    assert {str(UUID(key)): state for key, state in states.items()} == {
+        str(session): "running",
+        bruno: "waiting",
+    }
     assert [one["metadata"]["name"] for one in site.pods()] == [f"session-{session}"]
     with platform.api("alice") as api:
         api.delete("/users/alice/server")
     # His place was his all the time: it is his turn, and his first request is what starts.
     with platform.api("bruno") as api:
         until(lambda: platform.server(api, "bruno").get("ready"), "the next one runs", 90)
-        assert platform.rows("select state from arcetri_request where id = ?", bruno) == [
-            ("running",)
-        ]
+        assert other.name in _held(kueue)
         api.delete("/users/bruno/server")
     until(lambda: not _held(kueue), "every place is free", 60)
 

@@ -268,6 +268,12 @@ def job(site: Installation, name: str, group: str, gpus: int) -> None:
     )
 
 
+def waits_for(site: Installation, name: str) -> str:
+    """What a job waits for, as an admin is told who looks at everything."""
+    found = {one["about"]: one["code"] for one in site.doctor()["findings"]}
+    return str(found[f"Job {name}"])
+
+
 def test_a_job_behind_a_queue_runs_on_what_is_idle_and_yields_to_a_notebook(
     site: Installation,
 ) -> None:
@@ -290,6 +296,11 @@ def test_a_job_behind_a_queue_runs_on_what_is_idle_and_yields_to_a_notebook(
     (waits,) = [one for one in site.kueue.workloads.list(site.names.namespace).items
                 if one.name.startswith("job-train")]  # fmt: skip
     assert TicketStatus.of(waits).state is TicketState.WAITING
+    until(lambda: waits_for(site, "train") in ("quota", "placement"), "it is considered", 60)
+    (said,) = site.doctor("train")["findings"]
+    assert (said["about"], said["wrong"]) == ("Job train", False)
+    assert said["sentence"].startswith(("It waits for 1 more", "No node has the room"))
+    assert site.doctor(waits.name)["findings"][0]["sentence"] == said["sentence"]
     notebook.leave()
     until(lambda: active() == 1, "the job runs again", 60)
 

@@ -273,12 +273,14 @@ async def test_what_is_deleted_or_deactivated_by_hand(desk: Hub) -> None:
         assert (await desk.queue.submit(one)).state is TicketState.WAITING
     farm.kueue.workloads.delete(ticket_name(gone.request_id), farm.names.namespace)
     await desk.reach(gone, TicketState.GONE)
+    await doctor_says(desk, gone, "not_there", "No request of this name stands in a queue of")
     await desk.queue.release(Ticket(gone.request_id, TicketState.WAITING), requeue=True)
     aside = {"spec": {"active": False}}
     for one in (waits, running):
         name = ticket_name(one.request_id)
         farm.kueue.workloads.patch(name, farm.names.namespace, change=aside)
     await desk.reach(waits, TicketState.WAITING, "queue_set_aside")
+    await doctor_says(desk, waits, "deactivated", "It was deactivated")
     evicted = await desk.reach(running, TicketState.EVICTED, "evicted_operator")
     await desk.queue.release(evicted, requeue=True)
     await desk.reach(running, TicketState.ADMITTED)
@@ -300,16 +302,63 @@ async def test_the_catalog_gives_less_or_nothing_any_more(desk: Hub) -> None:
         await desk.queue.finish(Ticket(running[0].request_id, TicketState.ADMITTED))
         await asyncio.sleep(1)
         assert desk.told[waits.request_id].state is TicketState.WAITING
+        await doctor_says(
+            desk, waits, "quota", "It waits for 1 more nvidia.com/gpu", wrong=False, well=True
+        )
+        await doctor_says(desk, running[1], "admitted", "It is admitted.", wrong=False, well=True)
         # The group has nothing any more: who waits is told so, and who runs runs on.
         farm.catalog(atlas={"quota": 1, "borrow": 1}, lhcb={"quota": 1})
         await asyncio.to_thread(farm.sync)
         desk.catalogs.reload()
         await desk.reach(waits, TicketState.WAITING, "queue_no_flavor")
         assert desk.told[running[1].request_id].state is TicketState.ADMITTED
+        await doctor_says(desk, waits, "cluster_queue_stopped", "is stopped: it admits nothing")
     finally:
         (farm.folder / "profiles.yaml").write_text(text, encoding="utf-8")
         desk.catalogs.reload()
         await asyncio.to_thread(farm.sync)
+    await desk.reach(waits, TicketState.ADMITTED)
+
+
+async def test_a_flavor_is_removed_that_some_have_and_some_wait_for(desk: Hub) -> None:
+    farm, profiles = desk.farm, desk.farm.folder / "profiles.yaml"
+    runs, waits = asks("lhcb"), asks("lhcb")
+    await desk.queue.submit(runs)
+    await desk.queue.submit(waits)
+    flavor = farm.names.flavor("t4")
+    text = profiles.read_text(encoding="utf-8")
+    made = yaml.safe_load(text)
+    try:
+        del made["flavors"]["t4"]
+        for group in made["groups"].values():
+            group["flavors"] = {"cpu": {}}
+        profiles.write_text(yaml.safe_dump(made), encoding="utf-8")
+        shown = await asyncio.to_thread(farm.sync, "--dry-run")
+        assert f"remove ResourceFlavor {flavor}" in shown
+        await asyncio.to_thread(farm.sync)
+        desk.catalogs.reload()
+        # Who waits is told that it is no longer given out; who has one keeps it.
+        said = await desk.reach(waits, TicketState.WAITING, "queue_no_flavor")
+        assert said.reason is not None
+        assert "does not give out t4 now" in said.reason.sentence
+        assert "Choose another flavour." in said.reason.remedy
+        await doctor_says(desk, waits, "no_flavor", "No flavor of its queue fits")
+        await doctor_says(desk, runs, "admitted", "It is admitted.", wrong=False)
+        assert desk.told[runs.request_id].state is TicketState.ADMITTED
+
+        async def gone() -> bool:
+            return await asyncio.to_thread(farm.kueue.resource_flavors.find, flavor) is None
+
+        await _until(gone)
+        assert await asyncio.to_thread(farm.sync) == "Nothing to change.\n"
+    finally:
+        profiles.write_text(text, encoding="utf-8")
+        desk.catalogs.reload()
+        await asyncio.to_thread(farm.sync)
+    # It comes back: the place was kept, and what ran holds what it had.
+    await asyncio.sleep(1)
+    assert desk.told[waits.request_id].state is TicketState.WAITING
+    await desk.queue.finish(Ticket(runs.request_id, TicketState.ADMITTED))
     await desk.reach(waits, TicketState.ADMITTED)
 
 
@@ -423,6 +472,26 @@ async def test_without_kueue_requests_are_kept_and_asked_again(desk: Hub) -> Non
         return any(one.type == "PodsReady" and one.holds for one in found.status.conditions)
 
     await _until(told_ready)
+
+
+async def doctor_says(
+    desk: Hub, one: Grant, code: str, words: str, *, wrong: bool = True, well: bool = False
+) -> None:
+    """See what an admin reads of a request.
+
+    Args:
+        desk: The hub's.
+        one: The request.
+        code: The finding's.
+        words: In its sentence.
+        wrong: Whether it is something that somebody has to mend.
+        well: Whether nothing at all is.
+    """
+    request, status = str(one.request_id), 0 if well else 1
+    found = await asyncio.to_thread(desk.farm.doctor, request, status=status)
+    (said,) = [each for each in found["findings"] if each["about"] == f"request {request}"]
+    assert (said["code"], said["wrong"], bool(said["remedy"])) == (code, wrong, wrong)
+    assert words in said["sentence"]
 
 
 async def _until(condition: Callable[[], Awaitable[bool]]) -> None:

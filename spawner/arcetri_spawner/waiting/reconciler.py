@@ -34,6 +34,8 @@ SWEEP: Final = 2.0
 """Seconds between two looks at everybody."""
 RESYNC: Final = 60.0
 """Seconds between two comparisons with the store."""
+FIRST: Final = 10.0
+"""Seconds until the first: what went wrong while no hub was there is found soon."""
 
 MAINTAINED: Final = "maintenance"
 """The refusal of what is under maintenance; see ``reasons.maintenance``."""
@@ -211,7 +213,7 @@ class Reconciler:
     async def _sweep(self) -> None:
         """See to whom nobody else sees to: no ticket, no start, or kept for too long."""
         loop = asyncio.get_running_loop()
-        resync = loop.time() + RESYNC
+        resync = loop.time() + min(FIRST, RESYNC)
         while True:
             for entry in self._room.entries():
                 try:

@@ -192,6 +192,49 @@ def test_what_kueue_gives_to_a_cpu_only_session_stands_only_beside_the_reserve()
     assert Reserve(None).judge(found, given(first, "n1.farm")) is Verdict.STANDS
 
 
+def test_a_device_that_kueue_takes_for_free_and_is_not_is_given_in_vain() -> None:
+    kept = stock(cluster_node(labels=T4, **{"nvidia.com/gpu": "1"}))
+    seen: set[UUID] = set()
+    reserve = Reserve(claims(kept, seen))
+
+    def judge(made: Workload, by: Reserve = reserve) -> Verdict:
+        found = whose(made)
+        assert found is not None
+        return by.judge(found, made)
+
+    runs, waits = grant(), grant()
+    assert judge(given(runs, "n1.farm")) is Verdict.STANDS
+    seen.add(runs.request_id)
+    # Its Workload is deleted, and its pod is there still: here, what it takes is.
+    pod = uuid4()
+    kept.hold(pod, "n1.farm", "t4", Need(2000, 8 * GIB))
+    reserve.forget(runs.request_id)
+    assert judge(given(waits, "n1.farm")) is Verdict.IN_VAIN
+    # What runs has its own, on the node where it is.
+    assert judge(given(runs, "n1.farm")) is Verdict.STANDS
+    # A node of which nothing is known is not judged, nor anything while nobody can say.
+    assert judge(given(waits, "n2.farm")) is Verdict.STANDS
+    stale, third = Reserve(claims(kept, fresh=False)), grant()
+    assert judge(given(third, "n1.farm"), stale) is Verdict.STANDS
+    stale.forget(third.request_id)
+    # It ends.
+    reserve.forget(waits.request_id)
+    reserve.forget(runs.request_id)
+    kept.drop(pod)
+    seen.discard(runs.request_id)
+    assert judge(given(waits, "n1.farm")) is Verdict.STANDS
+
+
+def test_what_runs_is_not_offered_another_node() -> None:
+    kept = stock(cluster_node(labels=T4, **{"nvidia.com/gpu": "1"}))
+    one = grant()
+    bound = workload(one)
+    only = affinity(only_on((), ["gone"]))
+    bound.spec.pod_sets[0].template["spec"]["affinity"] = only["affinity"]
+    assert [who.request for who, _, _ in Reserve(claims(kept)).moves([bound])] == [one.request_id]
+    assert not list(Reserve(claims(kept, {one.request_id})).moves([bound]))
+
+
 def test_no_more_are_put_in_line_again_than_have_room_the_oldest_first() -> None:
     kept = stock(cluster_node(labels=T4, cpu="12", **{"nvidia.com/gpu": "4"}))
     reserve = Reserve(claims(kept))
