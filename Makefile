@@ -12,11 +12,11 @@ SOURCES := hub spawner accounting
 
 .DEFAULT_GOAL := help
 .PHONY: help up setup test soak lint docs bench images cluster-build cluster-up cluster-down \
-	cluster-run cluster-shell cluster-image cluster-forward .hub .dev .python
+	cluster-run cluster-shell cluster-image cluster-forward cluster-kueue cluster-simulate .hub .dev .python
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1 /p' $(MAKEFILE_LIST) | while read -r name what; do \
-		printf '  make %-15s %s\n' "$$name" "$$what"; done
+		printf '  make %-16s %s\n' "$$name" "$$what"; done
 
 up: .hub ## Run the platform on this machine until Ctrl-C; options in ARGS="...", see ARGS=--help
 	@exec $(BIN)/arcetri up $(ARGS)
@@ -77,6 +77,12 @@ cluster-image: .dev ## Build images and give them to the cluster: IMAGE="hub pro
 
 cluster-forward: .dev ## Let this machine's browser reach a page inside it: TO=HOST:PORT PORT=8000
 	@$(CLUSTER) forward "$(TO)" --port "$(or $(PORT),0)"
+
+cluster-kueue: .dev ## Install Kueue in it, whose queues requests can wait in
+	@$(CLUSTER) kueue
+
+cluster-simulate: .dev ## Add simulated nodes to it: FILE=helm/try/farm.yaml
+	@$(CLUSTER) simulate "$(FILE)"
 
 .python:
 	@test -n "$(PYTHON)" || { echo "Arcetri needs Python 3.11 or newer with its venv module" \

@@ -17,12 +17,14 @@ from benchmarks import (
     crowd,
     following,
     install,
+    latency,
     ledger,
     memory,
     offers,
     pods,
     start,
     sync,
+    waiting,
 )
 from benchmarks.waits import bench as waits
 
@@ -39,6 +41,8 @@ BENCHMARKS = {
     "following": following.run,
     "waits": waits.run,
     "sync": sync.run,
+    "queue": waiting.run,
+    "latency": latency.run,
 }
 RESULTS = Path(__file__).parent.parent / "docs" / "reference" / "figures.json"
 

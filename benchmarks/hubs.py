@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -38,6 +40,14 @@ class Hub:
     tokens: dict[str, str]
     options: dict[str, str]
     """What a start asks for."""
+    state: Path | None = None
+    """Our hub's state folder."""
+
+    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """What our hub's database answers."""
+        assert self.state is not None  # noqa: S101 - only ours is asked
+        with contextlib.closing(sqlite3.connect(self.state / "arcetri.sqlite")) as database:
+            return database.execute(query, values).fetchall()
 
     def cpu(self) -> float:
         """CPU seconds the hub's process has used so far."""
@@ -194,13 +204,21 @@ def stock(folder: Path, users: Sequence[str], *, patient: bool = False) -> Itera
                 process.wait(10)
 
 
-def enroll(issuer: str, users: Sequence[str]) -> dict[str, str]:
-    """Make people in a development IAM; their passwords by name."""
+def enroll(
+    issuer: str, users: Sequence[str], groups: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Make people in a development IAM; their passwords by name.
+
+    Args:
+        issuer: The IAM's address.
+        users: Their names.
+        groups: The group of each; one and the same where it is left out.
+    """
     with httpx.Client(base_url=issuer, timeout=30, trust_env=False) as client:
         for name in users:
             client.post(
                 "dev/api/users",
-                json={"username": name, "groups": [GROUP]},
+                json={"username": name, "groups": [groups[name] if groups else GROUP]},
             ).raise_for_status()
     return dict.fromkeys(users, PASSWORD)
 

@@ -10,8 +10,9 @@ import contextlib
 import json
 import os
 import subprocess
+import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -68,20 +69,52 @@ def catalog(image: str) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def ours(
-    cluster: Cluster, folder: Path, image: str, users: Sequence[str], *, flavor: str
+    cluster: Cluster,
+    folder: Path,
+    image: str,
+    users: Sequence[str],
+    *,
+    flavor: str,
+    groups: Mapping[str, dict[str, Any]] | None = None,
+    queues: str = "",
 ) -> Iterator[Hub]:
-    """Our hub, with these people logged in."""
+    """Our hub, with these people logged in.
+
+    Args:
+        cluster: Where it runs.
+        folder: For its files.
+        image: What sessions run.
+        users: Who logs in; where there are several groups, in each as many of them in turn.
+        flavor: What a start asks for.
+        groups: What the catalog says of each group; one that is granted everything by default.
+        queues: What its queues in Kueue are called; without a name it does without Kueue.
+    """
     site.namespace(cluster, site.OURS)
-    with hub.running(cluster, folder / "ours", site.OURS, catalog(image)) as made:
+    entry = catalog(image)
+    entry["groups"] = groups or entry["groups"]
+    paths = list(entry["groups"])
+    of = {user: paths[number % len(paths)] for number, user in enumerate(users)}
+    if queues:
+        _sync(cluster, folder, entry, queues)
+    with hub.running(cluster, folder / "ours", site.OURS, entry, queues=queues) as made:
         settings = made.settings
         yield Hub(
             name="arcetri",
             url=settings.public_url,
             pid=made.pid("hub"),
             proxy_pid=made.pid("proxy"),
-            tokens=_tokens(settings.public_url, enroll(settings.iam.issuer, users)),
+            tokens=_tokens(settings.public_url, enroll(settings.iam.issuer, users, of)),
             options={"flavor": flavor, "environment": "python", "size": "small"},
+            state=made.state,
         )
+
+
+def _sync(cluster: Cluster, folder: Path, entry: dict[str, Any], queues: str) -> None:
+    """Make Kueue's queues as the catalog says."""
+    profiles = folder / "profiles.yaml"
+    profiles.write_text(yaml.safe_dump(entry), encoding="utf-8")
+    command = [sys.executable, "-m", "arcetri_hub", "queues", "sync", f"--profiles={profiles}"]
+    cluster.run([*command, f"--instance={queues}", f"--namespace={site.OURS}"])
 
 
 @contextlib.contextmanager

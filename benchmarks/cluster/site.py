@@ -49,13 +49,12 @@ def home(cluster: Cluster, name: str, path: str, number: int) -> None:
     os.chown(folder, number, number)
 
 
-def simulate(cluster: Cluster, count: int) -> list[str]:
-    """Add simulated nodes with eight simulated devices each; their names."""
+def simulate(cluster: Cluster, count: int, devices: int = DEVICES_A_NODE) -> list[str]:
+    """Add simulated nodes with so many simulated devices each; their names."""
     names = [f"simulated-{number:03}" for number in range(count)]
     for begin in range(0, count, 50):
         nodes = [
-            simulated_node(name, {"nvidia.com/gpu": DEVICES_A_NODE})
-            for name in names[begin : begin + 50]
+            simulated_node(name, {"nvidia.com/gpu": devices}) for name in names[begin : begin + 50]
         ]
         cluster.simulate(*nodes)
     return names

@@ -255,6 +255,42 @@ PARTS: Final[Mapping[str, tuple[str, list[Line]]]] = {
             Line("To make them all", "made/seconds", unit="s"),
         ],
     ),
+    "queue": (
+        "Notebooks asked for at once behind Kueue, on simulated nodes",
+        [
+            Line("Asked for", "asked"),
+            Line("Devices, each session ended once it runs", "room"),
+            Line("Groups that share them out, a queue each", "queues"),
+            Line("Ran", "ran", Bound("≥", 1, of="asked", of_what="those asked for")),
+            Line("Two of a group, asked for in different seconds", "pairs"),
+            Line("… of which the later one was admitted first", "pairs_out_of_order", _exactly(0)),
+            Line("The last had run after", "last_seconds", unit="s"),
+            Line("Processor time of the hub a session", "hub_cpu_seconds_per_session", unit="ms", scale=1000),
+            Line("The hub's processor time, of a core, while all devices are in use and nobody waits", "waiting/none/cpu_of_a_core", unit="%", scale=100),
+            Line("… while 100 wait", "waiting/few/cpu_of_a_core", unit="%", scale=100),
+            Line("… while 400 wait in the same queues", "waiting/many/cpu_of_a_core", _most(1.2, of="waiting/few/cpu_of_a_core", of_what="that of 100"), "%", 100),
+            Line("Requests to the API server a minute while nobody waits", "waiting/none/requests_a_minute"),
+            Line("… while 100 wait", "waiting/few/requests_a_minute"),
+            Line("… while 400 wait in the same queues", "waiting/many/requests_a_minute", _most(1.2, of="waiting/few/requests_a_minute", of_what="that of 100")),
+        ],
+    ),
+    "latency": (
+        "From a device that becomes free to the next container on it, against a bare pod that Kueue manages",
+        [
+            Line("Time from the end of the one container to the start of the next", "seconds", _most(1.3), "s"),
+            *(
+                Line(what, f"steps/ours/{name}", unit="s")
+                for name, what in {
+                    "ticket_given_back": "Of that, until the ticket is given back",
+                    "next_admitted": "… until Kueue has admitted the next one",
+                    "pod_created": "… until its pod is made",
+                    "sandbox_started": "… until its sandbox runs",
+                }.items()
+            ),
+            Line("Of a bare pod's, until Kueue lets it start", "steps/bare/pod_ungated", unit="s"),
+            Line("… until its sandbox runs", "steps/bare/sandbox_started", unit="s"),
+        ],
+    ),
 }  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from jupyterhub.app import JupyterHub
 from arcetri_accounting.client import PastLengths, Witness
 from arcetri_accounting.spool import SpoolError
 from arcetri_hub.auth import HubIdentities
+from arcetri_hub.away import away_notice
 from arcetri_hub.metrics import Metrics
 from arcetri_hub.reaper import Notice, Reaper, build_reaper
 from arcetri_hub.settings import KubernetesSettings, Settings, UsageSettings
@@ -95,6 +96,7 @@ class Platform:
         self.reaper = build_reaper(
             app,
             self.service.running,
+            self.service.ends,
             self.service.end,
             self.service.demands,
             lambda: ZoneInfo(self.catalogs.current.catalog.site.timezone),
@@ -119,8 +121,14 @@ class Platform:
             self._spawn(self.expectations.run())
 
     def notices(self, username: str) -> list[Notice]:
-        """The announced ends of a user's sessions."""
-        return self.reaper.notices(username) if self.reaper else []
+        """What a user must know of their sessions: nodes that do not answer, announced ends."""
+        zone, now = self.catalogs.current.catalog.site.timezone, datetime.now(UTC)
+        away = self.service.away(username)
+        announced = self.reaper.notices(username) if self.reaper else []
+        return [
+            *(away_notice(server, what, zone, now) for server, what in away.items()),
+            *announced,
+        ]
 
     async def close(self) -> None:
         """End the background work; sessions run on."""
@@ -324,6 +332,7 @@ def _cluster(
             start_timeout=settings.start_timeout - 10,
             patience=kubernetes.patience,
             strict_groups=kubernetes.strict_groups,
+            lends=kubernetes.queue == "kueue",
         ),
         store,
         catalogs,

@@ -11,7 +11,7 @@ import structlog
 
 from arcetri_spawner import killpoints
 from arcetri_spawner.backends.base import Queue, Ticket
-from arcetri_spawner.errors import ArcetriError
+from arcetri_spawner.errors import ArcetriError, BackendError
 from arcetri_spawner.returning import successor
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from arcetri_spawner.store import Store
 
 log = structlog.get_logger(__name__)
+
+IN_VAIN: Final = "no_room"
+"""How a start failed for which the node had nothing that was free."""
 
 RETRY: Final = 2.0
 """Seconds between two tries to record an end while the database is away."""
@@ -30,15 +33,48 @@ class Ends:
     Args:
         store: Where it is written.
         queue: What they hold.
-        enter: Has a request stand in line that goes back there; the waiting room's.
+        enter: Has a request stand in line that goes back there, with what was in vain before, if
+            anything was; the waiting room's.
     """
 
     def __init__(
-        self, store: Store, queue: Queue, enter: Callable[[Grant, datetime], Awaitable[None]]
+        self, store: Store, queue: Queue, enter: Callable[[Grant, datetime, str], Awaitable[None]]
     ) -> None:
         self._store = store
         self._queue = queue
         self._enter = enter
+
+    def returns(self, grant: Grant, error: BaseException) -> Grant | None:
+        """What goes back in line though its start has failed; None where nothing does.
+
+        That the queue had taken a device for free that somebody has is no reason to lose one's
+        place.
+        """
+        met = isinstance(error, BackendError) and error.code == IN_VAIN
+        return grant if met and self._queue.apart else None
+
+    async def failed(
+        self,
+        ticket: Ticket,
+        grant: Grant,
+        why: tuple[str, str, str],
+        error: BaseException,
+        tried: asyncio.Event | None = None,
+    ) -> None:
+        """Record that a start has failed, of which nothing is left.
+
+        Args:
+            ticket: The request's.
+            grant: What it was granted.
+            why: Reason, message and details.
+            error: What went wrong.
+            tried: As for ``record``.
+        """
+        back = self.returns(grant, error)
+        reason, message, details = why
+        if back is not None and isinstance(error, ArcetriError):
+            message = f"{error.message} Your request is back in line, at its place."
+        await self.record(ticket, reason, message, details, tried=tried, back=back)
 
     async def record(
         self,
@@ -87,5 +123,5 @@ class Ends:
             await self._queue.finish(ticket)
             return
         # What stands in line takes over the ticket, now or when the queue answers.
-        await self._enter(again, asked)
+        await self._enter(again, asked, message if reason == IN_VAIN else "")
         killpoints.reach("request.back_in_line")

@@ -111,7 +111,7 @@ class Expectations:
         at now.
         """
         if request_id not in self._waits:
-            await self._look_surely()
+            await self._look_surely(request_id)
         return self._expected.get(request_id)
 
     async def __call__(self, grant: Grant) -> ExpectedWait | None:
@@ -124,10 +124,13 @@ class Expectations:
             await self._look_surely()
             await asyncio.sleep(_LOOK)
 
-    async def _look_surely(self) -> None:
+    async def _look_surely(self, wanted: UUID | None = None) -> None:
+        """Look at the lines; for one request only if the look before did not find it yet."""
         try:
             async with self._looking:
-                await self._look()
+                # Of a crowd that comes at once, one look finds all who are there by then.
+                if wanted is None or wanted not in self._waits:
+                    await self._look()
         except ArcetriError as error:
             # What was expected before stands: it is old, and says so by no other means than time.
             log.warning("the lines could not be looked at", code=error.code)

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import html
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from jupyterhub import orm
@@ -19,6 +21,7 @@ from jupyterhub.utils import url_escape_path, url_path_join
 from traitlets import Callable as CallableTrait
 
 from arcetri_spawner import killpoints
+from arcetri_spawner.backends.answering import answers
 from arcetri_spawner.backends.base import Exited, Launch, Session, Unknown
 from arcetri_spawner.errors import ArcetriError, StartFailed
 from arcetri_spawner.service import SessionService
@@ -171,10 +174,12 @@ class ArcetriSpawner(Spawner):
         """None while it runs, or cannot be asked; its exit status when it is gone."""
         if self._session_id is None:
             found: Session | Unknown | None
-            if self._check_pending and not self._is_told_of:
-                found = await self._go_on()
-            else:
+            if not self._check_pending:
                 found = await self.service.find(self.user.name, self.name)
+            elif self._is_told_of:
+                found = await self._checked_for()
+            else:
+                found = await self._go_on()
             if isinstance(found, Unknown):
                 return None
             if found is None:
@@ -183,6 +188,31 @@ class ArcetriSpawner(Spawner):
         assert self._session_id is not None  # noqa: S101 - narrowed just above, for mypy
         state = await self.service.poll(self._session_id)
         return state.code if isinstance(state, Exited) else None
+
+    async def _checked_for(self) -> Session | Unknown | None:
+        """What there is of a session after a restart, once it answers or has ended.
+
+        JupyterHub waits for an answer of what it is told runs, and for nothing else: of one that
+        ends meanwhile it would wait in vain, and refuse every start until then.
+        """
+        await self.service.recovered()
+        if self.service.stops(self.user.name, self.name):
+            self._check_pending, self._stop_pending = False, True
+            while self.service.stops(self.user.name, self.name):  # noqa: ASYNC110 - rare, and short
+                await asyncio.sleep(_PAUSE)
+            # JupyterHub clears up after one that has ended, in one go with this.
+            found = await self.service.find(self.user.name, self.name)
+            self._check_pending, self._stop_pending = found is not None, found is None
+        deadline = time.monotonic() + self.http_timeout
+        while True:
+            found = await self.service.find(self.user.name, self.name)
+            if found is None or await self._is_answered(found) or time.monotonic() > deadline:
+                return found
+            await asyncio.sleep(_PAUSE)
+
+    async def _is_answered(self, found: Session | Unknown) -> bool:
+        url = urlsplit(found.url if isinstance(found, Session) else self.server.url)
+        return await answers(url.hostname or "", url.port or 80, self.server.base_url)
 
     @property
     def _is_told_of(self) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from arcetri_spawner.backends.base import Session
+from arcetri_spawner.backends.base import Away, Session
 from arcetri_spawner.errors import ArcetriError, Busy, Denied
 from arcetri_spawner.policy.model import Grant
 
@@ -53,6 +53,10 @@ class LiveRow:
     asked: datetime
     open_by: datetime | None = None
     """Of what started by itself: until when it is kept for its user to open it."""
+    ending: bool = False
+    """Whether somebody wants it ended, and it has not ended yet."""
+    away: Away | None = None
+    """What it runs on gives no answer; None where it does, or nobody can say."""
 
     @property
     def started(self) -> datetime | None:

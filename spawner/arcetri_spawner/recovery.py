@@ -1,15 +1,16 @@
 """What a hub that was restarted makes of the requests that were live: each is found again or ended.
 
 A session that runs is taken up; a start that was under way goes on, and ends as any start does:
-the session runs, or the request has ended with its reason and message. Nothing is concluded while
+the session runs, or the request has ended with its reason and message. What was promised an end
+before is ended: the session is stopped again, the start is undone. Nothing is concluded while
 the backend cannot be asked: it is asked again, and who wants such a session ended is told so.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
@@ -32,6 +33,7 @@ from arcetri_spawner.ending import Ends
 from arcetri_spawner.errors import ArcetriError, BackendError, InDoubt
 from arcetri_spawner.live import choice_of
 from arcetri_spawner.policy.model import Grant
+from arcetri_spawner.running import PromisedEnd
 from arcetri_spawner.waiting.unopened import Unopened
 
 if TYPE_CHECKING:
@@ -73,8 +75,7 @@ class Recovery:
         store: The requests.
         queue: Holds their places.
         backend: Has made its own records agree already.
-        keep: Takes a session that runs up again, with the reason for which it was about to be
-            ended and to go back in line, if it was.
+        keep: Takes a session that runs up again, and ends it where that was wanted before.
         unopened: Keeps what started by itself, and nobody has opened yet.
         ends: Records the end of a request.
         changed: Told when something is known that was not.
@@ -86,7 +87,7 @@ class Recovery:
         queue: Queue,
         backend: Backend,
         *,
-        keep: Callable[[Grant, Ticket, Session, str], None],
+        keep: Callable[[Grant, Ticket, Session, PromisedEnd], None],
         unopened: Unopened,
         ends: Ends,
         changed: Callable[[], None],
@@ -129,7 +130,9 @@ class Recovery:
 
     async def _ask(self, row: RequestRow) -> Session | Starting | Exited | Unknown:
         try:
-            return await self._backend.restore(row.id, answered=row.state == "running")
+            return await self._backend.restore(
+                row.id, answered=row.state == "running", reason=row.reason
+            )
         except BackendError as error:
             return Unknown(str(error))
 
@@ -145,7 +148,7 @@ class Recovery:
             hold = self._unopened.hold() if row.by_itself else None
             await self._store.started(row.id, grant.account_id, choice_of(grant), hold)
             await self._queue.ready(ticket)
-        self._keep(grant, ticket, found, row.reason if row.returns else "")
+        self._keep(grant, ticket, found, PromisedEnd(row.reason, row.message, row.returns is True))
         if hold is not None:
             self._unopened.keep(grant, hold)
 
@@ -159,7 +162,8 @@ class Recovery:
         # What was announced before the end holds.
         details = "" if row.reason else exited.details
         reason = row.reason or exited.reason
-        await self._store.mark(row.id, "ended", reason=reason, details=details)
+        message = "" if row.reason else exited.message
+        await self._store.mark(row.id, "ended", reason=reason, message=message, details=details)
 
     async def _see_through(self, case: _Case, found: Session | Starting | Exited | Unknown) -> None:
         """Ask again until it is known what becomes of a request."""
@@ -203,16 +207,21 @@ class Recovery:
         case.start = start
         case.begun.set()
         self._changed()
+        if row.reason:
+            # Somebody wanted it undone, and the hub before this one came no further.
+            case.wish = case.wish or (row.reason, row.message)
+            start.cancel()
         try:
             session = await start
         except asyncio.CancelledError:
-            if case.wish is None:
+            if case.wish is None or self._backend.closing:
                 raise  # The hub ends. The next one goes on.
             await self._ends.record(ticket, *case.wish)
         except BackendError as error:
             case.error = error
             log.info("a start that went on has failed", session=str(row.id), why=error.code)
-            await self._ends.record(ticket, error.code, str(error), error.details)
+            why = error.code, str(error), error.details
+            await self._ends.failed(ticket, row.grant, why, error)
         else:
             case.start = None
             await self._settle(row, session)
@@ -222,6 +231,24 @@ class Recovery:
     def holds(self, session_id: UUID) -> bool:
         """Whether it is not known yet what becomes of a request."""
         return session_id in self._cases
+
+    def promise(self, session_id: UUID, reason: str, message: str) -> None:
+        """Have a request ended as soon as it is known what there is of it."""
+        if case := self._cases.get(session_id):
+            case.row = replace(case.row, reason=reason, message=message)
+
+    def ends(self, session_id: UUID) -> bool:
+        """Whether a request of which that is not known was promised an end."""
+        case = self._cases.get(session_id)
+        return case is not None and bool(case.row.reason)
+
+    def holding(self) -> Mapping[UUID, Grant]:
+        """Those whose start goes on, on what they were given."""
+        return {
+            key: case.row.grant
+            for key, case in self._cases.items()
+            if case.start is not None and not case.start.done()
+        }
 
     def of(self, username: str, server_name: str) -> UUID | None:
         """The request of a server of which it is not known yet what becomes."""
@@ -271,6 +298,7 @@ class Recovery:
 
         Raises:
             InDoubt: It is not known whether there is anything to undo.
+            StoreError: The wish could not be written; the start goes on.
         """
         case = self._cases.get(session_id)
         if case is None:
@@ -280,9 +308,8 @@ class Recovery:
                 "The platform cannot tell just now whether this session runs, so it was not ended.",
                 remedy="Try again in a minute: what does not answer now is asked again and again.",
             )
-        if message:
-            # Written before the end, so that a hub killed meanwhile still tells the user.
-            await self._store.announce(session_id, reason, message)
+        # Written before the end, so that the next hub sees it through, and tells the user.
+        await self._store.announce(session_id, reason, message)
         case.wish = reason, message
         if case.start is not None:
             case.start.cancel()

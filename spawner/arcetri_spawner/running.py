@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
 import structlog
 
 from arcetri_spawner import killpoints
-from arcetri_spawner.backends.base import Backend, Exited, Session, Ticket, Unknown
+from arcetri_spawner.backends.base import Away, Backend, Exited, Session, Ticket, Unknown
+from arcetri_spawner.chores import Chores
 from arcetri_spawner.ending import Ends
-from arcetri_spawner.errors import ArcetriError
+from arcetri_spawner.errors import ArcetriError, StoreError
 from arcetri_spawner.policy.model import Grant
 
 if TYPE_CHECKING:
@@ -23,8 +23,19 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-ENDING: Final = timedelta(seconds=15)
-"""Besides its ``stop``, how long a session may take to be seen ended that was asked to end."""
+
+class PromisedEnd(NamedTuple):
+    """An end that somebody wants, and was told will come."""
+
+    reason: str = ""
+    """A stable code, as in the lease journal; empty where nobody wants one."""
+    message: str = ""
+    """Shown to its user on their next page."""
+    returns: bool = False
+    """Whether its request goes back in line when it has ended."""
+
+
+NOT_PROMISED: Final = PromisedEnd()
 
 
 @dataclass(slots=True)
@@ -32,16 +43,9 @@ class _Run:
     grant: Grant
     ticket: Ticket
     session: Session
-    announced_until: datetime
-    """Until when an end that was announced before this hub is what ended it."""
     watcher: asyncio.Task[None] | None = None
     exited: Exited | None = None
-    end_reason: str = ""
-    end_message: str = ""
-    returns: bool = False
-    """Whether its request goes back in line when it has ended."""
-    announced: str = ""
-    """The reason for which a hub before this one was about to end it, and put it back in line."""
+    end: PromisedEnd = NOT_PROMISED
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -54,7 +58,6 @@ class RunningSessions:
         backend: Backend,
         ends: Ends,
         demands: Demands,
-        clock: Callable[[], datetime],
     ) -> None:
         """Begin with none.
 
@@ -63,44 +66,44 @@ class RunningSessions:
             backend: What runs them.
             ends: Records the end of a request.
             demands: What they hold and somebody else wants back.
-            clock: Tells the time, aware.
         """
         self._store = store
         self._backend = backend
         self._ends = ends
         self._demands = demands
-        self._clock = clock
+        self._chores = Chores()
         self._runs: dict[UUID, _Run] = {}
         self._by_server: dict[tuple[str, str], UUID] = {}
 
-    def keep(self, grant: Grant, ticket: Ticket, session: Session, announced: str = "") -> None:
+    def keep(
+        self, grant: Grant, ticket: Ticket, session: Session, promised: PromisedEnd = NOT_PROMISED
+    ) -> None:
         """Watch a session that has started, or was found again.
 
         Args:
             grant: What was granted.
             ticket: What holds its place.
             session: What runs.
-            announced: The reason for which a hub before this one was about to end it, and put it
-                back in line; empty where none was.
+            promised: The end that a hub before this one was about to bring; it is seen through.
         """
-        until = self._clock() + grant.stop + ENDING
-        run = _Run(grant, ticket, session, announced_until=until, announced=announced)
+        run = _Run(grant, ticket, session, end=promised)
         self._runs[session.id] = run
         self._by_server[grant.username, grant.server_name] = session.id
         run.watcher = asyncio.create_task(self._watch(run), name=f"session {session.id}")
+        if promised.reason:
+            log.info("a stop goes on", session=str(session.id), reason=promised.reason)
+            self._chores.start(self._stop_again(run))
 
     async def _watch(self, run: _Run) -> None:
         """Free what the session held as soon as it is gone, whoever or whatever ended it."""
         exited = await self._backend.wait(run.session)
         run.exited = exited
-        reason, returns = run.end_reason or exited.reason, run.returns
+        reason = run.end.reason or exited.reason
         # Of an end that was asked for it is known why.
-        details = "" if run.end_reason else exited.details
-        if run.announced and not run.end_reason and self._clock() < run.announced_until:
-            # A hub before this one had asked it to end, as far as that can be known.
-            reason, returns, details = run.announced, True, ""
-        back = run.grant if returns else None
-        await self._ends.record(run.ticket, reason, run.end_message, details, back=back)
+        message = run.end.message or exited.message
+        details = "" if run.end.reason else exited.details
+        back = run.grant if run.end.returns else None
+        await self._ends.record(run.ticket, reason, message, details, back=back)
         killpoints.reach("request.ended")
         self._runs.pop(run.session.id, None)
         self._demands.forget(run.session.id)
@@ -113,9 +116,18 @@ class RunningSessions:
     def __contains__(self, session_id: UUID) -> bool:
         return session_id in self._runs
 
+    def away(self, session_id: UUID) -> Away | None:
+        """What to say of what a session runs on, while that gives no answer."""
+        run = self._runs.get(session_id)
+        return self._backend.away(run.session) if run is not None and run.exited is None else None
+
     def all(self) -> Mapping[UUID, tuple[Grant, Session]]:
         """All of them, as they are now."""
         return {key: (run.grant, run.session) for key, run in self._runs.items()}
+
+    def holding(self) -> Mapping[UUID, Grant]:
+        """Those that have not ended, with what they were granted."""
+        return {key: run.grant for key, run in self._runs.items() if run.exited is None}
 
     def get(self, session_id: UUID) -> Session | None:
         """One of them; None where it does not run."""
@@ -125,6 +137,11 @@ class RunningSessions:
     def of(self, username: str, server_name: str) -> UUID | None:
         """The session of a server; None where none runs."""
         return self._by_server.get((username, server_name))
+
+    def ends(self, session_id: UUID) -> bool:
+        """Whether somebody wants a session ended that has not ended yet."""
+        run = self._runs.get(session_id)
+        return run is not None and bool(run.end.reason)
 
     async def poll(self, session_id: UUID) -> Exited | Unknown | None:
         """None while the session runs."""
@@ -145,6 +162,8 @@ class RunningSessions:
     async def end(self, session_id: UUID, reason: str, message: str = "") -> None:
         """End a session; return when everything it held is free. One that has ended is left alone.
 
+        That it ends is written first: whatever becomes of this hub, the next one sees it through.
+
         Args:
             session_id: Which one.
             reason: A stable code, as in the lease journal.
@@ -157,27 +176,51 @@ class RunningSessions:
         run = self._runs.get(session_id)
         if run is None:
             return
-        wanted = self._demands.of(run.grant)
-        returns = wanted is not None and wanted.back == reason and wanted.returns
-        if message:
-            # Written before the end, so that a hub killed meanwhile still tells the user.
-            stays = True if returns else self._demands.wished(session_id)
-            await self._store.announce(session_id, reason, message, returns=stays)
-            killpoints.reach("end.told")
-        if message or not run.end_reason:
+        if message or not run.end.reason:
             # JupyterHub stops what it sees end; that says nothing of why it ended.
-            run.end_reason, run.end_message, run.returns = reason, message, returns
-        try:
-            await self._backend.stop(run.session, run.grant.stop, reason=reason)
-        except ArcetriError:
-            # Its own end, later, must not be told as this one.
-            run.end_reason, run.end_message, run.returns = "", "", False
-            if message:
-                stays = self._demands.wished(session_id)
-                await self._store.announce(session_id, "", "", returns=stays)
-            raise
+            demand = self._demands.of(run.grant)
+            returns = demand is not None and demand.back == reason and demand.returns
+            await self._announce(run, PromisedEnd(reason, message, returns))
+        await self._stop(run)
         await self.ended(session_id)
 
+    async def _announce(self, run: _Run, promised: PromisedEnd) -> None:
+        before, run.end = run.end, promised
+        try:
+            await self._write(run)
+        except StoreError as error:
+            if promised.message:
+                run.end = before
+                raise
+            # Who wants it ended must not wait for the database.
+            session = str(run.session.id)
+            log.warning(
+                "a stop is not written: only this hub knows", session=session, why=error.code
+            )
+        killpoints.reach("end.told")
+
+    async def _stop(self, run: _Run) -> None:
+        try:
+            await self._backend.stop(run.session, run.grant.stop, reason=run.end.reason)
+        except ArcetriError:
+            # Its own end, later, must not be told as this one.
+            run.end = NOT_PROMISED
+            await self._write(run)
+            raise
+
+    async def _stop_again(self, run: _Run) -> None:
+        try:
+            await self._stop(run)
+        except ArcetriError as error:
+            session = str(run.session.id)
+            log.error("a stop that went on has failed: it runs on", session=session, why=str(error))
+
+    async def _write(self, run: _Run) -> None:
+        reason, message, returns = run.end
+        stays = True if returns else self._demands.wished(run.session.id)
+        await self._store.announce(run.session.id, reason, message, returns=stays)
+
     def tasks(self) -> list[asyncio.Task[None]]:
-        """What watches them, for who ends that; they run on."""
-        return [run.watcher for run in self._runs.values() if run.watcher]
+        """What watches and ends them, for who ends that; they run on."""
+        watchers = (run.watcher for run in self._runs.values() if run.watcher)
+        return [*watchers, *self._chores.running()]

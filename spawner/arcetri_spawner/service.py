@@ -13,10 +13,22 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from arcetri_spawner.backends.base import Backend, Event, Exited, Launch, Queue, Session, Unknown
+import structlog
+
+from arcetri_spawner.backends.base import (
+    Away,
+    Backend,
+    Event,
+    Exited,
+    Launch,
+    Queue,
+    Session,
+    Unknown,
+)
 from arcetri_spawner.changes import Changes
+from arcetri_spawner.chores import Chores
 from arcetri_spawner.ending import Ends
-from arcetri_spawner.errors import Busy, Denied, InDoubt
+from arcetri_spawner.errors import Busy, Denied, InDoubt, StoreError
 from arcetri_spawner.gate import Gate
 from arcetri_spawner.live import LiveRow, ServiceObserver, Silent, outcome_of
 from arcetri_spawner.policy.model import Grant, Identity, Offers
@@ -37,6 +49,8 @@ if TYPE_CHECKING:
     from arcetri_spawner.store import Store
     from arcetri_spawner.store.records import Standing
     from arcetri_spawner.waiting.model import Asked
+
+log = structlog.get_logger(__name__)
 
 
 class SessionService:
@@ -65,7 +79,13 @@ class SessionService:
         self.demands = Demands(lambda: catalogs.current.catalog, clock)
         """What running sessions hold and somebody else wants back."""
         self.reconciler = Reconciler(
-            self.waiting, runs=self._has, demands=self.demands, clock=clock, **watched
+            self.waiting,
+            runs=self._has,
+            holding=self._holding,
+            answers=lambda session_id: session_id in self._running,
+            demands=self.demands,
+            clock=clock,
+            **watched,
         )
         """What moves them on."""
         self.unopened = Unopened(store, catalogs, self.end, clock)
@@ -76,10 +96,11 @@ class SessionService:
         self._observer = observer or Silent()
         self._clock = clock
         self._recovered = asyncio.Event()
+        self._chores = Chores()
         self._changes = Changes()
         """Told when a start was recorded or is over, or a doubt is."""
         ends = Ends(store, queue, self.waiting.go_back)
-        self._running = RunningSessions(store, backend, ends, self.demands, clock)
+        self._running = RunningSessions(store, backend, ends, self.demands)
         self._starts = Starts(
             backend=backend,
             waiting=self.waiting,
@@ -135,11 +156,12 @@ class SessionService:
         await self._recovered.wait()
         return await self._starts.start(username, server_name, raw, launch)
 
-    def cancelling(self, username: str, server_name: str, message: str = "") -> None:
+    async def cancelling(self, username: str, server_name: str, message: str = "") -> None:
         """Note that somebody wants a start undone, just before its task is cancelled.
 
         Without this a cancelled task is one that JupyterHub gave up or a closing hub interrupted:
-        a failure. Where nothing starts, nothing is noted.
+        a failure. Where nothing starts, nothing is noted. It is written, too: a hub that is
+        restarted before the start is undone undoes it then.
 
         Args:
             username: Whose start.
@@ -149,6 +171,18 @@ class SessionService:
         key = (username, server_name)
         if self._starts.starts(key) or self.in_doubt(*key):
             self._starts.cancelling(key, message)
+            await self._promise(key, "cancelled", message)
+
+    async def _promise(self, key: Server, reason: str, message: str) -> None:
+        """Write what a server has an end, though it cannot be brought yet."""
+        session_id = self._recovery.of(*key) or self._starts.of(key)
+        if session_id is None:
+            return
+        self._recovery.promise(session_id, reason, message)
+        try:
+            await self._store.announce(session_id, reason, message)
+        except StoreError as error:
+            log.warning("a stop is not written", session=str(session_id), why=error.code)
 
     async def end_server(self, username: str, server_name: str, reason: str) -> None:
         """End whatever a server has; wait where it cannot be told whether it has anything.
@@ -167,8 +201,40 @@ class SessionService:
                 await self.end(session_id, *why)
                 break
             except InDoubt:
-                await self._changes.next()
+                changed = self._changes.coming()
+                await self._promise(key, *why)
+                await changed.wait()
         self._starts.forget_cancel(key)
+
+    def stop_unattended(self, username: str, server_name: str) -> asyncio.Event | None:
+        """Have ended, in the background, what a server has of which JupyterHub knows nothing.
+
+        Returns:
+            Set when that is over, whatever came of it; None where the server has nothing.
+        """
+        key = (username, server_name)
+        if (self._recovery.of(*key) or self._of(key)) is None:
+            return None
+        over = asyncio.Event()
+        self._chores.start(self._stop_unattended(key, over))
+        return over
+
+    async def _stop_unattended(self, key: Server, over: asyncio.Event) -> None:
+        log.warning("stopping what JupyterHub knows nothing of", user=key[0], server=key[1])
+        try:
+            await self.end_server(*key, "stopped")
+        finally:
+            over.set()
+
+    def stops(self, username: str, server_name: str) -> bool:
+        """Whether what a server has was promised an end, and has not ended yet."""
+        key = (username, server_name)
+        session_id = self._recovery.of(*key) or self._of(key)
+        return session_id is not None and self.ends(session_id)
+
+    def ends(self, session_id: UUID) -> bool:
+        """Whether a session was promised an end, and has not ended yet."""
+        return self._running.ends(session_id) or self._recovery.ends(session_id)
 
     async def ended(self, session_id: UUID) -> None:
         """Return when the session has ended and is recorded so; at once for one not live."""
@@ -206,6 +272,11 @@ class SessionService:
             or session_id in self._starts
             or self._recovery.holds(session_id)
         )
+
+    def _holding(self) -> Mapping[UUID, Grant]:
+        """What starts or runs, and must hold what it was given."""
+        parts = (self._recovery, self._starts, self._running)
+        return {key: grant for part in parts for key, grant in part.holding().items()}
 
     def _of(self, key: Server) -> UUID | None:
         """What a server has that starts or runs."""
@@ -277,6 +348,8 @@ class SessionService:
                 session=self._running.get(row.id),
                 asked=row.asked,
                 open_by=self.unopened.until(row.id),
+                away=self._running.away(row.id),
+                ending=self.ends(row.id),
             )
             for row in await self._store.live_requests()
         ]
@@ -297,6 +370,18 @@ class SessionService:
         if session_id in self._running:
             await self._store.wish(session_id, returns=returns)
             self.demands.wish(session_id, returns=returns)
+
+    def away_of(self, session_id: UUID) -> Away | None:
+        """What to say of what a session runs on, while that gives no answer."""
+        return self._running.away(session_id)
+
+    def away(self, username: str) -> dict[str, Away]:
+        """What runs of a person on what gives no answer: what is known of it, by server name."""
+        return {
+            grant.server_name: away
+            for grant, session in self._running.all().values()
+            if grant.username == username and (away := self._running.away(session.id)) is not None
+        }
 
     def running(self) -> Mapping[UUID, tuple[Grant, Session]]:
         """The started sessions, from memory."""
@@ -328,7 +413,12 @@ class SessionService:
             await asyncio.gather(*(self.end(key, "shutdown") for key in self._running.all()))
         await self.reconciler.close()
         await self.waiting.close()
-        tasks = [*self._running.tasks(), *self._starts.tasks(), *self._recovery.tasks()]
+        tasks = [
+            *self._running.tasks(),
+            *self._starts.tasks(),
+            *self._recovery.tasks(),
+            *self._chores.running(),
+        ]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

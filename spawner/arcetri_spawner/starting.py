@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -81,6 +82,8 @@ class Starts:
         """The requests that were recorded, until they run or nothing is left of them."""
         self._cancelled: dict[Server, str] = {}
         """Servers whose start is being cancelled, with a message for its user."""
+        self._begun: dict[UUID, Grant] = {}
+        """What was granted to those that were written to start, until they run or are undone."""
         self._unsettled: set[UUID] = set()
         """Requests whose start is under way."""
         self._chores = Chores()
@@ -89,6 +92,10 @@ class Starts:
 
     def __contains__(self, request_id: UUID) -> bool:
         return request_id in self._unsettled
+
+    def holding(self) -> Mapping[UUID, Grant]:
+        """Those that start on what they were given."""
+        return self._begun
 
     def starts(self, server: Server) -> bool:
         """Whether a start is under way for a server."""
@@ -178,6 +185,7 @@ class Starts:
                 raise _busy(ticket.reason)
             by_itself = waited is not None and waited.by_itself
             await self._store.begin(grant, by_itself=by_itself)
+            self._begun[grant.request_id] = grant
             killpoints.reach("request.starting")
             if waited is not None:
                 self._waiting.begun(waited)
@@ -197,12 +205,21 @@ class Starts:
             tried = asyncio.Event()
             details = error.details if isinstance(error, ArcetriError) else ""
             why = (*self._why(grant, error), details)
-            self._chores.start(self._abandon(grant, session, why, tried))
+            self._begun.pop(grant.request_id, None)
+            self._chores.start(self._abandon(grant, session, why, error, tried))
             await tried.wait()
+            if isinstance(error, ArcetriError) and self._ends.returns(grant, error):
+                raise Busy(
+                    error.message,
+                    code=error.code,
+                    remedy="Your request is back in line, at its place, and is tried again.",
+                ) from error
             raise
         finally:
             self._unsettled.discard(grant.request_id)
         self._running.keep(grant, ticket, session)
+        self._begun.pop(grant.request_id, None)
+        self._waiting.over(grant)
         self._forget(grant)
         if hold is not None:
             self._unopened.keep(grant, hold)
@@ -230,6 +247,7 @@ class Starts:
         grant: Grant,
         session: Session | None,
         why: tuple[str, str, str],
+        error: BaseException,
         tried: asyncio.Event,
     ) -> None:
         """Leave nothing of a start that failed; sets ``tried`` after the first attempt."""
@@ -238,7 +256,7 @@ class Starts:
                 await self._backend.stop(session, timedelta(seconds=1), reason=why[0])
             # A lease may have been taken by a submit that nobody saw the answer of.
             ticket = Ticket(grant.request_id, TicketState.GONE)
-            await self._ends.record(ticket, *why, tried=tried)
+            await self._ends.failed(ticket, grant, why, error, tried)
         finally:
             tried.set()
             self._forget(grant)

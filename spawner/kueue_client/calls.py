@@ -178,7 +178,9 @@ def _dry(dry_run: bool) -> tuple[tuple[str, str], ...]:
     return (("dryRun", "All"),) if dry_run else ()
 
 
-def pending(queue: str, namespace: str | None) -> Steps[tuple[PendingWorkload, ...]]:
+def pending(
+    queue: str, namespace: str | None, most: int | None = None
+) -> Steps[tuple[PendingWorkload, ...]]:
     """Who waits in a queue, in order: a LocalQueue of a namespace, else a ClusterQueue."""
     where = f"/apis/{VISIBILITY_GROUP}/v1beta2"
     if namespace:
@@ -188,9 +190,10 @@ def pending(queue: str, namespace: str | None) -> Steps[tuple[PendingWorkload, .
     where += f"/{quote(queue, safe='')}/pendingworkloads"
     found: list[PendingWorkload] = []
     while True:
-        query = (("limit", str(PAGE)), ("offset", str(len(found))))
+        limit = PAGE if most is None else min(PAGE, most - len(found))
+        query = (("limit", str(limit)), ("offset", str(len(found))))
         answer = yield from ask(Request("GET", where, query))
         page = PendingWorkloadsSummary.from_wire(answer).items
         found += page
-        if len(page) < PAGE:
+        if len(page) < limit or len(found) == most:
             return tuple(found)

@@ -33,19 +33,20 @@ def _where(path: str | Path | None) -> str | None:
 class _Kueue:
     @operation
     def pending(
-        self, queue: str, namespace: str | None = None
+        self, queue: str, namespace: str | None = None, *, most: int | None = None
     ) -> Steps[tuple[PendingWorkload, ...]]:
         """Who waits, in the order of the line.
 
         Args:
             queue: A LocalQueue where there is a namespace, else a ClusterQueue.
             namespace: The LocalQueue's.
+            most: How many of the first ones, at least one; all of them by default.
 
         Raises:
             NotFound: There is no such queue.
             VisibilityDown: Kueue cannot be asked.
         """
-        return (yield from calls.pending(queue, namespace))
+        return (yield from calls.pending(queue, namespace, most))
 
     @operation
     def why(self, name: str, namespace: str) -> Steps[Explanation]:

@@ -8,11 +8,15 @@ import shlex
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import click
+import yaml
 
 from tests.cluster import builds, images, launch
+from tests.cluster import kueue as real_kueue
 from tests.cluster.cache import ClusterError
+from tests.cluster.pods import simulated_node
 from tests.cluster.state import State
 
 
@@ -141,6 +145,30 @@ def image(state: State, names: str) -> None:
         raise click.BadParameter(f"{', '.join(unknown) or 'that'} is no image of {there_are}")
     for name in names.split():
         click.echo(f"Pods find it as {shlex.quote(cluster.load(images.ALL[name]))}.")
+
+
+@main.command()
+@click.pass_obj
+def kueue(state: State) -> None:
+    """Build Kueue unless it is cached, and install it."""
+    cluster = launch.find(state)
+    builds.build()
+    real_kueue.install(cluster)
+    click.echo(f"Kueue answers on the cluster {state.name}.")
+
+
+@main.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.pass_obj
+def simulate(state: State, file: Path) -> None:
+    """Add the simulated nodes of a file: of each its labels, and its resources."""
+    cluster = launch.find(state)
+    nodes = [
+        simulated_node(name, one["resources"], {"kubernetes.io/os": "linux", **one["labels"]})
+        for name, one in yaml.safe_load(file.read_text(encoding="utf-8")).items()
+    ]
+    cluster.simulate(*nodes)
+    click.echo(f"{len(nodes)} simulated nodes are ready.")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +41,18 @@ CONFIGURATION: dict[str, Any] = {
 }
 
 
-def values() -> dict[str, Any]:
-    """What the chart is told."""
+def values(frameworks: Sequence[str] = ()) -> dict[str, Any]:
+    """What the chart is told.
+
+    Args:
+        frameworks: Of what else than batch jobs Kueue itself manages the pods.
+    """
     repository, _, tag = images.KUEUE.reference.rpartition(":")
     probe = {"initialDelaySeconds": 1, "periodSeconds": 1}
+    configuration = {
+        **CONFIGURATION,
+        "integrations": {"frameworks": [*CONFIGURATION["integrations"]["frameworks"], *frameworks]},
+    }
     return {
         "controllerManager": {
             "manager": {
@@ -57,19 +65,26 @@ def values() -> dict[str, Any]:
             },
             "readinessProbe": probe,
         },
-        "managerConfig": {"controllerManagerConfigYaml": yaml.safe_dump(CONFIGURATION)},
+        "managerConfig": {"controllerManagerConfigYaml": yaml.safe_dump(configuration)},
     }
 
 
-def install(cluster: Cluster) -> None:
-    """Install Kueue unless it is there, and wait until it can be used."""
+def install(cluster: Cluster, frameworks: Sequence[str] = ()) -> None:
+    """Install Kueue unless it is there, and wait until it can be used.
+
+    Args:
+        cluster: Where.
+        frameworks: Of what else than batch jobs Kueue itself manages the pods.
+    """
     with cache.lock(cluster.state.folder / ".kueue"):
         if not _installed(cluster):
             cluster.load(images.KUEUE)
             chart = builds.find("kueue-chart")
             command = ["helm", "upgrade", "--install", RELEASE, chart]
             command += [f"--namespace={NAMESPACE}", "--create-namespace", "--values=-"]
-            cluster.run([*command, "--wait", "--timeout=150s"], stdin=yaml.safe_dump(values()))
+            cluster.run(
+                [*command, "--wait", "--timeout=150s"], stdin=yaml.safe_dump(values(frameworks))
+            )
         settle(cluster)
 
 

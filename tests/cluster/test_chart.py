@@ -165,7 +165,23 @@ def test_a_session_outlives_an_upgrade(site: Site) -> None:
 def test_every_part_answers_helms_own_test(site: Site) -> None:
     said = site.release.helm("test", NAME, "--logs", "--timeout=120s")
     assert "the ledger, through the proxy" in said, said
+    assert "all that a session needs" in said, said
     assert "FAIL" not in said
+
+
+def test_the_hub_says_which_part_no_session_can_do_without(site: Site) -> None:
+    release = site.release
+    scale = ["kubectl", "scale", f"--namespace={NAME}-storage", f"deployment/{NAME}-provisioner"]
+    url = f"{release.platform.url}/hub/arcetri/health"
+    assert httpx.get(url, trust_env=False).json() == {"unwell": []}
+    try:
+        release.cluster.run([*scale, "--replicas=0"])
+        until(lambda: httpx.get(url, trust_env=False).status_code == 503, "it is missed", 60)
+        (said,) = httpx.get(url, trust_env=False).json()["unwell"]
+        assert said.startswith("The provisioner does not answer")
+    finally:
+        release.cluster.run([*scale, "--replicas=1"])
+    until(lambda: httpx.get(url, trust_env=False).status_code == 200, "it is back", 60)
 
 
 def test_a_changed_catalog_counts_without_a_restart(site: Site) -> None:

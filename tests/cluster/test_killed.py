@@ -214,7 +214,7 @@ async def test_a_start_that_its_user_cancels_after_a_restart_is_told_as_cancelle
 
     async with podworld.opened(hubs.folder, NAMESPACE, hubs.instance, hubs.kubeconfig) as world:
         await world.service.recover()
-        world.service.cancelling("alice", "")
+        await world.service.cancelling("alice", "")
         await world.service.end_server("alice", "", "stopped")
         assert await why(world) == ("cancelled", "")
         await gone(world, hubs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -13,6 +14,7 @@ from tests.cluster import addresses, images
 from tests.cluster.cluster import Cluster
 from tests.cluster.components import SIMULATED
 from tests.cluster.hub import Hub
+from tests.cluster.kueue import stopped
 from tests.cluster.pods import simulated_node
 from tests.cluster.queued import Place
 from tests.cluster.test_sessions import catalog
@@ -86,6 +88,102 @@ def test_one_runs_where_it_was_admitted_and_the_next_follows(site: Hub, kueue: K
     with site.platform.api("bruno") as api:
         until(lambda: site.platform.server(api, "bruno").get("ready"), "the next one runs", 90)
         assert list(_held(kueue)) == [other]
+        api.delete("/users/bruno/server")
+    until(lambda: not _held(kueue), "every place is free", 60)
+
+
+def test_who_waits_is_told_what_only_the_queue_knows(
+    site: Hub, kueue: Kueue, place: Place, tmp_path: Path
+) -> None:
+    """By page and API, while the device itself is in use all the time."""
+    platform = site.platform
+    choice = {"flavor": "v70", "group": "/arcetri/cms", "environment": "python"}
+    session = platform.start_session("alice", flavor="v70", environment="python")
+    queue = NAMES.local_queue("/arcetri/cms")
+
+    def told(word: str, code: str) -> None:
+        until(lambda: code in _codes(site), code, 30)
+        with platform.login("bruno") as browser:
+            assert word in browser.get("/hub/waiting/bruno").text
+
+    with platform.api("alice") as hers, platform.api("bruno") as api:
+        with stopped(site.cluster):
+            assert api.post("/users/bruno/server", json=choice).is_success
+            told("The queue does not answer just now.", "queue_silent")
+        told("The only AMD Alveo V70 is in use", "busy_quota")
+        for stop, code in (("Hold", "queue_closed"), ("None", "busy_quota")):
+            change = {"spec": {"stopPolicy": stop}}
+            kueue.local_queues.patch(queue, NAMESPACE, change=change)
+            told("is closed for now" if stop == "Hold" else "is in use", code)
+        (name,) = set(_held(kueue)) - {f"request-{session}"}
+        for active, code in ((False, "queue_set_aside"), (True, "busy_quota")):
+            kueue.workloads.patch(name, NAMESPACE, change={"spec": {"active": active}})
+            told("is in use" if active else "An operator has set your request aside", code)
+        kueue.local_queues.delete(queue, NAMESPACE)
+        told("is not ready on the cluster", "queue_unready")
+        place.command(["sync", "--overcommit"], site.state.with_name("profiles.yaml"), tmp_path)
+        told("is in use", "busy_quota")
+        api.delete("/users/bruno/server")
+        hers.delete("/users/alice/server")
+    until(lambda: not _held(kueue), "every place is free", 60)
+
+
+def _codes(site: Hub) -> list[str]:
+    """The reasons for which Bruno waits, as the API tells them."""
+    with site.platform.api("bruno") as api:
+        ((request,),) = site.platform.rows(
+            "select id from arcetri_request where username = 'bruno' order by asked_at desc limit 1"
+        )
+        answer = api.get(f"/arcetri/requests/{UUID(str(request))}")
+        return [reason["code"] for reason in answer.json()["reasons"]]
+
+
+def test_a_session_whose_workload_is_deleted_by_hand_holds_its_place_again(
+    site: Hub, kueue: Kueue, place: Place, tmp_path: Path
+) -> None:
+    platform, profiles = site.platform, site.state.with_name("profiles.yaml")
+    choice = {"flavor": "v70", "group": "/arcetri/cms", "environment": "python"}
+    session = platform.start_session("alice", flavor="v70", environment="python")
+    ticket = kueue.ticket(f"request-{session}", NAMESPACE)
+    until(lambda: ticket.look().ready, "Kueue is told that it runs", 30)
+
+    def deleted() -> Workload:
+        before = kueue.workloads.get(ticket.name, NAMESPACE)
+        kueue.workloads.delete(ticket.name, NAMESPACE)
+        return before
+
+    def back(before: Workload) -> bool:
+        now = _held(kueue).get(ticket.name)
+        return now is not None and now.metadata.uid != before.metadata.uid
+
+    def waits_for() -> list[str]:
+        with platform.api("bruno") as api:
+            found = api.get(f"/arcetri/requests/{bruno}").json()
+        return [one["code"] for one in found.get("reasons", ())]
+
+    # With nobody else in line it is admitted again at once, and known to run.
+    before = deleted()
+    until(lambda: back(before) and ticket.look().ready, "it holds its place again", 30)
+    assert ticket.look().admitted is not None
+    with platform.api("bruno") as api:
+        answer = api.post("/users/bruno/server", json=choice)
+    assert answer.status_code == 202, answer.text
+    bruno = answer.json()["id"]
+    # With somebody in line, Kueue gives them at once what it takes for free.
+    before = deleted()
+    until(lambda: back(before) and ticket.look().ready, "it holds its place again", 60)
+    until(lambda: waits_for() == ["queue_uncounted"] or "busy" in str(waits_for()), "so it is", 30)
+    states = dict(platform.rows("select id, state from arcetri_request where state != 'ended'"))
+    assert states == {str(session): "running", bruno: "waiting"}
+    assert [one["metadata"]["name"] for one in site.pods()] == [f"session-{session}"]
+    with platform.api("alice") as api:
+        api.delete("/users/alice/server")
+    # His place was his all the time: it is his turn, and his first request is what starts.
+    with platform.api("bruno") as api:
+        until(lambda: platform.server(api, "bruno").get("ready"), "the next one runs", 90)
+        assert platform.rows("select state from arcetri_request where id = ?", bruno) == [
+            ("running",)
+        ]
         api.delete("/users/bruno/server")
     until(lambda: not _held(kueue), "every place is free", 60)
 

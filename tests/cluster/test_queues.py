@@ -25,7 +25,7 @@ from kueue_client import (
 from tests.cluster import images
 from tests.cluster.cluster import Cluster
 from tests.cluster.components import SIMULATED
-from tests.cluster.installation import LABEL, Installation, installation
+from tests.cluster.installation import LABEL, Installation, installation, simulate
 from tests.cluster.kueue import MANAGED
 from tests.spawner.queues.catalogs import GPU
 from tests.support import helm
@@ -41,6 +41,12 @@ def reach(ticket: Ticket, state: TicketState) -> TicketStatus:
         if status.state is state:
             return status
     raise AssertionError(f"{ticket.name} is {ticket.look().state}: {ticket.why()}")
+
+
+def active(site: Installation, group: str) -> bool:
+    """Whether Kueue has taken a group's queue."""
+    found = site.queue(group)
+    return found is not None and found.active is not None and found.active.holds
 
 
 @pytest.fixture
@@ -61,12 +67,7 @@ def test_a_catalog_becomes_queues_once_and_drift_is_repaired(site: Installation)
     assert len(before) == 1 + 2 + 2 + 1 + 3 + 3
     assert site.sync() == "Nothing to change.\n"
     assert site.versions() == before
-
-    def active() -> bool:
-        found = site.queue("cms")
-        return found is not None and found.active is not None and found.active.holds
-
-    until(active, "Kueue takes it", 60)
+    until(lambda: active(site, "cms"), "Kueue takes it", 60)
     name = site.names.cluster_queue("/cms")
     found = site.kueue.cluster_queues.get(name).to_wire()
     amounts = found["spec"]["resourceGroups"][0]["flavors"][0]["resources"]
@@ -86,10 +87,6 @@ def test_a_catalog_becomes_queues_once_and_drift_is_repaired(site: Installation)
 
 def test_nothing_is_written_while_something_stands_against_it(site: Installation) -> None:
     site.catalog(cms={"quota": 5})
-    refused = site.sync(status=1)
-    assert "t4: quotas of 5 in all, and the farm has 4." in refused
-    assert site.versions() == {}
-    assert "over-commitment: t4" in site.sync("--overcommit")
     site.sync("--overcommit")
     theirs = ClusterQueue(
         metadata=ObjectMeta(name=site.names.cluster_queue("/atlas")), spec=ClusterQueueSpec()
@@ -103,6 +100,48 @@ def test_nothing_is_written_while_something_stands_against_it(site: Installation
     site.kueue.cluster_queues.delete(theirs.name)
     (site.folder / "profiles.yaml").write_text("version: 1\n", encoding="utf-8")
     assert "profiles.yaml:1:1: error: " in site.sync(status=1)
+
+
+def test_more_than_there_is_is_not_given_and_all_else_is_done(site: Installation) -> None:
+    site.catalog(cms={"quota": 5})
+    said = site.sync("--dry-run", status=3)
+    assert "t4: quotas of 5 in all, and the farm has 4. Not raised: /cms has 0 t4, not 5." in said
+    assert "Lower groups./cms.flavors.t4.quota (5): 1 fewer in all." in said
+    assert site.versions() == {}
+    site.sync(status=3)
+    assert site.nominal("cms") == Quantity(0)
+    assert site.doctor(status=1)["findings"][1]["code"] == "overcommitted"
+    assert "over-commitment: t4" in site.sync("--overcommit")
+    assert site.nominal("cms") == Quantity(5)
+    until(lambda: active(site, "cms"), "Kueue takes it", 60)
+    # Who allows it is not told for ever that something is wrong.
+    (_, allowed, *_) = site.doctor("--overcommit")["findings"]
+    assert (allowed["code"], allowed["wrong"]) == ("overcommitted_allowed", False)
+    assert allowed["sentence"].endswith("the farm has 4. That is allowed: --overcommit.")
+
+
+def test_a_farm_that_shrinks_is_looked_after(site: Installation) -> None:
+    site.catalog(cms={"quota": 3}, atlas={"quota": 1})
+    site.sync()
+    node = ["kubectl", "delete", "node", site.names.instance, "--timeout=60s"]
+    site.cluster.run(node)
+    said = site.sync(status=3)
+    assert "t4: quotas of 4 in all, and the farm has 0. It has shrunk since" in said
+    assert said.endswith("Nothing to change.\n")
+    pool = site.names.cluster_queue("/atlas")
+    site.kueue.cluster_queues.patch(pool, change={"spec": {"queueingStrategy": "StrictFIFO"}})
+    local = site.names.local_queue("/atlas")
+    site.kueue.local_queues.delete(local, site.names.namespace)
+    site.catalog(atlas={"quota": 1})
+    said = site.sync(status=3)
+    assert "queueingStrategy: StrictFIFO -> BestEffortFIFO" in said
+    assert f"create LocalQueue {local}" in said
+    assert f"drain ClusterQueue {site.names.cluster_queue('/cms')}" in said
+    assert site.nominal("atlas") == Quantity(1)
+    simulate(site.cluster, site.names.instance)
+    site.catalog(cms={"quota": 3}, atlas={"quota": 1})
+    site.sync()
+    assert site.nominal("cms") == Quantity(3)
 
 
 def test_a_group_that_is_gone_is_drained_first(site: Installation) -> None:
@@ -156,6 +195,27 @@ def test_a_group_has_its_quota_and_what_it_borrowed_is_asked_back(site: Installa
     assert first.look().state is TicketState.ADMITTED
     borrowed.release()
     reach(own, TicketState.ADMITTED)
+
+
+def test_of_what_is_borrowed_who_has_more_gives_to_who_has_less(site: Installation) -> None:
+    site.catalog(atlas={"quota": 1, "borrow": 2}, cms={"quota": 1, "borrow": 2}, lhcb={"quota": 2})
+    site.sync()
+    held = []
+    for name in ("own", "borrowed", "borrowed-too"):
+        held.append(site.ask(name, "atlas"))
+        reach(held[-1], TicketState.ADMITTED)
+        time.sleep(1.1)  # who came last goes first, and Kueue tells ages to the second
+    reach(site.ask("first", "cms"), TicketState.ADMITTED)
+    second = site.ask("second", "cms")
+    evicted = reach(held[-1], TicketState.EVICTED).evicted
+    assert evicted is not None
+    assert evicted.cause is Reason.IN_COHORT_FAIR_SHARING
+    held[-1].release()
+    reach(second, TicketState.ADMITTED)
+    # Both have borrowed one now: nobody gives way any more.
+    third = site.ask("third", "cms")
+    until(lambda: third.why().said != "", "it is considered", 60)
+    assert [one.look().state for one in held[:2]] == [TicketState.ADMITTED] * 2
 
 
 def test_notebooks_come_before_batch_and_push_it_out(site: Installation) -> None:

@@ -1,6 +1,7 @@
-"""The hub is restarted while a session starts, and while the API server is away: none is lost.
+"""The hub is restarted while a session starts or stops, and while the API server is away.
 
-A start goes on or its user is told why not; every running session is still there.
+None is lost: a start goes on or its user is told why not; every running session is still there. And
+none is left over: what was stopped ends, and is told as stopped.
 """
 
 from __future__ import annotations
@@ -16,7 +17,15 @@ import pytest
 
 from tests.cluster.accounting import container_ids
 from tests.cluster.hub import Hub
-from tests.cluster.test_sessions import NAMESPACE, alone, answers, site
+from tests.cluster.test_sessions import (
+    NAMESPACE,
+    SAVES,
+    STOP,
+    alone,
+    answers,
+    configured,
+    site,
+)
 from tests.cluster.test_troubles import counted, plain
 from tests.support.platform import until, xsrf
 
@@ -228,3 +237,57 @@ def test_a_start_can_be_stopped_though_nobody_knows_how_far_it_is(alone: Hub) ->
         assert alone.pods() == []
     assert last(alone) == ("ended", "cancelled")
     assert alone.platform.leases() == []
+
+
+def stop(site: Hub) -> None:
+    """Stop alice's session by REST; it takes longer than the answer."""
+    with site.platform.api("alice") as api:
+        assert api.delete("/users/alice/server").status_code == 202
+
+
+def restart(site: Hub, how: str) -> None:
+    """End the hub as an upgrade of the chart does, or by ``kill -9``, and start it again."""
+    getattr(site, how)("hub")
+    site.start("hub")
+
+
+def stopped_for_good(site: Hub) -> None:
+    """Nothing is left of alice's session, it is told as stopped, and she may start the next."""
+    until(lambda: not site.pods(), "the pod is gone", 60)
+    until(lambda: last(site) == ("ended", "stopped"), f"it was stopped, not {last(site)}", 20)
+    assert site.platform.leases() == []
+    with site.platform.login("alice") as client:
+        assert "Your last session" not in client.get("/hub/home").text
+    with site.platform.api("alice") as api:
+        until(lambda: not site.platform.server(api, "alice"), "JupyterHub knows", 20)
+        asked = api.post("/users/alice/server", json={"flavor": "cpu", "environment": "python"})
+    assert asked.status_code in (201, 202), asked.text
+
+
+@pytest.mark.parametrize("how", ["terminate", "kill"])
+def test_a_stop_is_seen_through_by_the_next_hub(alone: Hub, how: str) -> None:
+    with configured(alone, SAVES.format(seconds=STOP - 2)) as home:
+        saved = home / "saved"
+        saved.unlink(missing_ok=True)
+        alone.platform.start_session("alice", flavor="cpu", environment="python")
+        stop(alone)
+        until(saved.exists, "it was told to end", 10)
+        restart(alone, how)
+        stopped_for_good(alone)
+        # The time that the catalog gives it holds for both hubs together.
+        assert saved.read_text(encoding="utf-8").split()[-1] == "whole"
+
+
+@pytest.mark.parametrize("how", ["terminate", "kill"])
+def test_a_stop_that_the_api_server_never_heard_of_is_asked_for_again(alone: Hub, how: str) -> None:
+    alone.platform.start_session("alice", flavor="cpu", environment="python")
+    alone.cluster.stop("kube-apiserver")
+    try:
+        stop(alone)
+        restart(alone, how)
+        with alone.platform.login("alice") as client:
+            assert ">stopping</span>" in client.get("/hub/home").text
+    finally:
+        alone.cluster.start("kube-apiserver")
+        alone.cluster.settle()
+    stopped_for_good(alone)

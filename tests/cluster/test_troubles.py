@@ -340,3 +340,85 @@ def test_a_session_whose_node_is_lost(alone: Hub, offers: Callable[[Change], Non
     assert reason == "node_lost"
     assert "lost with its node" in page(alone)
     assert f" on {node}: " in behind_details(alone)
+
+
+def test_sessions_whose_node_falls_silent(alone: Hub, offers: Callable[[Change], None]) -> None:
+    """One is given up, one is stopped, and one goes on when the node is back."""
+    node, cluster, platform = "silent-node", alone.cluster, alone.platform
+    cluster.simulate(simulated_node(node, {}))
+
+    def edit(catalog: dict[str, Any]) -> None:
+        catalog["flavors"]["cpu"] |= {
+            "nodes": {"kubernetes.io/hostname": node},
+            "tolerations": [SIMULATED.partition("=")[0]],
+        }
+
+    choice = {"flavor": "cpu", "environment": "python"}
+    try:
+        offers(edit)
+        lost = platform.start_session("bruno", **choice)
+        stopped = platform.start_session("alice", "stopped", **choice)
+        stays = platform.start_session("alice", **choice)
+        gives_up(alone, lost, 2)
+
+        cluster.stop("kwok")
+        with platform.api("alice") as api, platform.login("alice") as alice:
+            assert api.delete("/users/alice/servers/stopped").is_success
+            assert ended(alone, lost) == "node_lost"
+            assert ended(alone, stopped) == "stopped"
+            assert len(platform.leases()) == 1
+            until(lambda: not platform.server(api, "alice", "stopped").get("ready"), "it is over")
+            assert NOT_ANSWERED in home(alice)
+            assert "its node does not answer" in home(alice)
+            assert LEFT in home(alice), "of the one that was stopped"
+            (told,) = alice.get("/hub/arcetri/notices").json()["notices"]
+            assert told["code"] == "node_away"
+            assert 200 < told["seconds"] <= 300, "what the cluster bears by itself"
+            now = api.get(f"/arcetri/requests/{stays}").json()
+            assert (now["state"], now["away"]["node"]) == ("running", node)
+            assert now["away"]["until"] == told["at"]
+            with platform.login("bruno") as bruno:
+                assert LEFT in home(bruno)
+                found = bruno.get("/hub/arcetri/offers", params={"user": "bruno"}).json()["offers"]
+                assert not next(one for one in found if one["flavor"] == "cpu")["startable"]
+            # Nothing says that they do not run: they are the node's to end.
+            left = {pod["metadata"]["name"]: pod["metadata"] for pod in alone.pods()}
+            marked = {name for name in left if "deletionTimestamp" in left[name]}
+            assert marked == {f"session-{lost}", f"session-{stopped}"}
+            assert len(left) == 3
+
+            cluster.start("kwok")
+            until(lambda: len(alone.pods()) == 1, "what was left over is ended", 30)
+            until(lambda: NOT_ANSWERED not in home(alice), "the words are gone", 30)
+            assert alice.get("/hub/arcetri/notices").json() == {"notices": [], "ended": None}
+            assert platform.server(api, "alice")["ready"]
+            assert api.get(f"/arcetri/requests/{stays}").json()["away"] is None
+    finally:
+        if not cluster.runs("kwok"):
+            cluster.start("kwok")
+        with platform.api("alice") as api:
+            api.delete("/users/alice/server")
+        until(lambda: not alone.pods(), "every pod is gone")
+        cluster.run(["kubectl", "delete", "node", node, "--ignore-not-found"])
+
+
+NOT_ANSWERED = "silent-node) has not answered since"
+LEFT = "may go on, and write in your folders"
+
+
+def home(client: httpx.Client) -> str:
+    """What somebody sees at home, without what lies behind "details"."""
+    return client.get("/hub/home").raise_for_status().text.split("<details")[0]
+
+
+def gives_up(site: Hub, session: UUID, seconds: int) -> None:
+    """Let the cluster give a session up sooner, once its node gives no answer."""
+    name = f"session-{session}"
+    (found,) = [one for one in site.pods() if one["metadata"]["name"] == name]
+    borne = found["spec"]["tolerations"]
+    for toleration in borne:
+        if toleration.get("key") == "node.kubernetes.io/unreachable":
+            toleration["tolerationSeconds"] = seconds
+    patch = json.dumps({"spec": {"tolerations": borne}})
+    where = [f"--namespace={NAMESPACE}", "--type=merge", f"--patch={patch}"]
+    site.cluster.run(["kubectl", "patch", "pod", name, *where])

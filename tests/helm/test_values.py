@@ -527,3 +527,11 @@ def test_the_ways_back_are_those_that_the_hub_knows() -> None:
     schema = json.loads((helm.CHART / "values.schema.json").read_text(encoding="utf-8"))
     given = schema["properties"]["database"]["properties"]["backTo"]["enum"]
     assert given == ["", *RELEASES]
+
+
+def test_a_hub_elsewhere_is_not_taken_back_by_this_chart() -> None:
+    elsewhere = {"enabled": False, "publicUrl": "https://j.example.org"}
+    said = helm.refused(
+        helm.merged(helm.LEAST, {"hub": elsewhere, "database": {"backTo": "0.1.0"}})
+    )
+    assert "database.backTo: this chart's hub is switched off" in said

@@ -107,6 +107,14 @@ async def test_who_waits_is_told_and_from_memory_then() -> None:
     assert world.looks == 1
 
 
+async def test_for_a_crowd_the_lines_are_looked_at_once() -> None:
+    crowd = [row("waiting", 0) for _ in range(20)]
+    world = World(*FULL, *crowd, heard=heard())
+    found = await asyncio.gather(*(world.expected(one) for one in crowd))
+    assert None not in found
+    assert world.looks == 1
+
+
 @pytest.mark.parametrize("state", ["running", "starting", "asked", "ended"])
 async def test_who_does_not_wait_is_told_nothing(state: str) -> None:
     other = row(state)
@@ -224,3 +232,10 @@ def test_a_flavour_that_nothing_has_is_a_line_without_places() -> None:
     found = lines(catalog(groups=GROUPS), Inventory({}, datetime.now(UTC)), [row("waiting")], NOW,
                   Order.FIRST_COME)  # fmt: skip
     assert found["t4"].places == 0
+
+
+def test_devices_that_others_than_sessions_hold_are_no_places() -> None:
+    inventory = Inventory({"t4": FlavorInventory(8, 1)}, NOW)
+    found = lines(catalog(groups=GROUPS), inventory, [*FULL, row("waiting")], NOW,
+                  Order.FAIR_SHARE)  # fmt: skip
+    assert found["t4"].places == len(FULL) + 1

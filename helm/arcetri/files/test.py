@@ -12,20 +12,20 @@ DEADLINE = time.monotonic() + 30
 
 
 def status(url):
-    """The HTTP status of an address, or why there is none."""
+    """The HTTP status of an address and what it says of a fault, or why there is none."""
     try:
         with urllib.request.urlopen(url, timeout=20) as answer:
-            return answer.status
+            return answer.status, ""
     except urllib.error.HTTPError as error:
-        return error.code
+        return error.code, error.read(500).decode(errors="replace")
     except OSError as error:
-        return f"no answer: {getattr(error, 'reason', error)}"
+        return None, f"no answer: {getattr(error, 'reason', error)}"
 
 
 failed = False
 for what, url, wanted in CHECKS:
-    while (found := status(url)) != wanted and time.monotonic() < DEADLINE:
+    while (found := status(url))[0] != wanted and time.monotonic() < DEADLINE:
         time.sleep(1)
-    failed |= found != wanted
-    print("ok  " if found == wanted else "FAIL", what, url, found)
+    failed |= found[0] != wanted
+    print("FAIL" if found[0] != wanted else "ok  ", what, url, *filter(None, found))
 sys.exit(failed)

@@ -47,7 +47,7 @@ def back(release: str, state: Path) -> None:
     except (ArcetriError, SettingsError) as error:
         remedy = getattr(error, "remedy", "")
         raise click.ClickException(" ".join(filter(None, (str(error), remedy)))) from error
-    click.echo(f"The tables are those of {release}: go back to it now.")
+    click.echo(f"The tables are those of {release}: go back to that version now.")
 
 
 def _settings(state: Path) -> Settings:

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from arcetri_spawner.queues.sync import Outlook, Queues, QueuesRefused
 
 
+_WITHHELD = 3
+"""The exit status where all is done but what would promise more than the farm has."""
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def queues() -> None:
     """Keep Kueue's queues as the catalog says."""
@@ -58,14 +62,17 @@ def _installation(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+_OVERCOMMIT = click.option(
+    "--overcommit", is_flag=True, help="Promise more than the farm has, for devices to come."
+)
+
+
 @queues.command("sync")
 @_installation
 @click.option(
     "--dry-run", is_flag=True, help="Only print what would change, and what stands against it."
 )
-@click.option(
-    "--overcommit", is_flag=True, help="Promise more than the farm has, for devices to come."
-)
+@_OVERCOMMIT
 @click.option(
     "--every",
     type=click.FloatRange(min=1),
@@ -86,9 +93,12 @@ def sync_command(
     installation's labels are never touched. A queue that is wanted no more admits nothing from then
     on, and goes when nobody holds anything of it: sync again until nothing is left to do.
 
-    With --every, what is the same as the last time is not printed again.
+    Quotas of flavours of which more is promised than there is are not raised, and those that are
+    new are of nothing; all else is done. With --every, what is the same as the last time is not
+    printed again.
 
-    Exit status: 0 when all is done, or left to wait for; 1 when something stands against it.
+    Exit status: 0 when all is done, or left to wait for; 1 when something stands against it, and
+    nothing is done; 3 when all is done but what would promise more than the farm has.
     """
     _need_client()
     sys.exit(asyncio.run(_sync(file, instance, namespace, dry_run, overcommit, every)))
@@ -96,9 +106,12 @@ def sync_command(
 
 @queues.command("doctor")
 @_installation
+@_OVERCOMMIT
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.argument("request", required=False, default="")
-def doctor_command(file: Path, instance: str, namespace: str, as_json: bool, request: str) -> None:
+def doctor_command(
+    file: Path, instance: str, namespace: str, overcommit: bool, as_json: bool, request: str
+) -> None:
     """Say what is wrong with the queues, and why each request waits; changes nothing.
 
     REQUEST is a request's id, or its Workload's name: then only this one, and what is wrong.
@@ -108,7 +121,7 @@ def doctor_command(file: Path, instance: str, namespace: str, as_json: bool, req
     Exit status: 0 when nothing is wrong; 1 when something is.
     """
     _need_client()
-    findings = asyncio.run(_examine(file, instance, namespace, request))
+    findings = asyncio.run(_examine(file, instance, namespace, overcommit, request))
     well = not any(one.wrong for one in findings)
     if as_json:
         said = {"well": well, "findings": [asdict(one) for one in findings]}
@@ -119,7 +132,9 @@ def doctor_command(file: Path, instance: str, namespace: str, as_json: bool, req
     sys.exit(0 if well else 1)
 
 
-async def _examine(file: Path, instance: str, namespace: str, request: str) -> list[Finding]:
+async def _examine(
+    file: Path, instance: str, namespace: str, overcommit: bool, request: str
+) -> list[Finding]:
     from arcetri_spawner.queues.doctor import Doctor, Finding
 
     result = check(file)
@@ -129,7 +144,8 @@ async def _examine(file: Path, instance: str, namespace: str, request: str) -> l
     ]
     async with _connected(instance, namespace) as (client, names):
         catalog = result.catalog.catalog if result.catalog else None
-        return found + await Doctor(client, names).examine(catalog, request)
+        doctor = Doctor(client, names)
+        return found + await doctor.examine(catalog, request, overcommit=overcommit)
 
 
 def _need_client() -> None:
@@ -218,10 +234,10 @@ async def _once(
     from kueue_client import KueueError
 
     try:
-        outlook = await work.look(catalog.catalog)
+        outlook = await work.look(catalog.catalog, overcommit=overcommit)
         if dry_run:
             _tell(outlook, words, done=False)
-        outlook.check(overcommit=overcommit)
+        outlook.check()
         if not dry_run:
             await work.carry_out(outlook)
             _tell(outlook, words, done=True)
@@ -231,14 +247,21 @@ async def _once(
     except (ArcetriError, KueueError) as error:
         words.say(f"arcetri: {error}", wrong=True)
         return 1
-    return 0
+    return _WITHHELD if outlook.withheld else 0
 
 
 def _tell(outlook: Outlook, words: _Words, *, done: bool) -> None:
     for notice in outlook.plan.notices:
         words.say(f"note: {notice}")
-    for promise in outlook.plan.overcommitted:
+    for promise in () if outlook.withheld else outlook.plan.overcommitted:
         words.say(f"over-commitment: {promise.sentence}")
+    if outlook.withheld:
+        rest = "All else is done." if done else "All else would be done."
+        words.say(f"arcetri: More is promised than the farm has. {rest}", wrong=True)
+    for one in outlook.withheld:
+        words.say(f"  {one.sentence}\n    {one.promise.remedy}", wrong=True)
+    if outlook.withheld:
+        words.say("Or say --overcommit, where more devices are to come.", wrong=True)
     for change in outlook.changes:
         words.say(change.render().removesuffix("\n"))
     if not outlook.changes:

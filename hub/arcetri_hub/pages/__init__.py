@@ -16,6 +16,7 @@ from arcetri_hub.pages import amounts
 from arcetri_hub.pages.account import OwnAccount
 from arcetri_hub.pages.api import ServerApi, StartProgress
 from arcetri_hub.pages.csp import ContentSecurity, NonceExtension
+from arcetri_hub.pages.health import PartsNow
 from arcetri_hub.pages.home import HomePage, NewSession
 from arcetri_hub.pages.live import OffersNow
 from arcetri_hub.pages.notices import NoticesNow
@@ -66,6 +67,7 @@ def handlers(platform: PagesPlatform) -> list[tuple[str, type] | tuple[str, type
         (r"/api/arcetri/account", OwnAccount, known),
         (r"/arcetri/offers", OffersNow, known),
         (r"/arcetri/notices", NoticesNow, known),
+        (r"/arcetri/health", PartsNow, known),
         (r"/arcetri/static/(.*)", Static, {"path": str(STATIC)}),
     ]
 
@@ -107,6 +109,9 @@ def configure(
     def site_name(_user: User | None) -> str:
         return str(platform.catalogs.current.catalog.site.name)
 
+    def site_zone(_user: User | None) -> str:
+        return str(platform.catalogs.current.catalog.site.timezone)
+
     def is_site_admin(user: User | None) -> bool:
         return bool(user and user.admin)
 
@@ -122,6 +127,7 @@ def configure(
     c.JupyterHub.template_vars.update(
         {
             "site_name": site_name,
+            "site_zone": site_zone,
             "is_site_admin": is_site_admin,
             "asset": asset_url,
             "simulates": lambda _user: simulates,

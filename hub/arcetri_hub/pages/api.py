@@ -23,6 +23,7 @@ from arcetri_hub.pages.servers import (
     forget_failed,
     is_active,
     leave,
+    stop_unattended,
 )
 from arcetri_hub.pages.waits import wait_json
 from arcetri_spawner.errors import ArcetriError
@@ -160,6 +161,10 @@ class ServerApi(
             if waits := self.platform.service.waiting.find(user.name, server_name):
                 await leave(self.platform.service, waits, self.current_user)
                 self.set_status(204)
+                return
+            over = await stop_unattended(self.platform.service, user, server_name)
+            if over is False or (over and server_name not in user.orm_spawners):
+                self.set_status(204 if over else 202)
                 return
             if await cancel_start(self.platform.service, user, server_name, self.current_user):
                 await self._settle(user, server_name)

@@ -85,6 +85,12 @@ class LooksAgain(BaseHandler):
             return False
         return bool(super()._record_activity(obj, timestamp))
 
+    async def prepare(self) -> None:
+        """Tell a page that looks by itself that its user is logged out, and lead it nowhere."""
+        await super().prepare()
+        if LOOKS_AGAIN in self.request.headers and self.current_user is None:
+            raise HTTPError(401, "You are logged out.")
+
 
 class JsonErrors(BaseHandler):
     """Answers errors as ``{status, code, message, remedy}``."""
@@ -116,7 +122,7 @@ class ServerNow(JsonErrors, PlatformHandler):
     async def get(self) -> None:
         """Answer for one user's server."""
         if self.current_user is None:
-            raise HTTPError(403, "Log in again.")
+            raise HTTPError(401, "You are logged out.")
         name = self.get_query_argument("user", "") or self.current_user.name
         await self._answer(name, self.get_query_argument("server", ""))
 

@@ -56,7 +56,7 @@ Lamp = Literal["mine", "others", "used"]
 _MOST_LAMPS = 16
 NEWS_LASTS = timedelta(days=30)
 """How long news of an environment is news."""
-_BOUNDS = frozenset({"session_limit", "request_limit", "flavor_limit", "busy_quota"})
+_BOUNDS = frozenset({"session_limit", "request_limit", "flavor_limit", "busy_quota", "queue_kept"})
 """Codes of reasons that bound the person, not the flavour."""
 
 
@@ -84,6 +84,8 @@ class Card:
     """What to do where there is no alternative."""
     waits: str
     """Of one that would wait in line: who is ahead, in words; else empty."""
+    borrowed: str
+    """Of one that would be borrowed and may be asked back: that, in words; else empty."""
     alternative: str
     alternative_title: str
     environments: tuple[str, ...]
@@ -155,7 +157,10 @@ def spawn_page(
     chosen = _flavor(offers, wishes)
     wished = _group(chosen, wishes)
     titles = {offer.flavor: offer.title for offer in offers.offers}
-    cards = {offer.flavor: _card(offer, titles, checked=offer is chosen) for offer in offers.offers}
+    cards = {
+        offer.flavor: _card(offer, titles, catalog.defaults.grace, checked=offer is chosen)
+        for offer in offers.offers
+    }
     sections = tuple(
         Section(kind, title, found)
         for kind, title in _KINDS
@@ -225,7 +230,7 @@ def _flavor(offers: Offers, wishes: tuple[Choice, ...]) -> Offer | None:
     return next((offer for offer in offers.offers if offer.startable > 0), None)
 
 
-def _card(offer: Offer, titles: Mapping[str, str], *, checked: bool) -> Card:
+def _card(offer: Offer, titles: Mapping[str, str], grace: timedelta, *, checked: bool) -> Card:
     return Card(
         flavor=offer.flavor,
         title=offer.title,
@@ -242,6 +247,7 @@ def _card(offer: Offer, titles: Mapping[str, str], *, checked: bool) -> Card:
         reasons=offer.reasons,
         hint=hint(offer),
         waits=waits_text(offer),
+        borrowed=borrowed_text(offer, grace),
         alternative=offer.alternative or "",
         alternative_title=titles.get(offer.alternative or "", ""),
         environments=offer.environments,
@@ -258,6 +264,17 @@ def waits_text(offer: Offer) -> str:
     if ahead == 0:
         return "You would wait, first in line of your group."
     return f"You would wait: {ahead} of your group ahead of you."
+
+
+def borrowed_text(offer: Offer, grace: timedelta) -> str:
+    """That what starts now would be borrowed, charged to whichever of one's groups it would be."""
+    lent = [group_title(one.group, one.title) for one in offer.groups if one.would_borrow]
+    if not lent:
+        return ""
+    return (
+        f"Beyond the quota of {' and '.join(lent)} it is borrowed: when the group that it belongs"
+        f" to needs it, you have {amounts.span(grace)} to save your work."
+    )
 
 
 def free_text(offer: Offer) -> str:
@@ -306,6 +323,8 @@ def group_line(group: GroupOffer) -> GroupLine:
         parts.append(f"{group.in_use} of {group.quota} in use")
     elif group.group != EVERYONE:
         parts.append(f"{group.in_use} in use")
+    if group.would_borrow:
+        parts.append("the next would be borrowed")
     if group.limit is not None:
         parts.append(f"you {group.mine} of {group.limit}")
     elif group.mine:

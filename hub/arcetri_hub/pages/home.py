@@ -66,6 +66,7 @@ class HomePage(LooksAgain, PlatformHandler, HomeHandler):
                 wanted=wanted,
                 name_error=name_error,
                 is_ready=lambda server: is_ready(user, server),
+                is_active=lambda server: is_active(user, server),
                 server_url=user.server_url,
                 spawn_url=lambda server: self.hub_url("spawn", user.name, server),
                 running=sum(not card.waits for card in cards),

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from jupyterhub.scopes import needs_scope
 
 from arcetri_hub.pages.base import ServerNow
-from arcetri_hub.pages.choices import free_text, group_line, hint, lamps, others_text, waits_text
+from arcetri_hub.pages.choices import (
+    borrowed_text,
+    free_text,
+    group_line,
+    hint,
+    lamps,
+    others_text,
+    waits_text,
+)
 from arcetri_hub.pages.refusals import Refused
 from arcetri_spawner.errors import ArcetriError
 from arcetri_spawner.policy.model import Offers, Reason
@@ -26,11 +35,17 @@ class OffersNow(ServerNow):
             raise Refused(error) from error
         self.set_header("Content-Type", "application/json")
         self.set_header("Cache-Control", "no-cache")
-        self.finish(offers_json(offers))
+        grace = self.platform.catalogs.current.catalog.defaults.grace
+        self.finish(offers_json(offers, grace))
 
 
-def offers_json(offers: Offers) -> dict[str, Any]:
-    """Offers as the page's script reads them; all text is shown as text, never as HTML."""
+def offers_json(offers: Offers, grace: timedelta) -> dict[str, Any]:
+    """Offers as the page's script reads them; all text is shown as text, never as HTML.
+
+    Args:
+        offers: What policy offers.
+        grace: How long one has to save what is asked back.
+    """
     return {
         "refusals": [_reason(reason) for reason in offers.refusals],
         "offers": [
@@ -43,6 +58,7 @@ def offers_json(offers: Offers) -> dict[str, Any]:
                 "lamps": lamps(offer),
                 "hint": hint(offer),
                 "waits": waits_text(offer),
+                "borrowed": borrowed_text(offer, grace),
                 "ahead": offer.ahead,
                 "simulated": offer.simulated,
                 "alternative": offer.alternative,

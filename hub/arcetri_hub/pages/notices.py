@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class NoticesNow(ServerNow):
-    """``/hub/arcetri/notices?user=&server=``: announced ends of a session, or how it ended."""
+    """``/hub/arcetri/notices?user=&server=``: what is announced of a session, or how it ended."""
 
     @needs_scope("read:servers")  # type: ignore[untyped-decorator]  # JupyterHub's
     async def _answer(self, user_name: str, server_name: str) -> None:
@@ -53,11 +53,14 @@ class NoticesNow(ServerNow):
 
 def _announced(notice: Notice, now: datetime) -> dict[str, Any]:
     """An announced end. Its seconds are for clocks that are set otherwise than ours."""
+    at = notice.at
     return {
-        **_said(notice.code, notice.sentence, notice.at.isoformat()),
-        "seconds": max((notice.at - now).total_seconds(), 0.0),
-        # Saving is use, and would keep what is idle.
-        "saves": notice.code != "idle",
+        "code": notice.code,
+        "sentence": notice.sentence,
+        "at": at.isoformat() if at else None,
+        "seconds": max((at - now).total_seconds(), 0.0) if at else None,
+        # Saving is use, and would keep what is idle; and on a node that is away nothing is saved.
+        "saves": notice.code not in ("idle", "node_away"),
         "returns": notice.returns,
     }
 

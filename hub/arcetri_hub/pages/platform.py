@@ -48,5 +48,5 @@ class PagesPlatform(Protocol):
         ...
 
     def notices(self, username: str) -> list[Notice]:
-        """The announced ends of a user's sessions."""
+        """What a user must know of their sessions: nodes that do not answer, announced ends."""
         ...

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from arcetri_spawner.waiting import Entry, WaitingRoom
 
 _CANCEL_SECONDS = 15
+_STOP_SECONDS = 10
 
 
 def spawner_of(user: User, server_name: str) -> Any | None:
@@ -52,7 +53,7 @@ def free_name(user: User, waiting: WaitingRoom) -> str:
     )
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def begun_by_asker(service: SessionService, asked: Entry) -> AsyncIterator[None]:
     """Begin the start of a request that was admitted at once; where that fails, it is over."""
     try:
@@ -87,10 +88,29 @@ async def cancel_start(service: SessionService, user: User, server_name: str, wh
     if spawner is None or spawner.pending != "spawn" or not (start := spawner._spawn_future):
         return False
     other = "" if who.name == user.name else f"Your last start was cancelled by {shown(who.name)}."
-    service.cancelling(user.name, server_name, other)
+    await service.cancelling(user.name, server_name, other)
     start.cancel()
     await asyncio.wait({start}, timeout=_CANCEL_SECONDS)
     return True
+
+
+async def stop_unattended(service: SessionService, user: User, server_name: str) -> bool | None:
+    """Stop what JupyterHub has no server for, or cannot say of yet whether it runs.
+
+    It stops through JupyterHub where that has one.
+
+    Returns:
+        Whether it has ended within the time that a page waits; None where there is nothing.
+    """
+    spawner = spawner_of(user, server_name)
+    if spawner is not None and spawner.pending != "check" and spawner.active:
+        return None
+    over = service.stop_unattended(user.name, server_name)
+    if over is None:
+        return None
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(over.wait(), _STOP_SECONDS)
+    return over.is_set()
 
 
 async def leave(service: SessionService, waits: Entry, who: Any) -> None:

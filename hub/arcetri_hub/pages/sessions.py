@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from arcetri_hub.pages import amounts
 from arcetri_hub.pages.choices import group_title
-from arcetri_hub.pages.wording import STATES
+from arcetri_hub.pages.wording import state_text
 from arcetri_spawner.catalog.models import Catalog
 from arcetri_spawner.live import LiveRow
 from arcetri_spawner.policy.model import Grant
@@ -34,6 +34,8 @@ class SessionCard:
     allocated: str
     ends: str
     """When its lifetime is over, in words; empty before it runs."""
+    away: bool = False
+    """Whether its node gives no answer."""
     open_by: str = ""
     """Until when it is kept for its user, where it started by itself and nobody has opened it."""
 
@@ -56,7 +58,7 @@ def _card(row: LiveRow, catalog: Catalog, now: datetime) -> SessionCard:
     return SessionCard(
         server_name=grant.server_name,
         title=flavor.title if flavor else grant.flavor,
-        state=STATES.get(row.state, row.state),
+        state=state_text(row),
         running=row.state == "running",
         waits=row.state in BEFORE_START,
         simulated=any(device.simulated for device in devices),
@@ -67,6 +69,7 @@ def _card(row: LiveRow, catalog: Catalog, now: datetime) -> SessionCard:
         since=_since(row, zone, now),
         allocated=_allocated(grant, session.started, now) if session else "",
         ends=_ends(grant, session.started, zone, now) if session else "",
+        away=row.away is not None,
         open_by=amounts.moment(row.open_by, zone, now) if row.open_by else "",
     )
 

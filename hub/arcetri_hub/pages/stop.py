@@ -11,7 +11,13 @@ from tornado.web import authenticated
 from arcetri_hub.pages.base import PlatformHandler
 from arcetri_hub.pages.body import LimitedBody
 from arcetri_hub.pages.refusals import Refused
-from arcetri_hub.pages.servers import cancel_start, choice_of, leave, spawner_of
+from arcetri_hub.pages.servers import (
+    cancel_start,
+    choice_of,
+    leave,
+    spawner_of,
+    stop_unattended,
+)
 from arcetri_spawner.errors import ArcetriError
 
 if TYPE_CHECKING:
@@ -59,6 +65,8 @@ class StopSession(LimitedBody, PlatformHandler):
         Returns:
             Whether it still started.
         """
+        if await stop_unattended(self.platform.service, user, server_name) is not None:
+            return False
         spawner = spawner_of(user, server_name)
         if spawner is None:
             return False

@@ -14,7 +14,7 @@ from arcetri_hub.pages.raw import may_read_details
 from arcetri_hub.pages.refusals import Refusal, Refused, refusal_of
 from arcetri_hub.pages.servers import begun_by_asker, is_active, is_ready, spawner_of
 from arcetri_hub.pages.waits import wait_json, wait_page
-from arcetri_hub.pages.wording import ended
+from arcetri_hub.pages.wording import away_json, ended
 from arcetri_spawner.errors import ArcetriError
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class RequestNow(JsonErrors, PlatformHandler):
     async def get(self, request_id: str) -> None:
         """Answer for one request of somebody whose servers the asker may see."""
         if self.current_user is None:
-            raise HTTPError(403, "Log in again.")
+            raise HTTPError(401, "You are logged out.")
         service = self.platform.service
         try:
             found = await service.standing(route_id(request_id, "request"))
@@ -164,7 +164,7 @@ class RequestNow(JsonErrors, PlatformHandler):
             "group": found.group,
         }
         if session:
-            answer["session"] = session
+            answer |= {"session": session, "away": away_json(service.away_of(found.id))}
         if found.state == "ended":
             answer |= {"code": found.reason, "message": found.message}
             if await may_read_details(self, user_name):

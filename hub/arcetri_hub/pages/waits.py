@@ -11,11 +11,16 @@ from arcetri_hub.pages import amounts
 from arcetri_hub.pages.choices import free_text, group_title
 from arcetri_spawner.catalog.models import Catalog
 from arcetri_spawner.estimates.model import ExpectedWait
+from arcetri_spawner.groups import GroupPath
 from arcetri_spawner.policy.model import Grant, GroupOffer, Offer, Reason
 from arcetri_spawner.waiting import Wait
+from arcetri_spawner.waiting.why import end_with_sessions
 
 _SAID: Final = frozenset({"busy_quota", "busy_capacity"})
 NO_ESTIMATE: Final = "There is no estimate yet: too little is known of how long others stay."
+NOT_OF_SESSIONS: Final = (
+    "There is no estimate: this wait does not end when somebody else's session does."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +31,13 @@ class Instead:
     title: str
     free: str
     group: str
-    """Who is charged; empty where there is nothing to choose."""
     environment: str
     size: str
+    detail: str
+    """The software and the size it would start with, in words."""
+    otherwise: str
+    """What of it is not as it was asked for, in words; empty where nothing is."""
+    charged: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,30 +70,22 @@ def wait_page(wait: Wait, catalog: Catalog, now: datetime) -> WaitPage:
     """Lay out the waiting page."""
     grant = wait.grant
     flavor = catalog.flavors.get(grant.flavor)
-    environment = catalog.environments.get(grant.environment)
-    size = catalog.sizes.get(grant.size)
-    group = catalog.groups.get(grant.group)
     zone = catalog.site.timezone
     title = flavor.title if flavor else grant.flavor_title or grant.flavor
-    charged = group_title(grant.group, group.title if group else "")
+    charged = _group(catalog, grant.group)
     return WaitPage(
         title=title,
-        detail=", ".join(
-            (
-                environment.title if environment else grant.environment,
-                (size.title if size else "") or grant.size.capitalize(),
-            )
-        ),
+        detail=f"{_environment(catalog, grant.environment)}, {_size(catalog, grant.size)}",
         charged=charged,
-        asked=f"{amounts.moment(wait.asked, zone, now)} ({amounts.span(now - wait.asked)})",
+        asked=f"{amounts.moment(wait.asked, zone, now)} ({amounts.span(now - wait.asked)} ago)",
         place=place_text(wait),
         ahead=ahead_text(wait, charged),
         why=why_text(wait, title, charged),
         # The sentence before says the same of these.
         reasons=tuple(one for one in wait.reasons if one.code not in _SAID),
         expected=expected_text(wait.expected),
-        confidence=confidence_text(wait.expected),
-        alternatives=tuple(_instead(offer, wait.grant) for offer in wait.alternatives),
+        confidence=confidence_text(wait),
+        alternatives=tuple(_instead(catalog, offer, grant) for offer in wait.alternatives),
         admitted=wait.stage == "admitted",
         simulated=bool(wait.offer and wait.offer.simulated),
         trouble=wait.trouble,
@@ -93,17 +94,56 @@ def wait_page(wait: Wait, catalog: Catalog, now: datetime) -> WaitPage:
     )
 
 
-def _instead(offer: Offer, grant: Grant) -> Instead:
+def _instead(catalog: Catalog, offer: Offer, grant: Grant) -> Instead:
     """Another flavour, with as much as goes with it of what was chosen."""
     able = [one.group for one in offer.groups if one.startable]
+    group = grant.group if grant.group in able else able[0]
+    environment = _kept(grant.environment, offer.environments)
+    size = _kept(grant.size, offer.sizes)
+    charged = _group(catalog, group)
+    others = [
+        said
+        for said, same in (
+            (_environment(catalog, environment), environment == grant.environment),
+            (_size(catalog, size), size == grant.size),
+            (f"charged to {charged}", group == grant.group),
+        )
+        if not same
+    ]
+    said = [f"Not as you asked: {', '.join(others)}."] if others else []
+    if any(one.group == group and one.would_borrow for one in offer.groups):
+        said.append(f"Beyond the quota of {charged}: it may be asked back.")
     return Instead(
         flavor=offer.flavor,
         title=offer.title,
         free=free_text(offer),
-        group=grant.group if grant.group in able else able[0],
-        environment=grant.environment if grant.environment in offer.environments else "",
-        size=grant.size if grant.size in offer.sizes else "",
+        group=group,
+        environment=environment,
+        size=size,
+        detail=f"{_environment(catalog, environment)}, {_size(catalog, size)}",
+        otherwise=" ".join(said),
+        charged=charged,
     )
+
+
+def _kept(chosen: str, fitting: tuple[str, ...]) -> str:
+    """What was chosen, or what policy takes where nothing is."""
+    return chosen if chosen in fitting or not fitting else fitting[0]
+
+
+def _group(catalog: Catalog, path: str) -> str:
+    entry = catalog.groups.get(GroupPath(path))
+    return group_title(path, entry.title if entry else "")
+
+
+def _environment(catalog: Catalog, name: str) -> str:
+    entry = catalog.environments.get(name)
+    return entry.title if entry else name
+
+
+def _size(catalog: Catalog, name: str) -> str:
+    entry = catalog.sizes.get(name)
+    return (entry.title if entry else "") or name.capitalize()
 
 
 def place_text(wait: Wait) -> str:
@@ -130,6 +170,10 @@ def ahead_text(wait: Wait, charged: str) -> str:
         said = f"{position.ahead} earlier {asked} of {charged} for the same flavour."
     else:
         said = f"Nobody of {charged} asked for this flavour before you."
+    if position.others == 1:
+        said += " 1 earlier request of another group may come before you."
+    elif position.others:
+        said += f" {position.others} earlier requests of other groups may come before you."
     if position.provisional:
         said += " The place is provisional: shares between groups may change it."
     return said
@@ -160,6 +204,11 @@ def _are(count: int) -> str:
 def _held(group: GroupOffer, charged: str) -> str:
     if group.quota is None:
         return f"{charged} holds {group.in_use}" if group.in_use else ""
+    if group.borrow:
+        return (
+            f"{charged} holds {group.in_use}, has a quota of {group.quota}, and may borrow"
+            f" {group.borrow} more"
+        )
     return f"{charged} holds {group.in_use} of the {group.quota} it may hold at the same time"
 
 
@@ -171,10 +220,11 @@ def expected_text(expected: ExpectedWait | None) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def confidence_text(expected: ExpectedWait | None) -> str:
-    """How sure that is."""
+def confidence_text(wait: Wait) -> str:
+    """How sure that is, or why nothing is said."""
+    expected = wait.expected
     if expected is None:
-        return NO_ESTIMATE
+        return NO_ESTIMATE if end_with_sessions(wait.reasons) else NOT_OF_SESSIONS
     return (
         f"{expected.confidence:.0%} of such waits fall into this range, most likely about"
         f" {amounts.span(expected.likely)}. It rests on {expected.sessions} earlier sessions."
@@ -200,6 +250,7 @@ def wait_json(wait: Wait, hub_url: Callable[..., str]) -> dict[str, Any]:
         "group": grant.group,
         "asked": wait.asked.isoformat(),
         "place": position.ahead + 1 if position else None,
+        "ahead_of_other_groups": position.others if position else None,
         "provisional": position.provisional if position else None,
         "reasons": [_reason(reason) for reason in wait.reasons],
         "trouble": _reason(wait.trouble) if wait.trouble else None,

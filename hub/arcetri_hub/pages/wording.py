@@ -8,7 +8,9 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from arcetri_hub.pages import amounts
+from arcetri_spawner.backends.base import Away
 from arcetri_spawner.errors import Busy
+from arcetri_spawner.live import LiveRow
 from arcetri_spawner.policy.reasons import ALL_CODES
 from arcetri_spawner.store import records
 
@@ -50,6 +52,8 @@ STATES = {
 }
 """Where a session is, in words."""
 
+AWAY: Final = "its node does not answer"
+"""The same of one that was seen running, and of which nobody can say so now."""
 _REFUSALS: Final = frozenset({*ALL_CODES, Busy.default_code})
 """Codes of requests that never became a session."""
 _REFUSAL_IS_NEWS: Final = timedelta(minutes=1)
@@ -70,6 +74,24 @@ class Ended:
     """Which server, where a page tells of all of a person's; empty for the default one."""
     details: str = ""
     """What was said of it, word for word, for those who want it; empty for who may not read it."""
+
+
+def state_text(row: LiveRow) -> str:
+    """Where a session is, in words: what somebody wants of it first, then what can be said."""
+    if row.ending:
+        return STATES["ending"]
+    return AWAY if row.away else STATES.get(row.state, row.state)
+
+
+def away_json(away: Away | None) -> dict[str, object] | None:
+    """That a session's node gives no answer, as the REST API tells it; None where it does."""
+    if away is None:
+        return None
+    return {
+        "node": away.node,
+        "since": away.since.isoformat() if away.since else None,
+        "until": away.until.isoformat() if away.until else None,
+    }
 
 
 def ended(

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from arcetri_hub.reaper.ask import SessionClient
@@ -32,6 +33,7 @@ __all__ = [
 def build_reaper(
     app: Any,
     running: Running,
+    ends: Callable[[UUID], bool],
     end: Ender,
     demands: Demands,
     zone: Callable[[], ZoneInfo],
@@ -43,13 +45,14 @@ def build_reaper(
     Args:
         app: The JupyterHub application, whose configuration has ``SERVICES`` and ``ROLES``.
         running: The started sessions; ``SessionService.running``.
+        ends: Whether one was promised an end; ``SessionService.ends``.
         end: Ends one; ``SessionService.end``.
         demands: What they hold and others want back; ``SessionService.demands``.
         zone: The site's time zone, for what users read.
         interval: Seconds between two looks.
     """
     reaper = Reaper(
-        JupyterHubView(app, running, demands.of, read_clocks),
+        JupyterHubView(app, running, ends, demands.of, read_clocks),
         SessionClient(),
         end,
         read_clocks,

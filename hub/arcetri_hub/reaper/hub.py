@@ -51,6 +51,9 @@ class Target:
     """JupyterHub's own last_activity: what its proxy and the server itself reported."""
     wanted: Wanted | None = None
     """Why what it holds is wanted back now; None where it is not."""
+    attended: bool = True
+    """Whether JupyterHub has a server for it, or it ends: without one nobody can come to it, and
+    JupyterHub has taken away the token that it would show."""
 
 
 Running = Callable[[], Mapping[UUID, tuple[Grant, Session]]]
@@ -61,10 +64,16 @@ class JupyterHubView:
     """Reads the running application; to be used on its event loop only."""
 
     def __init__(
-        self, app: Any, running: Running, wanted: WantedBack, clock: Callable[[], Moment]
+        self,
+        app: Any,
+        running: Running,
+        ends: Callable[[UUID], bool],
+        wanted: WantedBack,
+        clock: Callable[[], Moment],
     ) -> None:
         self._app = app
         self._running = running
+        self._ends = ends
         self._wanted = wanted
         self._clock = clock
         self._tokens: dict[UUID, tuple[str, float]] = {}
@@ -73,7 +82,7 @@ class JupyterHubView:
         """Every started session."""
         running = self._running()
         self._tokens = {key: value for key, value in self._tokens.items() if key in running}
-        stamps = self._stamps() if running else {}
+        servers = self._servers() if running else {}
         return [
             Target(
                 session_id=session_id,
@@ -82,8 +91,9 @@ class JupyterHubView:
                 url=self._url(grant, session),
                 started=session.started,
                 limits=Limits(grant.idle, grant.lifetime, grant.grace),
-                hub_stamp=stamps.get((grant.username, grant.server_name)),
+                hub_stamp=servers.get((grant.username, grant.server_name)),
                 wanted=self._wanted(grant),
+                attended=(grant.username, grant.server_name) in servers or self._ends(session_id),
             )
             for session_id, (grant, session) in running.items()
         ]
@@ -113,16 +123,16 @@ class JupyterHubView:
         """Forget a token that did not work."""
         self._tokens.pop(target.session_id, None)
 
-    def _stamps(self) -> dict[tuple[str, str], datetime]:
+    def _servers(self) -> dict[tuple[str, str], datetime | None]:
+        """The servers that start, run or stop, and when there was activity last."""
         rows: Iterable[tuple[str, str, datetime | None]] = (
             self._app.db.query(orm.User.name, orm.Spawner.name, orm.Spawner.last_activity)
             .join(orm.Spawner, orm.Spawner.user_id == orm.User.id)
             .filter(orm.Spawner.server_id.is_not(None))
         )
         return {
-            (user, server): stamp.replace(tzinfo=UTC)
+            (user, server): stamp.replace(tzinfo=UTC) if stamp is not None else None
             for user, server, stamp in rows
-            if stamp is not None
         }
 
     def _url(self, grant: Grant, session: Session) -> str:

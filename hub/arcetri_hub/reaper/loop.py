@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -30,7 +30,7 @@ from arcetri_hub.reaper.decide import (
     worth_asking,
 )
 from arcetri_hub.reaper.hub import Target
-from arcetri_hub.reaper.words import Notice, farewell, notice
+from arcetri_hub.reaper.words import UNREACHABLE, Notice, farewell, notice
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +38,8 @@ BACKOFF_START: Final = 30.0
 BACKOFF_MOST: Final = 600.0
 ENDS_AT_ONCE: Final = 8
 SHORTEST_PAUSE: Final = 0.5
+UNATTENDED: Final = 20.0
+"""Seconds for which JupyterHub must have no server for a session that is ended for that."""
 
 
 class View(Protocol):
@@ -84,10 +86,15 @@ class _Known:
     ask_after: float = 0.0
     ending: asyncio.Task[None] | None = None
     end_after: float = 0.0
+    unattended: float | None = None
+    """Since when JupyterHub is known to have no server for it."""
 
 
 class Reaper:
-    """Ends sessions that are idle, over-long or wanted back, after warning; see ``decide``."""
+    """Ends sessions that are idle, over-long or wanted back, after warning; see ``decide``.
+
+    And those that JupyterHub has forgotten, without: nobody can come to them any more.
+    """
 
     def __init__(
         self,
@@ -128,7 +135,7 @@ class Reaper:
             if self._usernames.get(session_id) == username
             for one in known.notices
         ]
-        return sorted(found, key=lambda one: one.at)
+        return sorted(found, key=lambda one: one.at or datetime.max.replace(tzinfo=UTC))
 
     def idle_for(self, session_id: UUID) -> timedelta | None:
         """How long nothing is known to have happened in a session; None for one not seen yet.
@@ -193,6 +200,9 @@ class Reaper:
             return
         asked = False
         now = self._clock()
+        if self._is_left_alone(target, known, now):
+            self._begin_end(target, known, "lost", UNREACHABLE)
+            return
         if worth_asking(known.memory, now, target.limits) and now.steady >= known.ask_after:
             asked = await self._ask(target, known)
             now = self._clock()
@@ -211,9 +221,24 @@ class Reaper:
                 notice(target.server_name, end, target.limits, zone, wanted) for end in verdict.ends
             )
         elif isinstance(verdict, End) and now.steady >= known.end_after:
-            known.ending = asyncio.create_task(
-                self._finish(target, known, verdict), name=f"end of session {target.session_id}"
-            )
+            message = farewell(verdict.reason, target.limits, target.wanted)
+            self._begin_end(target, known, verdict.reason.value, message)
+
+    @staticmethod
+    def _is_left_alone(target: Target, known: _Known, now: Moment) -> bool:
+        """Whether a session has gone on for long without a server of JupyterHub's."""
+        if target.attended:
+            known.unattended = None
+            return False
+        if known.unattended is None:
+            known.unattended = now.steady
+        return now.steady >= max(known.unattended + UNATTENDED, known.end_after)
+
+    def _begin_end(self, target: Target, known: _Known, reason: str, message: str) -> None:
+        known.ending = asyncio.create_task(
+            self._finish(target, known, reason, message),
+            name=f"end of session {target.session_id}",
+        )
 
     async def _ask(self, target: Target, known: _Known) -> bool:
         try:
@@ -229,15 +254,11 @@ class Reaper:
         known.memory = note_answer(known.memory, self._clock(), activity)
         return True
 
-    async def _finish(self, target: Target, known: _Known, verdict: End) -> None:
-        log.info("ending session", session=str(target.session_id), reason=verdict.reason.value)
+    async def _finish(self, target: Target, known: _Known, reason: str, message: str) -> None:
+        log.info("ending session", session=str(target.session_id), reason=reason)
         try:
             async with self._ends:
-                await self._end(
-                    target.session_id,
-                    verdict.reason.value,
-                    farewell(verdict.reason, target.limits, target.wanted),
-                )
+                await self._end(target.session_id, reason, message)
         except Exception:
             log.exception("session could not be ended", session=str(target.session_id))
             known.end_after = self._clock().steady + BACKOFF_START

@@ -12,19 +12,24 @@ from arcetri_spawner.waiting import Wanted
 
 _ITS_OWN: Final = frozenset({EndReason.IDLE, EndReason.LIFETIME})
 """Ends that nobody else asks for."""
+UNREACHABLE: Final = (
+    "Your session was ended because the platform had lost the way to it: nobody could have opened"
+    " it any more. Your files are kept."
+)
+"""What the user reads after a session was ended that JupyterHub had forgotten."""
 _OPENINGS: Final = frozenset({"An", "It", "Something", "The", "Your"})
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """An announced end, for the user's pages."""
+    """An announced end, or what else a session's user must know, for the user's pages."""
 
     server_name: str
     code: str
-    """As the session's end will be recorded: a value of ``EndReason``."""
+    """As the session's end will be recorded: a value of ``EndReason``; or what else it is about."""
     sentence: str
-    at: datetime
-    """When the session ends if nothing changes; aware."""
+    at: datetime | None
+    """When the session ends if nothing changes; aware. None where nobody can say."""
     returns: bool = False
     """Whether its request goes back to its place in line then."""
     optional: bool = False

@@ -5,7 +5,7 @@
 (() => {
   const INTERVAL = 10000;
   const HEADERS = { Accept: "text/html", "X-Arcetri-Looks-Again": "1" };
-  let timer = 0;
+  const contact = window.arcetriContact;
 
   // The token in a form's address differs each time and says nothing new.
   const told = (part) => part.innerHTML.replace(/_xsrf=[^"&]*/g, "");
@@ -31,23 +31,17 @@
     }
   }
 
+  const whose = (page) => page.querySelector("#login_widget span")?.textContent;
+
   async function look() {
-    if (document.hidden) {
+    const text = await contact.ask(window.location.pathname, HEADERS);
+    if (text === null) {
       return;
     }
-    let page;
-    try {
-      const answer = await fetch(window.location.pathname, { headers: HEADERS });
-      if (answer.redirected || answer.status === 403) {
-        window.clearInterval(timer); // logged out: the next click says so
-        return;
-      }
-      if (!answer.ok) {
-        return;
-      }
-      page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    } catch {
-      return; // the hub restarts, or the network is away: the next look tells
+    const page = new DOMParser().parseFromString(text, "text/html");
+    if (whose(page) !== whose(document)) {
+      window.location.reload(); // somebody else has logged in, in another tab
+      return;
     }
     for (const part of document.querySelectorAll("[data-live]")) {
       const fresh = page.getElementById(part.id);
@@ -59,7 +53,6 @@
   }
 
   document.documentElement.classList.add("js");
-  timer = window.setInterval(look, INTERVAL);
-  document.addEventListener("visibilitychange", look);
-  document.addEventListener("arcetri:look", look);
+  const looks = contact.every(INTERVAL, Infinity, look);
+  document.addEventListener("arcetri:look", looks.now);
 })();

@@ -10,6 +10,7 @@
   const start = document.getElementById("start");
   const status = document.getElementById("start-status");
   const unmet = document.querySelector("[data-unmet]");
+  const contact = window.arcetriContact;
   const INTERVAL = 5000;
 
   const radios = (name) => [...form.querySelectorAll(`input[name="${name}"]`)];
@@ -158,6 +159,7 @@
     card.classList.toggle("flavor-unavailable", radio.disabled);
     card.classList.toggle("flavor-waits", waits);
     card.querySelector("[data-waits-text]").textContent = offer.waits;
+    card.querySelector("[data-borrowed-text]").textContent = offer.borrowed;
     card.querySelector("[data-free]").textContent = offer.free;
     card.querySelector("[data-others]").textContent = offer.others;
     card.querySelector("[data-lamps]").replaceChildren(
@@ -198,26 +200,27 @@
 
   let submitted = false;
 
+  // This page's address with what is chosen on it.
+  function withChoice() {
+    const address = new URL(window.location.href);
+    address.hash = "";
+    for (const name of ["flavor", "group", "environment", "size"]) {
+      const radio = chosen(name);
+      if (radio) {
+        address.searchParams.set(name, radio.value);
+      } else {
+        address.searchParams.delete(name);
+      }
+    }
+    return address.pathname + address.search;
+  }
+
   async function look() {
-    if (document.hidden || submitted) {
+    const text = submitted ? null : await contact.ask(form.dataset.offers, { Accept: "application/json" });
+    if (text === null || submitted) {
       return;
     }
-    let answer;
-    try {
-      const response = await fetch(form.dataset.offers, { headers: { Accept: "application/json" } });
-      if (response.status === 403) {
-        status.textContent = "You are logged out. Reload this page to log in again.";
-      }
-      if (!response.ok) {
-        return;
-      }
-      answer = await response.json();
-    } catch {
-      return; // the hub restarts, or the network is away: the next look tells
-    }
-    if (submitted) {
-      return;
-    }
+    const answer = JSON.parse(text);
     answer.offers.forEach(show);
     const refusals = document.querySelector("[data-refusals]");
     if (answer.refusals.length) {
@@ -252,6 +255,11 @@
       event.preventDefault();
       return;
     }
+    if (contact.state() === "out") {
+      event.preventDefault(); // it would be refused, and the choice lost
+      window.location.assign(contact.loginUrl());
+      return;
+    }
     submitted = true;
     start.setAttribute("aria-disabled", "true");
     start.classList.add("btn-busy");
@@ -268,6 +276,6 @@
   update();
   fromHash();
   document.getElementById("refusal")?.focus();
-  window.setInterval(look, INTERVAL);
-  document.addEventListener("visibilitychange", look);
+  contact.returnTo(withChoice);
+  contact.every(INTERVAL, Infinity, look);
 })();

@@ -6,13 +6,12 @@
   const page = document.getElementById("waiting");
   const notify = document.getElementById("notify");
   const said = document.getElementById("notify-status");
+  const contact = window.arcetriContact;
   const INTERVAL = 4000;
-  const HIDDEN = 4; // of a page that nobody sees, only each fourth look is made
+  const HIDDEN = 10000;
   const WANTED = `arcetri-notify-${page.dataset.request}`;
   let told = "";
   let ready = "";
-  let timer = 0;
-  let skipped = 0;
 
   function open() {
     if (ready && !document.hidden) {
@@ -24,46 +23,40 @@
     return window.sessionStorage.getItem(WANTED) === "yes" && Notification.permission === "granted";
   }
 
+  function notice(title, body) {
+    if (!("Notification" in window) || !document.hidden || !wanted()) {
+      return;
+    }
+    const note = new Notification(title, { body, tag: page.dataset.request });
+    note.addEventListener("click", () => {
+      window.focus();
+      note.close();
+    });
+  }
+
   function announce() {
     document.title = `Ready: ${page.dataset.title}`;
-    if ("Notification" in window && document.hidden && wanted()) {
-      const note = new Notification("Your notebook is ready", {
-        body: `${page.dataset.title} has started. Open it soon, or it goes to the next in line.`,
-        tag: page.dataset.request,
-      });
-      note.addEventListener("click", () => {
-        window.focus();
-        note.close();
-      });
-    }
+    notice(
+      "Your notebook is ready",
+      `${page.dataset.title} has started. Open it soon, or it goes to the next in line.`,
+    );
   }
 
   async function look() {
-    skipped += 1;
-    if (document.hidden && skipped % HIDDEN) {
+    const text = await contact.ask(page.dataset.state, { Accept: "application/json" });
+    if (text === null) {
       return;
     }
-    let now;
-    try {
-      const answer = await fetch(page.dataset.state, { headers: { Accept: "application/json" } });
-      if (!answer.ok) {
-        return; // logged out, or the hub restarts: live.js and the next look tell
-      }
-      now = await answer.json();
-    } catch {
-      return;
-    }
+    const now = JSON.parse(text);
     if (now.state === "running" && now.session) {
-      window.clearInterval(timer);
-      ready = now.session;
-      announce();
+      if (!ready) {
+        ready = now.session;
+        announce();
+      }
       open();
-    } else if (now.state === "starting" && !document.hidden) {
-      // The page of the start tells its steps.
-      window.clearInterval(timer);
-      window.location.reload();
-    } else if (now.state === "ended") {
-      window.clearInterval(timer);
+    } else if (now.state === "ended" || (now.state === "starting" && !document.hidden)) {
+      // The page that this one leads to then tells the steps of the start, or how it ended.
+      looks.stop();
       window.location.reload();
     } else if (now.state === "queued" || now.state === "admitted") {
       const fresh = JSON.stringify([now.state, now.place, now.trouble, now.alternatives]);
@@ -80,7 +73,12 @@
     }
     notify.hidden = Notification.permission === "denied" || wanted();
     if (wanted()) {
-      said.textContent = "You will be told when it is ready, as long as this page stays open.";
+      said.textContent =
+        {
+          out: "You cannot be told while you are logged out.",
+          barred: "You cannot be told with the login of now.",
+          silent: "You cannot be told while the platform does not answer.",
+        }[contact.state()] ?? "You will be told when it is ready, as long as this page stays open.";
     }
   }
 
@@ -93,12 +91,15 @@
     }
     offerNotification();
   });
-  document.addEventListener("visibilitychange", () => {
-    open();
-    look();
+  document.addEventListener("arcetri:contact", (event) => {
+    offerNotification();
+    if (event.detail === "out") {
+      notice("You have been logged out", `${page.dataset.title}: ${document.getElementById("contact").dataset.kept}`);
+    }
   });
+  document.addEventListener("visibilitychange", open);
 
   offerNotification();
-  look();
-  timer = window.setInterval(look, INTERVAL);
+  const looks = contact.every(INTERVAL, HIDDEN, look);
+  looks.now();
 })();

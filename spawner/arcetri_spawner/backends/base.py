@@ -63,6 +63,10 @@ class Position:
 
     ahead: int
     provisional: bool = False
+    """Whether shares between groups may change it."""
+    others: int = 0
+    """Earlier requests of other groups for the same flavour, where the order of asking counts
+    between groups; they come first unless their group holds all of its quota."""
 
 
 class Queue(Protocol):
@@ -71,6 +75,15 @@ class Queue(Protocol):
     One that has others before it (``Grant.earlier``) takes over their ticket, with its place, and
     gives back what they held.
     """
+
+    @property
+    def apart(self) -> bool:
+        """Whether tickets are kept elsewhere than requests.
+
+        Somebody can then delete one there whose session runs, and what is admitted can meet a
+        device that the queue takes for free and is not.
+        """
+        ...
 
     async def submit(self, grant: Grant) -> Ticket:
         """Take a place, or return the one already taken."""
@@ -133,6 +146,22 @@ class Exited:
     """A stable code, as in the lease journal."""
     details: str = field(default="", compare=False)
     """What was said of an end that nobody asked for, word for word; for those who want it."""
+    message: str = field(default="", compare=False)
+    """What its user should know besides; empty where the reason says all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Away:
+    """What a session runs on gives no answer: nobody can say whether the session still runs."""
+
+    node: str
+    """Its name."""
+    since: datetime | None
+    """When that was noticed; None where the node is not known at all any more."""
+    until: datetime | None
+    """About when the session is given up, unless the node is back before; None for never."""
+    refuses: bool = False
+    """Whether the node itself says that it is in trouble, rather than nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +216,10 @@ class Backend(Protocol):
         """What there is now, from memory: never waits."""
         ...
 
+    async def unwell(self) -> Sequence[str]:
+        """What sessions need and what does not answer now, a sentence each."""
+        ...
+
     async def start(self, grant: Grant, ticket: Ticket, launch: Launch) -> Session:
         """Start what was granted on what the ticket was admitted to; return once it listens.
 
@@ -204,7 +237,14 @@ class Backend(Protocol):
         ...
 
     async def stop(self, session: Session, grace: timedelta, *, reason: str = "stopped") -> None:
-        """End the session: ask, wait at most ``grace``, then kill. Returns when it is gone."""
+        """End the session: ask, wait at most ``grace``, then kill. Returns when it is gone.
+
+        Also returns when what it ran on gives no answer, so that nobody can tell whether it is.
+        """
+        ...
+
+    def away(self, session: Session) -> Away | None:
+        """Whether what the session runs on gives no answer; None where it does, or unknown."""
         ...
 
     def progress(self, session_id: UUID) -> AsyncIterator[Event]:
@@ -212,7 +252,7 @@ class Backend(Protocol):
         ...
 
     async def restore(
-        self, session_id: UUID, *, answered: bool = True
+        self, session_id: UUID, *, answered: bool = True, reason: str = ""
     ) -> Session | Starting | Exited | Unknown:
         """Find a session again after the hub was restarted.
 
@@ -220,6 +260,8 @@ class Backend(Protocol):
             session_id: Which one.
             answered: Whether it is known to have answered once; only one that is not can be
                 ``Starting``.
+            reason: Why it was about to be ended; empty where nobody had wanted that. If it has
+                ended, it did so for this.
         """
         ...
 

@@ -72,6 +72,11 @@ class LeaseQueue(ABC):
         self._news = TicketNews()
         self._turn = asyncio.Lock()
 
+    @property
+    def apart(self) -> bool:
+        """The request's row is its ticket."""
+        return False
+
     @abstractmethod
     def _may_have(self, grant: Grant, held: Mapping[str, UUID]) -> bool:
         """Whether the request could have something now.
@@ -178,13 +183,14 @@ class LeaseQueue(ABC):
         mine = self._entries.get(ticket.request_id)
         if mine is None or mine.ticket.state is not TicketState.WAITING:
             return None
-        key = (mine.grant.group, mine.grant.flavor)
-        ahead = sum(
-            (other.grant.group, other.grant.flavor) == key and other.place < mine.place
+        earlier = Counter(
+            other.grant.group == mine.grant.group
             for other in self._entries.values()
             if other.ticket.state is TicketState.WAITING
+            and other.grant.flavor == mine.grant.flavor
+            and other.place < mine.place
         )
-        return Position(ahead)
+        return Position(earlier[True], others=earlier[False])
 
     async def ready(self, ticket: Ticket) -> None:  # noqa: B027 - all there is to do
         """Nothing is held back for a session that answers."""

@@ -84,7 +84,7 @@ def lines(
         flavor: Line(
             flavor,
             types[flavor],
-            found.total if (found := inventory.flavors.get(flavor)) else 0,
+            _places(inventory, flavor, len(running.get(flavor, ()))),
             tuple(running.get(flavor, ())),
             tuple(those),
             *_quotas(catalog, flavor),
@@ -92,6 +92,12 @@ def lines(
         )
         for flavor, those in waiting.items()
     }
+
+
+def _places(inventory: Inventory, flavor: str, ours: int) -> int:
+    """How many sessions there is room for: what others than sessions hold is none of it."""
+    found = inventory.flavors.get(flavor)
+    return min(found.total, ours + found.startable) if found else 0
 
 
 def _quotas(catalog: Catalog, flavor: str) -> tuple[Mapping[str, int], Mapping[str, int]]:

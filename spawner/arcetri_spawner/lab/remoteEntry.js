@@ -1,5 +1,6 @@
-// What the platform tells who sits in JupyterLab: that their session will end, and why it did. What
-// is open and modified is saved when an end is announced, and once more shortly before it comes.
+// What the platform tells who sits in JupyterLab: that their session will end, that its node does not
+// answer, and why it ended. What is open and modified is saved when an end is announced, and once more
+// shortly before it comes.
 //
 // A prebuilt extension of JupyterLab written by hand: nothing is built or downloaded, and it needs
 // no more of JupyterLab than to be loaded. It asks the hub, which the browser is logged in at, and
@@ -112,9 +113,9 @@
     }
   }
 
-  /** When an end comes, on a clock that nobody sets. */
+  /** When an end comes, on a clock that nobody sets; null where nobody can say. */
   function due(notice) {
-    return performance.now() + notice.seconds * 1000;
+    return notice.seconds === null ? null : performance.now() + notice.seconds * 1000;
   }
 
   /** A time as a clock shows it: 4:05, 1:00:00. */

@@ -196,6 +196,7 @@ def _group_offer(situation: Situation, case: FlavorCase, group: GroupPath) -> Gr
         startable=case.startable(group),
         reasons=case.why_not(group),
         waiting=case.waiting_of(group),
+        borrow=case.borrow(group),
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from arcetri_spawner.catalog.models import GroupFlavor
 from arcetri_spawner.groups import GroupPath
-from arcetri_spawner.policy import reasons
+from arcetri_spawner.policy import queueing, reasons
 from arcetri_spawner.policy.index import installed, is_maintained, maintenance_end
 from arcetri_spawner.policy.model import FlavorInventory, LiveSession, Reason
 
@@ -80,13 +80,14 @@ class FlavorCase:
         if room <= 0:
             return 0
         entitled = self.entitlement(group)
-        if entitled is None:
-            return room
-        if entitled.limit is not None:
+        if entitled is not None and entitled.limit is not None:
             room = min(room, entitled.limit - len(self.held(group)))
-        if entitled.quota is not None:
-            room = min(room, entitled.quota - self.in_use(group))
-        return max(room, 0)
+        return max(min(room, self._left(group, entitled.quota if entitled else None)), 0)
+
+    def borrow(self, group: GroupPath) -> int:
+        """How many more than its quota the group may hold; none where the queue does not lend."""
+        entitled = self.entitlement(group)
+        return entitled.borrow if entitled and self._lends else 0
 
     def why_not(self, group: GroupPath) -> tuple[Reason, ...]:
         """Every reason why none starts now, refusals first; empty exactly when one would."""
@@ -138,22 +139,33 @@ class FlavorCase:
 
     def waiting(self, group: GroupPath, quota: int | None) -> tuple[Reason, ...]:
         """Why a start would wait now: the group's quota first, then the devices."""
+        if self._left(group, quota) > 0:
+            return self._capacity_reasons
         if quota is None:
-            return self._capacity_reasons
-        used = self.in_use(group)
-        if used < quota:
-            return self._capacity_reasons
-        entitled = self.entitlement(group)
+            free = self.have.free if self.have else 0
+            kept = (queueing.kept(self.title, free),) if free else ()
+            return (*kept, *self._capacity_reasons)
         busy = reasons.busy_quota(
             self.flavor,
             self.title,
             group,
-            used,
+            self.in_use(group),
             quota,
             self._alternative_title,
-            borrows=entitled is not None and entitled.borrow > 0,
+            borrow=self.borrow(group),
         )
         return (busy, *self._capacity_reasons)
+
+    def _left(self, group: GroupPath, quota: int | None) -> int:
+        """How many more the group's part of the flavour leaves it."""
+        if quota is not None:
+            return quota + self.borrow(group) - self.in_use(group)
+        shares = self._situation.index.shares.get(self.flavor)
+        inventory = self._situation.inventory
+        if shares is None or not shares.counted or inventory is None or not inventory.lends:
+            return _UNBOUNDED
+        rest = max((self.have.total if self.have else 0) - shares.quotas, 0)
+        return rest - sum(map(self.in_use, shares.sharers(group)))
 
     # What could be had instead
 
@@ -191,6 +203,11 @@ class FlavorCase:
     @cached_property
     def _shared_reasons(self) -> tuple[Reason, ...]:
         return (*self._situation.refusals, *self.refusals, *self._capacity_reasons)
+
+    @cached_property
+    def _lends(self) -> bool:
+        inventory = self._situation.inventory
+        return inventory is None or inventory.lends
 
     @cached_property
     def _is_maintained(self) -> bool:

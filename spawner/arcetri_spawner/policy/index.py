@@ -14,6 +14,7 @@ from arcetri_spawner.catalog.models import Catalog, Maintenance
 from arcetri_spawner.catalog.moments import moment
 from arcetri_spawner.groups import GroupPath
 from arcetri_spawner.policy.model import Inventory
+from arcetri_spawner.policy.shares import Shares
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,8 @@ class CatalogIndex:
     sizes: Mapping[str, tuple[str, ...]]
     """By flavour, in the catalog's order."""
     group_order: Mapping[GroupPath, int]
+    shares: Mapping[str, Shares]
+    """By flavour."""
 
 
 _indexes: dict[int, tuple[weakref.ref[Catalog], CatalogIndex]] = {}
@@ -66,6 +69,7 @@ def _build(catalog: Catalog) -> CatalogIndex:
             for flavor in catalog.flavors
         },
         group_order={group: place for place, group in enumerate(catalog.groups)},
+        shares={flavor: Shares.of(catalog, flavor) for flavor in catalog.flavors},
     )
 
 

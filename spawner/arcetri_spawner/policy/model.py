@@ -64,6 +64,8 @@ class Inventory:
     as_of: datetime
     stale: bool = False
     """True when the backend could not be asked; numbers are then the last known ones."""
+    lends: bool = False
+    """Whether the queue lets groups borrow what others leave idle."""
     environments: frozenset[str] | None = None
     """Environments that the backend can start; None means all of the catalog's."""
 
@@ -139,6 +141,14 @@ class GroupOffer:
     """Why this person cannot start it through this group now; empty when they can."""
     waiting: int = 0
     """Requests of the whole group that wait for this flavour."""
+    borrow: int = 0
+    """How many more than its quota the group may hold, where the queue lends; those may be asked
+    back."""
+
+    @property
+    def would_borrow(self) -> bool:
+        """Whether one that starts now would be borrowed."""
+        return bool(self.startable and self.quota is not None and self.in_use >= self.quota)
 
     @property
     def waitable(self) -> bool:

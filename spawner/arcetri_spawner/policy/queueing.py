@@ -22,6 +22,7 @@ QUEUE_CODES: Final = (
     "queue_lent",
     "queue_size",
     "queue_reserved",
+    "queue_uncounted",
     "queue_starting",
     "queue_checks",
     "queue_backoff",
@@ -108,6 +109,15 @@ def reserved(title: str) -> Reason:
         f"No node has room for a session of this size on {shown(title)} beside what is kept for"
         " free GPUs and other devices.",
         "Your place is kept. A smaller size may start sooner.",
+    )
+
+
+def uncounted(title: str) -> Reason:
+    """What it was given is in use by somebody of whom the queue does not know."""
+    return _wait(
+        "queue_uncounted",
+        f"The {shown(title)} that the queue had for you is in use by somebody it does not count.",
+        "Your place is kept: it starts by itself when one is free.",
     )
 
 

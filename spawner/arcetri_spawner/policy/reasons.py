@@ -438,9 +438,9 @@ def busy_quota(
     quota: int,
     alternative: str | None,
     *,
-    borrows: bool = False,
+    borrow: int = 0,
 ) -> Reason:
-    """The charged group uses its whole quota of the flavour."""
+    """The charged group uses its whole quota of the flavour, and what it may borrow beyond it."""
     if quota == 0:
         return _wait(
             "busy_quota",
@@ -451,11 +451,12 @@ def busy_quota(
                 alternative,
             ),
             "",
-            endless=not borrows,
+            endless=not borrow,
         )
+    lent = f" and of {borrow} that it may borrow" if borrow else ""
     return _wait(
         "busy_quota",
-        f"{group_name(group)} uses {used} of its {quota} {shown(title)}.",
+        f"{group_name(group)} uses {used} of its {quota} {shown(title)}{lent}.",
         or_alternative(_IN_LINE, alternative),
         f"{_IN_LINE}.",
     )

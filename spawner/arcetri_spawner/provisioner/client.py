@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from arcetri_spawner.provisioner.contract import (
     FOLDERS,
+    HEALTH,
     SPACE,
     FoldersRequest,
     Refusal,
@@ -42,6 +43,14 @@ class ProvisionerClient:
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
+
+    async def answers(self) -> bool:
+        """Whether it answers at all."""
+        try:
+            answer = await self._client.get(HEALTH, timeout=GLANCE)
+        except httpx.HTTPError:
+            return False
+        return answer.status_code == 200
 
     async def make(self, request: FoldersRequest) -> Report:
         """Have folders made.

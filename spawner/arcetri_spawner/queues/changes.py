@@ -79,7 +79,7 @@ def changes(wanted: Iterable[Object], found: Iterable[Object]) -> list[Change]:
     result = []
     for one in map(stamped, wanted):
         before = there.pop(_key(one), None)
-        if isinstance(one, ClusterQueue) and before is not None and _drained(before):
+        if isinstance(one, ClusterQueue) and before is not None and drained(before):
             one.spec.stop_policy = StopPolicy.NONE  # it was on its way out, and is wanted again
         if before is None:
             result.append(Change(Act.CREATE, one, tuple(_shown(one))))
@@ -111,7 +111,7 @@ def _key(one: Object) -> tuple[str, str, str]:
     return type(one).__name__, one.namespace, one.name
 
 
-def _drained(one: Object) -> bool:
+def drained(one: Object) -> bool:
     """Whether this has stopped the queue, and not an admin: it takes the digest away with it."""
     return (
         isinstance(one, ClusterQueue)
@@ -126,7 +126,7 @@ def _held(one: ClusterQueue) -> bool:
 
 def _removal(one: Object, busy: set[str]) -> Change:
     if isinstance(one, ClusterQueue):
-        if not _drained(one):
+        if not drained(one):
             return Change(Act.DRAIN, one, ("nothing more is admitted; what runs goes on",))
         if one.name in busy:
             still = one.status.reserving_workloads or one.status.admitted_workloads

@@ -14,7 +14,9 @@ from uuid import uuid4
 from arcetri_spawner.backends.kubernetes.kueue.asking import TICKET, is_set_aside, whose
 from arcetri_spawner.queues.changes import Act, owned
 from arcetri_spawner.queues.names import Names
+from arcetri_spawner.queues.shares import Promise
 from arcetri_spawner.queues.sync import Outlook, Queues
+from arcetri_spawner.queues.unheld import Unheld, unheld
 from kueue_client import (
     Asked,
     AsyncKueue,
@@ -52,6 +54,10 @@ ORDINARY: Final = frozenset(
 """What a request may wait for without anything being wrong."""
 
 _SYNC: Final = "Run `arcetri queues sync`; with --dry-run it only says what it would do."
+_ALLOWED: Final = "That is allowed: --overcommit."
+_MORE: Final = (
+    " Or have them come back; where more are to come, say --overcommit, here and to sync."
+)
 _REMEDIES: Final[Mapping[Cause, str]] = {
     Cause.KUEUE_SILENT: "See whether Kueue's manager runs (Deployment kueue-controller-manager).",
     Cause.LOCAL_QUEUE_MISSING: _SYNC,
@@ -100,21 +106,24 @@ class Doctor:
         self._kueue = AsyncKueue(client)
         self._names = names
 
-    async def examine(self, catalog: Catalog | None, request: str = "") -> list[Finding]:
+    async def examine(
+        self, catalog: Catalog | None, request: str = "", *, overcommit: bool = False
+    ) -> list[Finding]:
         """Say how everything is.
 
         Args:
             catalog: What the queues should be made from; None where it cannot be used.
             request: A request's id, or its Workload's name: then only what is wrong, and this.
+            overcommit: Whether more may be promised than the farm has.
         """
         try:
             found = await self._answers()
             if catalog is not None:
-                found += self._drift(await self._queues.look(catalog))
+                found += self._drift(await self._queues.look(catalog, overcommit=overcommit))
             found += await self._everything(catalog, request)
         except KueueError as error:
             return [_error("kueue", error)]
-        return [one for one in found if one.wrong or not request or one.about == _about(request)]
+        return [one for one in found if one.wrong or not request or one.about in _names(request)]
 
     async def _answers(self) -> list[Finding]:
         """Whether Kueue does what it is there for."""
@@ -127,8 +136,19 @@ class Doctor:
 
     def _drift(self, outlook: Outlook) -> list[Finding]:
         found = [
-            Finding(f"flavour {one.flavor}", "overcommitted", True, one.sentence, "Lower a quota.")
+            Finding(
+                _flavors(one.promise),
+                "overcommitted",
+                True,
+                one.sentence,
+                one.promise.remedy + _MORE,
+            )
+            for one in outlook.withheld
+        ]
+        allowed = [
+            Finding(_flavors(one), "overcommitted_allowed", False, f"{one.sentence} {_ALLOWED}")
             for one in outlook.plan.overcommitted
+            if not outlook.withheld
         ]
         found += [
             Finding("catalog", "confused", True, one, "Correct the catalog.")
@@ -155,47 +175,92 @@ class Doctor:
                 found.append(Finding(what, f"drift_{change.act.value}", True, sentence, _SYNC))
         if not found:
             found.append(Finding("catalog", "in_sync", False, "The queues are as it says."))
-        return found
+        return allowed + found
 
     async def _everything(self, catalog: Catalog | None, request: str) -> list[Finding]:
         """How queues are, and the requests in them."""
         where = self._names.namespace
         pools = {one.name: one for one in (await self._kueue.cluster_queues.list()).items}
-        queues = {one.name: one for one in (await self._kueue.local_queues.list(where)).items}
-        workloads = (await self._kueue.workloads.list(where)).items
+        ours = {name for name, one in pools.items() if owned(one, self._names)}
+        queues = {
+            _place(one): one
+            for one in (await self._kueue.local_queues.list()).items
+            if one.namespace == where or one.spec.cluster_queue in ours
+        }
+        # Those of a queue that is missing are in line for nothing, and are to be told of, too.
+        workloads = [
+            one
+            for one in (await self._kueue.workloads.list()).items
+            if _stands(one) in queues or (one.namespace == where and whose(one) is not None)
+        ]
         found = [one for pool in pools.values() for one in _pool(pool, self._names)]
         found += [one for queue in queues.values() for one in _queue(queue)]
-        line: dict[str, PendingWorkload] = {}
-        waits = {one.spec.queue_name for one in workloads if one.status.admission is None}
-        for name in sorted(waits & queues.keys()):
+        line: dict[tuple[str, str], PendingWorkload] = {}
+        waits = {_stands(one) for one in workloads if one.status.admission is None}
+        for space, name in sorted(waits & queues.keys()):
             try:
-                line |= {one.metadata.name: one for one in await self._kueue.pending(name, where)}
+                found_there = await self._kueue.pending(name, space)
+                line |= {(space, one.metadata.name): one for one in found_there}
             except NotFound:
                 continue  # Kueue has not taken the queue yet
             except KueueError as error:
                 found.append(_error("kueue", error))
                 break
         grace = catalog.defaults.grace if catalog else timedelta(minutes=5)
-        requests = {_called(one, request): one for one in workloads if whose(one) is not None}
-        for about, one in requests.items():
-            queue = queues.get(one.spec.queue_name)
+        runs = {one.request: one for one in unheld(await self._queues.pods(), workloads)}
+        for one in workloads:
+            queue = queues.get(_stands(one))
             pool = pools.get(queue.spec.cluster_queue) if queue else None
-            found.append(_request(about, one, queue, pool, line.get(one.name), grace))
-        if request and _about(request) not in requests:
+            about, who = _called(one, request), whose(one)
+            if who is not None and (alone := runs.pop(who.request, None)) is not None:
+                found.append(_runs(alone, about))
+            else:
+                found.append(_request(about, one, queue, pool, line.get(_place(one)), grace))
+        found += [_runs(one, _about(str(one.request))) for one in runs.values()]
+        if request and not any(one.about in _names(request) for one in found):
             sentence = f"No request of this name stands in a queue of {where}."
             remedy = "It has ended, or was never put in line; its user can ask again."
             found.append(Finding(_about(request), "not_there", True, sentence, remedy))
         return found
 
 
+def _flavors(promise: Promise) -> str:
+    return f"flavour{'s' * (len(promise.flavors) > 1)} {', '.join(promise.flavors)}"
+
+
 def _about(request: str) -> str:
     return f"request {request.removeprefix(TICKET)}"
 
 
+def _names(request: str) -> set[str]:
+    """What somebody may mean who asks for a request, a job or a Workload."""
+    return {_about(request), f"Workload {request}", f"Job {request}"}
+
+
+def _place(one: Workload | LocalQueue) -> tuple[str, str]:
+    return one.namespace, one.name
+
+
+def _stands(one: Workload) -> tuple[str, str]:
+    """The queue that a Workload stands in."""
+    return one.namespace, one.spec.queue_name
+
+
+def _runs(one: Unheld, about: str) -> Finding:
+    return Finding(about, one.code, True, one.sentence, one.remedy)
+
+
 def _called(one: Workload, request: str) -> str:
-    """What a Workload's request is called: as it was asked for, else by the request's own id."""
+    """What a Workload's request is called: as it was asked for, else by the request's own id.
+
+    What is nobody's request is called by what it is of, such as its job.
+    """
     who = whose(one)
-    if who is None or (request and _about(request) == _about(one.name)):
+    if who is None:
+        owners = one.metadata.owner_references
+        named = f"{owners[0].get('kind')} {owners[0].get('name')}" if owners else ""
+        return f"Workload {one.name}" if request == one.name or not named else named
+    if request and _about(request) == _about(one.name):
         return _about(one.name)
     return _about(str(who.request))
 

@@ -12,6 +12,7 @@ are bounded by the nodes alone. What a group may have of a flavour becomes:
 - without a quota, where nobody else of the flavour's groups has one: no bound but the nodes;
 - without a quota, beside groups that have one: what is left of the flavour's capacity. Where
   several are in that place they share the rest, and Kueue may take back from who has more of it.
+  What flavours that share devices leave is divided between them: see ``shares``.
 
 A notebook is pushed out only to give back what was borrowed. Notebooks come before batch.
 """
@@ -24,10 +25,20 @@ from dataclasses import dataclass
 from typing import Final
 
 from arcetri_spawner.backends.kubernetes.offering import Offering
-from arcetri_spawner.catalog.models import Catalog, Flavor, GroupFlavor
+from arcetri_spawner.catalog.models import Catalog, GroupFlavor
 from arcetri_spawner.groups import EVERYONE
 from arcetri_spawner.queues.farm import Farm
 from arcetri_spawner.queues.names import GROUP, Names
+from arcetri_spawner.queues.shares import (
+    UNBOUNDED as UNBOUNDED,
+)
+from arcetri_spawner.queues.shares import (
+    Promise,
+    Shares,
+    counted_by,
+    promises,
+    shared_out,
+)
 from kueue_client.base import Object, ObjectMeta
 from kueue_client.enums import PreemptionPolicy, QueueingStrategy
 from kueue_client.flavors import (
@@ -58,28 +69,6 @@ PRIORITIES: Final = {"notebook": 1000, "batch": 0}
 """By a request's kind; the higher, the sooner."""
 ANYWHERE: Final = {"kubernetes.io/os": "linux"}
 """The nodes of a flavour that names none: Kueue wants a label."""
-UNBOUNDED: Final = {
-    "cpu": Quantity("1M"),
-    "memory": Quantity("1Ei"),
-    "ephemeral-storage": Quantity("1Ei"),
-    "pods": Quantity("1M"),
-}
-"""More than any farm has: the nodes are the bound."""
-_PODS: Final = "pods"
-
-
-@dataclass(frozen=True, slots=True)
-class Promise:
-    """What groups were promised of a flavour together, beside what there is."""
-
-    flavor: str
-    quotas: int
-    capacity: int
-
-    @property
-    def sentence(self) -> str:
-        """It in words."""
-        return f"{self.flavor}: quotas of {self.quotas} in all, and the farm has {self.capacity}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +77,7 @@ class Plan:
 
     Attributes:
         objects: In the order they are made.
-        overcommitted: Flavours of which more is promised than there is.
+        overcommitted: Where more is promised than there is.
         confused: Sentences about flavours that Kueue cannot tell apart: there must be none.
         notices: Sentences about what the catalog's words mean here.
     """
@@ -107,24 +96,17 @@ def node_labels(offering: Offering, flavor: str) -> dict[str, str]:
 def plan(catalog: Catalog, offering: Offering, farm: Farm, names: Names) -> Plan:
     """Say what there should be for a catalog on a farm."""
     grants = _grants(catalog)
-    used = [name for name in catalog.flavors if any(name in held for held in grants.values())]
-    shares = {name: _Shares.of(name, grants, farm.capacity.get(name, 0)) for name in used}
-    lends = any(one.borrowed for one in shares.values())
+    shares = shared_out(catalog, grants, farm)
     objects: list[Object] = [_topology(names)]
-    objects += [_flavor(name, offering, names) for name in used]
+    objects += [_flavor(name, offering, names) for name in shares]
     objects += [_priority(kind, value, names) for kind, value in PRIORITIES.items()]
     objects.append(_cohort(catalog, shares, names))
     for group, held in grants.items():
-        objects.append(_cluster_queue(group, held, catalog, shares, names, lends=lends))
+        objects.append(_cluster_queue(group, held, catalog, shares, names))
         objects.append(_local_queue(group, names))
-    promises = [
-        Promise(name, one.quotas, one.capacity)
-        for name, one in shares.items()
-        if one.quotas > one.capacity
-    ]
     confused = _confused(grants, catalog, offering)
     notices = [text for one in shares.values() for text in one.notices()]
-    return Plan(tuple(objects), tuple(promises), tuple(confused), tuple(notices))
+    return Plan(tuple(objects), promises(catalog, grants, farm), tuple(confused), tuple(notices))
 
 
 def _grants(catalog: Catalog) -> dict[str, Mapping[str, GroupFlavor]]:
@@ -135,77 +117,6 @@ def _grants(catalog: Catalog) -> dict[str, Mapping[str, GroupFlavor]]:
     if catalog.everyone.flavors:
         found[EVERYONE] = {name: GroupFlavor() for name in catalog.everyone.flavors}
     return found
-
-
-@dataclass(frozen=True, slots=True)
-class _Shares:
-    """How a flavour is shared out."""
-
-    flavor: str
-    capacity: int
-    quotas: int
-    free: tuple[str, ...]
-    """Groups without a quota."""
-    borrowed: bool
-    """Whether anybody may borrow it."""
-    counted: bool
-    """Whether anybody has a quota."""
-
-    @classmethod
-    def of(cls, flavor: str, grants: Mapping[str, Mapping[str, GroupFlavor]], has: int) -> _Shares:
-        held = {group: flavors[flavor] for group, flavors in grants.items() if flavor in flavors}
-        return cls(
-            flavor,
-            has,
-            sum(one.quota or 0 for one in held.values()),
-            tuple(group for group, one in held.items() if one.quota is None),
-            any(one.borrow for one in held.values() if one.quota is not None),
-            any(one.quota is not None for one in held.values()),
-        )
-
-    @property
-    def rest(self) -> int:
-        """What is left beside all quotas."""
-        return max(self.capacity - self.quotas, 0)
-
-    @property
-    def pooled(self) -> int:
-        """What belongs to no group, for whoever may borrow."""
-        if not self.counted or len(self.free) == 1:
-            return 0
-        return self.rest if self.borrowed or self.free else 0
-
-    def quota(self, amount: str, entitled: GroupFlavor) -> ResourceQuota:
-        """What one group has of it."""
-        lend = None if self.borrowed else Quantity(0)
-        if entitled.quota is not None:
-            own, borrow = Quantity(entitled.quota), Quantity(entitled.borrow)
-        elif not self.counted:
-            own, borrow, lend = UNBOUNDED[_PODS], Quantity(0), Quantity(0)
-        elif len(self.free) == 1:
-            own, borrow = Quantity(self.rest), Quantity(0)
-        else:
-            own, borrow = Quantity(0), Quantity(self.rest)
-        made = ResourceQuota(name=amount, nominal_quota=own, borrowing_limit=borrow)
-        if lend is not None:
-            made.lending_limit = lend
-        return made
-
-    def notices(self) -> list[str]:
-        """What is not obvious about it."""
-        if not self.counted or len(self.free) < 2:
-            return []
-        who = ", ".join(self.free)
-        return [
-            f"{self.flavor}: {who} have no quota beside groups that have one. They share what is"
-            f" left ({self.rest}), and Kueue may take back from who has more of it; give each a"
-            " quota if it must not."
-        ]
-
-
-def _amount(flavor: Flavor) -> str:
-    """The resource by which a flavour's sessions are counted."""
-    return flavor.resource or _PODS
 
 
 def _meta(name: str, names: Names, *, namespace: str = "", group: str = "") -> ObjectMeta:
@@ -235,15 +146,15 @@ def _priority(kind: str, value: int, names: Names) -> WorkloadPriorityClass:
     return WorkloadPriorityClass(metadata=meta, value=value, description=words[kind])
 
 
-def _cohort(catalog: Catalog, shares: Mapping[str, _Shares], names: Names) -> Cohort:
+def _cohort(catalog: Catalog, shares: Mapping[str, Shares], names: Names) -> Cohort:
     meta = _meta(names.farm, names)
     pooled = {name: one for name, one in shares.items() if one.pooled}
     if not pooled:
         return Cohort(metadata=meta)
-    amounts = sorted({_amount(catalog.flavors[name]) for name in pooled})
+    amounts = sorted({counted_by(catalog.flavors[name]) for name in pooled})
     flavors = []
     for name, one in pooled.items():
-        own = _amount(catalog.flavors[name])
+        own = counted_by(catalog.flavors[name])
         quotas = [
             ResourceQuota(name=amount, nominal_quota=Quantity(one.pooled if amount == own else 0))
             for amount in amounts
@@ -257,10 +168,8 @@ def _cluster_queue(
     group: str,
     held: Mapping[str, GroupFlavor],
     catalog: Catalog,
-    shares: Mapping[str, _Shares],
+    shares: Mapping[str, Shares],
     names: Names,
-    *,
-    lends: bool,
 ) -> ClusterQueue:
     devices = {flavor.resource for name in held if (flavor := catalog.flavors[name]).resource}
     amounts = [*UNBOUNDED, *sorted(one for one in devices if one)]
@@ -268,7 +177,7 @@ def _cluster_queue(
     for name in catalog.flavors:
         if name not in held:
             continue
-        own = _amount(catalog.flavors[name])
+        own = counted_by(catalog.flavors[name])
         quotas = [
             shares[name].quota(own, held[name])
             if amount == own
@@ -277,6 +186,7 @@ def _cluster_queue(
         ]
         flavors.append(FlavorQuotas(name=names.flavor(name), resources=quotas))
     where = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": [names.namespace]}
+    lends = any(shares[name].borrowed for name in held)
     reclaim = PreemptionPolicy.ANY if lends else PreemptionPolicy.LOWER_PRIORITY
     spec = ClusterQueueSpec(
         cohort_name=names.farm,

@@ -1,7 +1,8 @@
 """Making the queues what they should be: look, decide, and only then write.
 
 Nothing is written while anything of the catalog cannot be done, and nothing where nothing has
-changed. What is interrupted is finished the next time.
+changed. Only what would promise more than there is stays undone alone: a farm that shrinks must not
+keep its queues from being looked after. What is interrupted is finished the next time.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from arcetri_spawner.queues.changes import (
 from arcetri_spawner.queues.farm import Farm
 from arcetri_spawner.queues.names import DIGEST, MANAGER, Names
 from arcetri_spawner.queues.plan import Plan, plan
+from arcetri_spawner.queues.restraint import Restraint, Withheld, restrained
 from kueue_client import AsyncKueue
 from kueue_client.base import Object
 from kueue_client.calls import ask
@@ -45,7 +47,7 @@ class QueuesRefused(ArcetriError):
     """
 
     default_code = "queues_refused"
-    codes = ("queues_overcommitted", "queues_confused", "queues_not_ours")
+    codes = ("queues_confused", "queues_not_ours")
 
     def __init__(self, message: str, *, code: str, reasons: Sequence[str], remedy: str) -> None:
         super().__init__(message, code=code, remedy=remedy)
@@ -61,18 +63,17 @@ class Outlook:
         farm: What the nodes have.
         changes: What to do, in order.
         strangers: Objects of others that have our names.
+        withheld: What is promised beyond what there is, and not given.
     """
 
     plan: Plan
     farm: Farm
     changes: tuple[Change, ...]
     strangers: tuple[str, ...] = field(default=())
+    withheld: tuple[Withheld, ...] = field(default=())
 
-    def check(self, *, overcommit: bool = False) -> None:
+    def check(self) -> None:
         """See that it may be done.
-
-        Args:
-            overcommit: Whether more may be promised than the farm has.
 
         Raises:
             QueuesRefused: It may not.
@@ -91,13 +92,6 @@ class Outlook:
                 reasons=self.strangers,
                 remedy="Remove or rename them, or give this installation another name.",
             )
-        if self.plan.overcommitted and not overcommit:
-            raise QueuesRefused(
-                "The catalog promises more than the farm has.",
-                code="queues_overcommitted",
-                reasons=[one.sentence for one in self.plan.overcommitted],
-                remedy="Lower the quotas, or say --overcommit where more devices are to come.",
-            )
 
 
 class Queues:
@@ -109,13 +103,17 @@ class Queues:
         self._kueue = AsyncKueue(client, manager=MANAGER)
         self._names = names
 
-    async def look(self, catalog: Catalog, offering: Offering | None = None) -> Outlook:
+    async def look(self, catalog: Catalog, *, overcommit: bool = False) -> Outlook:
         """Say what a sync would do; writes nothing.
+
+        Args:
+            catalog: What the queues are made from.
+            overcommit: Whether more may be promised than the farm has.
 
         Raises:
             KueueError: The cluster cannot be read.
         """
-        offering = offering or Offering.of(catalog)
+        offering = Offering.of(catalog)
         farm = Farm.of(await self._nodes(), offering)
         made = plan(catalog, offering, farm, self._names)
         there: list[Object] = []
@@ -124,7 +122,9 @@ class Queues:
             there += (await one.list(where)).items
         ours = [one for one in there if owned(one, self._names)]
         others = strangers(made.objects, there, self._names)
-        return Outlook(made, farm, tuple(changes(made.objects, ours)), tuple(others))
+        will = Restraint(made.objects) if overcommit else restrained(made, ours, self._names)
+        todo = tuple(changes(will.objects, ours))
+        return Outlook(made, farm, todo, tuple(others), will.withheld)
 
     async def carry_out(self, outlook: Outlook) -> None:
         """Do what was decided.
@@ -162,12 +162,23 @@ class Queues:
             kueue.local_queues,
         )
 
+    async def pods(self) -> list[dict[str, Any]]:
+        """The pods of the namespace of sessions.
+
+        Raises:
+            KueueError: They cannot be read.
+        """
+        return await self._listed(f"/api/v1/namespaces/{self._names.namespace}/pods")
+
     async def _nodes(self) -> list[dict[str, Any]]:
+        return await self._listed("/api/v1/nodes")
+
+    async def _listed(self, path: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         more = ""
         while True:
             query = (("limit", "500"), *((("continue", more),) if more else ()))
-            page = await arun(ask(Request("GET", "/api/v1/nodes", query)), self._transport)
+            page = await arun(ask(Request("GET", path, query)), self._transport)
             found += page.get("items") or []
             more = str((page.get("metadata") or {}).get("continue") or "")
             if not more:

@@ -45,6 +45,10 @@ class Entry:
     """Whether the platform starts it, rather than its user who looks on."""
     counted: bool = False
     """Whether its turn has come before, and was counted then."""
+    not_before: float = 0.0
+    """On the event loop's clock: its turn does not come before that, since the last was in vain."""
+    in_vain: Reason | None = None
+    """Why the last turn was."""
     starting: bool = False
     """Whether a start has it; nobody else starts it then."""
 

@@ -7,7 +7,7 @@ whose request is over, one that was admitted and is not started.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
@@ -19,6 +19,7 @@ from arcetri_spawner.chores import Chores
 from arcetri_spawner.errors import ArcetriError, Denied
 from arcetri_spawner.gate import Gate
 from arcetri_spawner.live import choice_of
+from arcetri_spawner.policy.model import Grant
 from arcetri_spawner.waiting.model import RETRY, Entry, Starter, now
 from arcetri_spawner.waiting.room import UNDECIDED, WaitingRoom, told
 
@@ -53,6 +54,8 @@ class Reconciler:
         observer: ServiceObserver,
         clock: Callable[[], datetime],
         runs: Callable[[UUID], bool],
+        holding: Callable[[], Mapping[UUID, Grant]],
+        answers: Callable[[UUID], bool],
         demands: Demands,
     ) -> None:
         """Make one; it does nothing before ``run``.
@@ -65,6 +68,8 @@ class Reconciler:
             observer: Told what becomes of requests.
             clock: Tells the time, aware.
             runs: Whether a request starts or runs: its ticket is then no concern of the room's.
+            holding: What starts or runs, and must hold what it was given.
+            answers: Whether a session has started.
             demands: Told what the queue wants back.
         """
         self._room = room
@@ -75,6 +80,12 @@ class Reconciler:
         self._clock = clock
         self._runs = runs
         self._demands = demands
+        self._holding = holding
+        self._answers = answers
+        self._tickets: set[UUID] = set()
+        """Requests of which the queue has said that they have one."""
+        self._held_again: set[UUID] = set()
+        """Of these, who are put in line again at the moment."""
         self._starter: Starter | None = None
         self._chores = Chores()
 
@@ -100,6 +111,10 @@ class Reconciler:
             await asyncio.sleep(RETRY)
 
     async def _moved(self, ticket: Ticket) -> None:
+        if ticket.state is TicketState.GONE:
+            self._tickets.discard(ticket.request_id)
+        else:
+            self._tickets.add(ticket.request_id)
         if self._demands.note(ticket) and ticket.reason is not None:
             self._observer.ticket_evicted(ticket.reason.code)
         entry = self._room.known(ticket.request_id)
@@ -121,14 +136,49 @@ class Reconciler:
         self._demands.forget(ticket.request_id)
 
     async def _stray(self, ticket: Ticket) -> None:
-        """Take away the ticket of a request that is over, unless another one has its place."""
-        if ticket.state is TicketState.GONE or self._runs(ticket.request_id):
+        """Take away the ticket of a request that is over, unless another one has its place.
+
+        One that runs must have one, and the queue know that it does.
+        """
+        if ticket.state is TicketState.GONE:
+            self._chores.start(self._hold_again(ticket.request_id))
+            return
+        if self._runs(ticket.request_id):
+            if ticket.state is TicketState.ADMITTED and self._answers(ticket.request_id):
+                await self._queue.ready(ticket)
             return
         rows = await self._store.live_requests()
         live = {row.id for row in rows}.union(*(row.grant.earlier for row in rows))
         if ticket.request_id not in live and not self._runs(ticket.request_id):
             log.warning("a ticket without a request is taken away", request=str(ticket.request_id))
             await self._room.finish(ticket)
+
+    async def _hold_again(self, request_id: UUID) -> None:
+        """Have what starts or runs hold its place again, if it lost its ticket.
+
+        What it has is not taken from it, whatever the queue says: until it is admitted again it
+        runs without.
+        """
+        grant = self._holding().get(request_id)
+        if grant is None or not self._queue.apart or request_id in self._held_again:
+            return
+        self._held_again.add(request_id)
+        log.warning("a session without a ticket is put in line", session=str(request_id))
+        try:
+            ticket = await self._queue.submit(grant)
+            self._tickets.add(request_id)
+            if ticket.state is TicketState.ADMITTED and self._answers(request_id):
+                await self._queue.ready(ticket)
+            while request_id not in self._holding():
+                if not self._runs(request_id):
+                    # It ended meanwhile, and the end may have come before the ticket.
+                    await self._room.finish(ticket)
+                    return
+                await asyncio.sleep(RETRY)
+        except ArcetriError as error:
+            log.warning("a session has no ticket yet", session=str(request_id), why=error.code)
+        finally:
+            self._held_again.discard(request_id)
 
     async def _start(self, entry: Entry) -> None:
         """Have a server started whose turn has come; what cannot be decided is tried again."""
@@ -190,6 +240,8 @@ class Reconciler:
         elif now() >= entry.try_after:
             if entry.ticket is None:
                 await self._room.submit(entry)
+            elif entry.stage == "waiting" and entry.ticket.state is TicketState.ADMITTED:
+                await self._room.note(entry, entry.ticket)
             elif entry.stage == "admitted":
                 await self._start(entry)
 
@@ -205,6 +257,8 @@ class Reconciler:
 
     async def _resync(self) -> None:
         """Find requests that this room forgot or that ended behind its back."""
+        for request_id in self._holding().keys() - self._tickets:
+            self._chores.start(self._hold_again(request_id))
         before = [entry.id for entry in self._room.entries()]
         rows = {row.id: row for row in await self._store.live_requests()}
         for row in rows.values():

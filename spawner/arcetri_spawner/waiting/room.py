@@ -7,6 +7,7 @@ reconciler.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
@@ -17,19 +18,27 @@ import structlog
 from arcetri_spawner import killpoints
 from arcetri_spawner.backends.base import Position, Queue, Ticket, TicketState
 from arcetri_spawner.chores import Chores
+from arcetri_spawner.ending import IN_VAIN
 from arcetri_spawner.errors import ArcetriError, Busy, Conflict, Denied
 from arcetri_spawner.gate import Gate
 from arcetri_spawner.policy import reasons
 from arcetri_spawner.policy.model import Grant, Identity, Reason, ReasonKind
 from arcetri_spawner.store.waiting import waits_no_more
 from arcetri_spawner.waiting.model import RETRY, Asked, Entry, Estimator, Wait, now
+from arcetri_spawner.waiting.why import end_with_sessions, offer_of, waits_for
 
 if TYPE_CHECKING:
     from arcetri_spawner.catalog import CatalogHolder
+    from arcetri_spawner.estimates.model import ExpectedWait
     from arcetri_spawner.live import ServiceObserver
     from arcetri_spawner.store import RequestRow, Store
 
 log = structlog.get_logger(__name__)
+
+AGAIN: Final = 15.0
+"""Seconds until a request is tried again whose turn was in vain; twice as long each time."""
+AGAIN_MOST: Final = 240.0
+"""Seconds after which it is tried again however often it was in vain."""
 
 CLAIM: Final = 60.0
 """Seconds in which who asked, and was admitted at once, has to have begun the start."""
@@ -37,6 +46,8 @@ CLAIM: Final = 60.0
 UNDECIDED: Final = frozenset({"identity_unknown", "not_admitted", "session_limit", "flavor_limit"})
 """Refusals that may not hold in a minute: IAM answers again, somebody who is away logs in again, or
 stops another session of theirs. Whose turn has come is kept for a while."""
+
+_TRIED_AGAIN: Final = "It starts by itself as soon as IAM answers."
 
 LEFT: Final = "left"
 """How a request ended whose user left the queue."""
@@ -77,6 +88,8 @@ class WaitingRoom:
         """Told of each request whose turn has come, and that nobody else is about to start."""
         self._entries: dict[UUID, Entry] = {}
         self._by_server: dict[tuple[str, str], Entry] = {}
+        self._in_vain: Counter[UUID] = Counter()
+        """How often the turn of who stands at a place was in vain, by its first request."""
         self._chores = Chores()
 
     # Who is there
@@ -144,6 +157,7 @@ class WaitingRoom:
         await self._store.mark(entry.id, "ended", reason=reason, message=message)
         killpoints.reach("request.left")
         self._drop(entry)
+        self.over(entry.grant)
         await self._give_up(entry)
 
     async def move(self, entry: Entry, raw: object) -> Entry:
@@ -180,15 +194,28 @@ class WaitingRoom:
         await self._give_up(entry)
         return other
 
-    async def go_back(self, grant: Grant, asked: datetime) -> None:
+    async def go_back(self, grant: Grant, asked: datetime, in_vain: str = "") -> None:
         """Have a request stand in line that the store has at its old place.
 
         Where the queue gives no answer, it is asked again.
+
+        Args:
+            grant: What it was granted.
+            asked: When it was asked for.
+            in_vain: Why its turn was in vain, where it was: then it is not tried again at once, and
+                each time later.
         """
         entry = self._entries.get(grant.request_id)
         if entry is None:
             entry = Entry(grant, asked, counted=True)
             self._add(entry)
+            if in_vain:
+                place = grant.earlier[0]
+                self._in_vain[place] += 1
+                wait = min(AGAIN * 2 ** (self._in_vain[place] - 1), AGAIN_MOST)
+                entry.not_before = now() + wait
+                remedy = f"It is tried again in {wait:.0f} seconds, or as soon as it can be."
+                entry.in_vain = Reason(IN_VAIN, ReasonKind.WAIT, in_vain, remedy, remedy)
         await self.submit(entry)
 
     async def _take_back(self, entry: Entry, instead: Entry) -> None:
@@ -210,7 +237,7 @@ class WaitingRoom:
         if entry is None:
             return None
         if entry.stage != "admitted":
-            reason = entry.ticket.reason if entry.ticket else entry.trouble
+            reason = (entry.ticket and entry.ticket.reason) or entry.trouble
             raise reasons.busy(reason or _cannot_say("The queue gives no answer."))
         entry.starting = True
         return entry
@@ -240,6 +267,11 @@ class WaitingRoom:
         entry.trouble = trouble
         entry.try_after = now() + RETRY
 
+    def over(self, grant: Grant) -> None:
+        """Forget how often a request's turn was in vain, since it runs or has left."""
+        if grant.earlier:
+            self._in_vain.pop(grant.earlier[0], None)
+
     def begun(self, entry: Entry) -> None:
         """Forget a request that starts: it is a session's from now on."""
         self._drop(entry)
@@ -250,27 +282,30 @@ class WaitingRoom:
         """Say everything that there is to say of a request."""
         grant = entry.grant
         offered = await self._gate.offers(identity, grant.server_name, ignoring=entry.id)
-        offer = next((one for one in offered.offers if one.flavor == grant.flavor), None)
-        group = next((g for g in offer.groups if g.group == grant.group), None) if offer else None
-        waits_for = tuple(r for r in group.reasons if r.kind is ReasonKind.WAIT) if group else ()
-        if not waits_for and entry.ticket and entry.ticket.reason:
-            waits_for = (entry.ticket.reason,)
+        waits = entry.stage != "admitted"
+        said = entry.ticket.reason if entry.ticket else None
+        catalog = self._catalogs.current.catalog
+        found = waits_for(grant, said, offered, catalog) if waits else ()
         position = await self._position(entry)
-        estimate = self.estimator
         return Wait(
             grant=grant,
             asked=entry.asked,
             stage=entry.stage,
             position=position,
-            offer=offer,
-            reasons=waits_for if entry.stage != "admitted" else (),
+            offer=offer_of(grant, offered),
+            reasons=found,
             alternatives=tuple(
                 one for one in offered.offers if one.startable and one.flavor != grant.flavor
             ),
-            expected=await estimate(grant) if estimate and entry.stage == "waiting" else None,
+            expected=await self._expected(entry) if end_with_sessions(found) else None,
             trouble=entry.trouble,
             hold_until=entry.hold_until,
         )
+
+    async def _expected(self, entry: Entry) -> ExpectedWait | None:
+        if self.estimator is None or entry.stage != "waiting":
+            return None
+        return await self.estimator(entry.grant)
 
     async def _position(self, entry: Entry) -> Position | None:
         if entry.ticket is None or entry.stage != "waiting":
@@ -318,23 +353,27 @@ class WaitingRoom:
     async def note(self, entry: Entry, ticket: Ticket) -> None:
         """Keep what the queue says of a request, and act on it."""
         before, entry.ticket = entry.stage, ticket
-        if ticket.state is TicketState.ADMITTED:
+        if ticket.state is TicketState.ADMITTED and now() >= entry.not_before:
             if before != "admitted":
                 await self._admit(entry)
             return
         entry.stage, entry.hold_until = "waiting", None
+        if ticket.state is TicketState.ADMITTED:
+            # It has another turn, and would have it in vain as before.
+            entry.trouble = entry.in_vain
+            return
         if before != "waiting":
             entry.trouble = None
             await self._store.mark(entry.id, "waiting")
             killpoints.reach("request.waiting")
 
     async def _admit(self, entry: Entry) -> None:
-        now = self._clock()
+        at = self._clock()
         entry.stage, entry.trouble = "admitted", None
-        entry.hold_until = now + self._catalogs.current.catalog.defaults.hold
+        entry.hold_until = at + self._catalogs.current.catalog.defaults.hold
         if not entry.counted:
             entry.counted = True
-            self._observer.request_admitted(entry.grant, now - entry.asked)
+            self._observer.request_admitted(entry.grant, at - entry.asked)
         if entry.is_claimed:
             # Its start comes at once, and writes where it is.
             return
@@ -394,7 +433,9 @@ def _endless(ticket: Ticket | None) -> Reason | None:
 
 def told(error: ArcetriError) -> Reason:
     """Why something has to wait, as it was said."""
-    return Reason(error.code, ReasonKind.WAIT, error.message, error.remedy, error.remedy)
+    # Who asks for a start is told to do so again; whose turn has come need not.
+    own = _TRIED_AGAIN if error.code == "identity_unknown" else error.remedy
+    return Reason(error.code, ReasonKind.WAIT, error.message, own, own)
 
 
 def _cannot_say(sentence: str) -> Reason:

@@ -52,7 +52,7 @@ def test_the_tables_of_a_state_folder_are_taken_back(settings: Settings) -> None
 
     assert (done.exit_code, done.output) == (
         0,
-        "The tables are those of 0.1.0: go back to it now.\n",
+        "The tables are those of 0.1.0: go back to that version now.\n",
     )
     assert revision(settings) == RELEASES["0.1.0"]
 

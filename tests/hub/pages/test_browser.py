@@ -249,7 +249,7 @@ def test_home_and_the_admins_page_move_while_they_are_open(
     expect(home.get_by_role("link", name="Open")).to_be_focused()
 
     row.get_by_role("button", name="Stop this session now").click()
-    expect(home.get_by_role("status")).to_contain_text("Maintenance at noon.", timeout=PATIENCE)
+    expect(home.locator("#notices")).to_contain_text("Maintenance at noon.", timeout=PATIENCE)
     expect(home.get_by_role("link", name="Start a session")).to_be_visible(timeout=PATIENCE)
     assert home.evaluate("window.untouched")
     until(

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from arcetri_hub.pages.waits import NO_ESTIMATE, ordinal, wait_json, wait_page
+from arcetri_hub.pages.waits import NO_ESTIMATE, NOT_OF_SESSIONS, ordinal, wait_json, wait_page
 from arcetri_spawner.backends.base import Position
 from arcetri_spawner.estimates.model import ExpectedWait
 from arcetri_spawner.policy import offers
@@ -60,6 +60,9 @@ def test_the_place_is_told_and_whether_it_is_sure() -> None:
     assert "provisional" not in page().ahead
     assert "provisional" in page(position=Position(1, provisional=True)).ahead
     assert page(position=Position(0)).ahead.startswith("Nobody of ")
+    assert "other" not in page(position=Position(0)).ahead
+    assert "1 earlier request of another group" in page(position=Position(0, others=1)).ahead
+    assert "3 earlier requests of other groups" in page(position=Position(0, others=3)).ahead
     assert (page(position=None).place, page(position=None).ahead) == ("", "")
 
 
@@ -80,6 +83,8 @@ def test_no_estimate_is_never_invented() -> None:
     assert shown.expected.replace("\N{NO-BREAK SPACE}", " ") == "20 min to 1 h 30 min"
     assert shown.confidence.startswith("80% of such waits")
     assert "37 earlier sessions" in shown.confidence
+    closed = Reason("queue_closed", ReasonKind.WAIT, "The queue is closed.")
+    assert page(reasons=(closed,)).confidence == NOT_OF_SESSIONS
 
 
 def test_an_alternative_keeps_of_the_choice_what_goes_with_it() -> None:
@@ -88,8 +93,22 @@ def test_an_alternative_keeps_of_the_choice_what_goes_with_it() -> None:
     shown = wait_page(replace(wait, grant=chosen), catalog(), NOW)
     by_flavor = {one.flavor: one for one in shown.alternatives}
     assert (by_flavor["rtx"].environment, by_flavor["rtx"].size) == ("torch", "large")
-    assert (by_flavor["cpu"].environment, by_flavor["cpu"].size) == ("", "")
     assert by_flavor["rtx"].group == CMS
+    assert by_flavor["rtx"].otherwise == ""
+    # Policy's own choice where the asker's does not go with it, and said.
+    cpu = by_flavor["cpu"]
+    assert (cpu.environment, cpu.size) == ("python", "small")
+    assert cpu.otherwise.startswith("Not as you asked: ")
+    assert all(part in cpu.otherwise for part in cpu.detail.split(", "))
+
+
+def test_an_alternative_says_who_would_be_charged() -> None:
+    wait = a_wait()
+    rtx = next(one for one in wait.alternatives if one.flavor == "rtx")
+    theirs = replace(rtx, groups=tuple(replace(one, group="/lab/atlas") for one in rtx.groups))
+    (shown,) = page(alternatives=(theirs,)).alternatives
+    assert shown.group == "/lab/atlas"
+    assert shown.otherwise == f"Not as you asked: charged to {shown.charged}."
 
 
 def test_an_admitted_one_says_until_when_it_is_kept_and_why() -> None:
@@ -106,6 +125,7 @@ def test_json_says_the_same() -> None:
 
     said = wait_json(a_wait(), url)
     assert (said["state"], said["place"], said["provisional"]) == ("queued", 2, False)
+    assert said["ahead_of_other_groups"] == 0
     assert said["page"] == f"/hub/waiting/{a_wait().grant.username}"
     assert said["url"] == f"/hub/api/arcetri/requests/{UUID(int=7)}"
     assert said["alternatives"] == ["rtx", "cpu"]

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 from arcetri_hub.reaper.ask import Unasked
 from arcetri_hub.reaper.decide import Activity, Limits, Moment
 from arcetri_hub.reaper.hub import Target
-from arcetri_hub.reaper.loop import BACKOFF_START, Reaper
+from arcetri_hub.reaper.loop import BACKOFF_START, UNATTENDED, Reaper
 from arcetri_spawner.policy import queueing
 from arcetri_spawner.waiting import Back, Wanted
 
@@ -104,6 +104,23 @@ async def test_a_silent_session_does_not_keep_others_from_their_end() -> None:
         await world.look_after(minutes)
     assert "alice" not in world.sessions
     assert "bob" in world.sessions
+
+
+async def test_a_session_that_jupyterhub_has_forgotten_is_ended_and_no_other() -> None:
+    world = World("alice", "bob")
+    alice = world.sessions["alice"]
+    world.sessions["alice"] = replace(alice, attended=False)
+    await world.look_after(0)
+    world.sessions["alice"] = alice
+    await world.look_after(UNATTENDED / 60)
+    world.sessions["alice"] = replace(alice, attended=False)
+    await world.look_after(UNATTENDED / 60)
+    assert world.ended == [], "it was there meanwhile"
+
+    await world.look_after(UNATTENDED / 60)
+    [(session, reason, message)] = world.ended
+    assert (session, reason) == (alice.session_id, "lost")
+    assert "nobody could have opened it" in message
 
 
 async def test_an_end_that_fails_is_tried_again_later() -> None:

@@ -114,6 +114,9 @@ class Provisioner:
             raise FolderTrouble("It is away.", code="provisioner_away", remedy="")
         return self._said(self.asked[-1])
 
+    async def answers(self) -> bool:
+        return not self.away
+
     async def close(self) -> None:
         pass
 

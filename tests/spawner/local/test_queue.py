@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from arcetri_spawner.backends.base import Ticket, TicketState
+from arcetri_spawner.backends.base import Position, Ticket, TicketState
 from arcetri_spawner.backends.local import LocalQueue
 from arcetri_spawner.groups import GroupPath
 from arcetri_spawner.policy.model import Grant
@@ -80,6 +80,12 @@ async def test_whose_group_is_at_its_quota_is_passed_by_and_keeps_their_place(wo
 
     assert theirs.state is TicketState.ADMITTED
     later, _ = await asked(world, "yves", group=ASTRO, quota=2)
+
+    place = await world.queue.position(Ticket(later.request_id, TicketState.WAITING))
+    assert place == Position(0, others=1)
+    place = await world.queue.position(Ticket(second.request_id, TicketState.WAITING))
+    assert place == Position(0)
+
     await world.queue.finish(ticket)
 
     # One T4 is free: the older one of another group has it.

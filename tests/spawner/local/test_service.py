@@ -193,9 +193,9 @@ async def test_a_start_that_somebody_cancels_is_told_from_one_that_was_interrupt
     await until(lambda: world.backend._live)
 
     if message is not None:
-        service.cancelling("alice", "", message)
+        await service.cancelling("alice", "", message)
         # Somebody else's start is none of it, and neither is one that is not under way.
-        service.cancelling("bob", "")
+        await service.cancelling("bob", "")
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

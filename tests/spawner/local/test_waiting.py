@@ -187,6 +187,32 @@ async def test_who_asks_again_is_where_they_were(hub: Hub) -> None:
     assert wait.expected == said
 
 
+async def test_who_waits_is_told_of_the_catalog_of_the_moment(hub: Hub) -> None:
+    """And not what a length of sessions would say of a wait that does not end with one."""
+    said = ExpectedWait(*(timedelta(minutes=m) for m in (5, 20, 60)), confidence=0.8, sessions=40)
+
+    async def estimate(_grant: Grant) -> ExpectedWait:
+        return said
+
+    async def told() -> tuple[list[str], ExpectedWait | None]:
+        wait = await hub.service.waiting.tell(entry, await hub.people.known("bob"))
+        return [reason.code for reason in wait.reasons], wait.expected
+
+    hub.service.waiting.estimator = estimate
+    await hub.ask("alice")
+    entry = await hub.ask("bob")
+    assert await told() == (["busy_capacity"], said)
+    before = hub.world.profiles.read_text()
+
+    hub.world.edit(before.replace("t4: {title", "t4: {maintenance: {message: New cooling.}, title"))
+    assert await told() == (["maintenance", "busy_capacity"], None)
+    hub.world.edit(before)
+    assert await told() == (["busy_capacity"], said)
+
+    hub.world.edit(before.replace("{t4: {}, a100", "{a100"))
+    assert await told() == (["queue_no_flavor"], None)
+
+
 async def test_a_start_of_what_waits_is_refused_and_changes_nothing(hub: Hub) -> None:
     await hub.ask("alice")
     await hub.ask("bob")

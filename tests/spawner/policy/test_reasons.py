@@ -35,7 +35,7 @@ _VALUES: dict[str, Any] = {
     "until": datetime(2026, 12, 1, tzinfo=UTC),
     "message": _HOSTILE,
     "alternative": "CPU only",
-    "borrows": False,
+    "borrow": 0,
     "lacking": (_HOSTILE, "torch"),
     "group": GroupPath("/" + _HOSTILE),
     "environment": _HOSTILE,

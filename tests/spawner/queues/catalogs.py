@@ -10,7 +10,7 @@ import yaml
 from arcetri_spawner.backends.kubernetes.offering import Offering
 from arcetri_spawner.catalog import check
 from arcetri_spawner.catalog.models import Catalog
-from arcetri_spawner.queues.farm import Farm
+from arcetri_spawner.queues.farm import Farm, Pool
 from arcetri_spawner.queues.names import Names
 from arcetri_spawner.queues.plan import Plan, plan
 
@@ -53,5 +53,6 @@ def node(name: str, gpus: int = 0, labels: dict[str, str] | None = None, **more:
 
 
 def planned(made: Catalog, capacity: dict[str, int]) -> Plan:
-    """The plan for a farm of this capacity."""
-    return plan(made, Offering.of(made), Farm(capacity), NAMES)
+    """The plan for a farm of this capacity, whose flavours share nothing."""
+    pools = tuple(Pool({name: amount}, amount) for name, amount in capacity.items())
+    return plan(made, Offering.of(made), Farm(capacity, pools), NAMES)

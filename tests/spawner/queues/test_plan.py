@@ -14,7 +14,7 @@ from arcetri_spawner.catalog import check
 from arcetri_spawner.catalog.models import Catalog
 from arcetri_spawner.queues.farm import Farm
 from arcetri_spawner.queues.names import GROUP
-from arcetri_spawner.queues.plan import UNBOUNDED, Plan, Promise, node_labels
+from arcetri_spawner.queues.plan import UNBOUNDED, Plan, node_labels
 from kueue_client import (
     ClusterQueue,
     Cohort,
@@ -129,6 +129,12 @@ def test_notebooks_are_pushed_out_only_where_somebody_may_borrow(tmp_path: Path)
 
     assert reclaim(quota=1) is PreemptionPolicy.LOWER_PRIORITY
     assert reclaim(quota=1, borrow=1) is PreemptionPolicy.ANY
+    # Who has nothing to do with what is borrowed is not written anew.
+    lent = groups(cms={"quota": 2}, atlas={"quota": 1, "borrow": 1})
+    lent["/far"] = {"flavors": {"cpu": {}}}
+    *_, far = of(planned(catalog(tmp_path, groups=lent), {"t4": 8}), ClusterQueue)
+    assert far.spec.preemption is not None
+    assert far.spec.preemption.reclaim_within_cohort is PreemptionPolicy.LOWER_PRIORITY
     classes = of(planned(catalog(tmp_path), {"t4": 8}), WorkloadPriorityClass)
     values = {one.name: one.value for one in classes}
     assert values["farm-notebook"] > values["farm-batch"]
@@ -149,8 +155,12 @@ def test_more_promised_than_there_is_is_shown(tmp_path: Path) -> None:
     made = planned(
         catalog(tmp_path, groups=groups(cms={"quota": 3}, atlas={"quota": 2})), {"t4": 4}
     )
-    assert made.overcommitted == (Promise("t4", 5, 4),)
-    assert made.overcommitted[0].sentence == "t4: quotas of 5 in all, and the farm has 4."
+    (found,) = made.overcommitted
+    assert found.sentence == "t4: quotas of 5 in all, and the farm has 4."
+    assert found.remedy == (
+        "Lower groups./cms.flavors.t4.quota (3) or groups./atlas.flavors.t4.quota (2):"
+        " 1 fewer in all."
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from fractions import Fraction
 from uuid import UUID
 
-from arcetri_hub.pages.wording import STATES
-from arcetri_spawner.backends.base import Device
+from arcetri_hub.pages.wording import away_json, state_text
+from arcetri_spawner.backends.base import Away, Device
 from arcetri_spawner.catalog.models import Catalog
 from arcetri_spawner.live import LiveRow
 from arcetri_spawner.policy.model import Inventory
@@ -35,6 +35,8 @@ class SessionLine:
     idle_for: timedelta | None
     """None while it does not run, and until it was first looked at."""
     share: Fraction
+    away: Away | None = None
+    """What it runs on gives no answer."""
 
     def as_json(self) -> dict[str, object]:
         """The session as the REST API tells it; durations in seconds."""
@@ -51,6 +53,7 @@ class SessionLine:
             "state": self.state,
             "since": self.since.isoformat(),
             "idle_seconds": None if self.idle_for is None else int(self.idle_for.total_seconds()),
+            "away": away_json(self.away),
         }
 
 
@@ -96,10 +99,11 @@ def session_lines(
                 flavor_title=flavor.title if flavor else grant.flavor,
                 devices=session.devices if session else (),
                 state=row.state,
-                state_text=STATES.get(row.state, row.state),
+                state_text=state_text(row),
                 since=session.started if session else row.asked,
                 idle_for=idle_for.get(grant.request_id) if session else None,
                 share=grant.share,
+                away=row.away,
             )
         )
     return tuple(lines)

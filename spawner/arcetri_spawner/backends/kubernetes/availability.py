@@ -13,6 +13,7 @@ from arcetri_spawner.backends.kubernetes.cluster import Cluster
 from arcetri_spawner.backends.kubernetes.config import KubernetesConfig
 from arcetri_spawner.backends.kubernetes.inventory import Stock
 from arcetri_spawner.backends.kubernetes.offering import NOTHING_ADDED, Offering
+from arcetri_spawner.backends.kubernetes.placement import HOSTNAME
 from arcetri_spawner.backends.kubernetes.site import Site
 from arcetri_spawner.backends.news import InventoryNews
 from arcetri_spawner.policy.model import Inventory
@@ -46,6 +47,7 @@ class Availability:
             has_pod=lambda session: self._pod_of(session) is not None,
             is_placed=self._is_placed,
             changed=self._news.changed,
+            tied_to=self._tied_to,
         )
         """Who has room on which node."""
         catalogs.subscribe(self._catalog_changed)
@@ -84,7 +86,7 @@ class Availability:
         fresh = self.fresh
         if fresh:
             self._as_of = datetime.now(UTC)
-        return self._stock.inventory(self._as_of, stale=not fresh)
+        return self._stock.inventory(self._as_of, stale=not fresh, lends=self._config.lends)
 
     def watch(self) -> AsyncIterator[Inventory]:
         """What there is, at once and then at every change, for ever."""
@@ -92,6 +94,11 @@ class Availability:
 
     def _pod_of(self, session: UUID) -> Object | None:
         return self._cluster.pod(session) if self._cluster else None
+
+    def _tied_to(self, session: UUID) -> str | None:
+        pod = self._pod_of(session)
+        node = (pod["spec"].get("nodeSelector") or {}).get(HOSTNAME) if pod is not None else None
+        return str(node) if node else None
 
     def _is_placed(self, session: UUID) -> bool:
         """Whether a session's pod is on a node, and so in the numbers of what is free."""

@@ -19,6 +19,7 @@ import structlog
 
 from arcetri_spawner import killpoints
 from arcetri_spawner.backends.base import (
+    Away,
     Event,
     Exited,
     Folder,
@@ -118,6 +119,13 @@ class KubernetesBackend:
     def current_inventory(self) -> Inventory:
         """What there is now, from memory; stale while the API server cannot be asked."""
         return self.availability.inventory()
+
+    async def unwell(self) -> Sequence[str]:
+        """Whether the API server and the provisioner answer."""
+        away = [] if self.availability.fresh else ["The API server does not answer."]
+        if not await self._folders.answers():
+            away.append("The provisioner does not answer: no session's folders can be made ready.")
+        return away
 
     def inventory(self) -> AsyncIterator[Inventory]:
         """What there is, at once and then at every change, for ever."""
@@ -248,14 +256,17 @@ class KubernetesBackend:
         return self._now.pods.ended(session.id) or Unknown("this hub has never seen the session")
 
     async def wait(self, session: Session) -> Exited:
-        """Return when the session's pod is gone."""
+        """Return when the session's pod is gone, or given up with its node."""
         live = self._now.pods.live(session.id)
         if live is None:
             return self._now.pods.ended(session.id) or Exited(0, "lost")
         return await asyncio.shield(live.exited)
 
     async def stop(self, session: Session, grace: timedelta, *, reason: str = "stopped") -> None:
-        """End the session: ask, and after ``grace`` kill. Returns when its pod is gone."""
+        """End the session: ask, and after ``grace`` kill. Returns when its pod is gone.
+
+        Where the pod's node gives no answer, it returns once the pod cannot but end.
+        """
         live = self._now.pods.live(session.id)
         if live is None:
             return
@@ -264,12 +275,17 @@ class KubernetesBackend:
         await self._now.pods.remove(session.id, live.uid, math.ceil(grace.total_seconds()))
         await asyncio.shield(live.exited)
 
+    def away(self, session: Session) -> Away | None:
+        """What to say of the session's node, while that gives no answer."""
+        pod = self._now.cluster.pod(session.id) if self._now.pods.live(session.id) else None
+        return None if pod is None else self._now.pods.away(pod)
+
     def progress(self, session_id: UUID) -> AsyncIterator[Event]:
         """The steps of a start, from its first one, until it is over."""
         return self._progress.watch(session_id)
 
     async def restore(
-        self, session_id: UUID, *, answered: bool = True
+        self, session_id: UUID, *, answered: bool = True, reason: str = ""
     ) -> Session | Starting | Exited | Unknown:
         """Find a session again after the hub was restarted."""
         if not self.availability.fresh:
@@ -281,10 +297,13 @@ class KubernetesBackend:
         if live is not None and live.session is not None:
             return live.session
         if pod is None:
-            await pods.tell_end(session_id, None, "lost")
+            await pods.tell_end(session_id, None, reason or "lost")
+            if reason:
+                return Exited(0, reason)
             said = await self._now.cluster.remembered(pod_name(session_id))
             return Exited(1, "lost" if answered else "interrupted", said)
         live = live or pods.follow(session_id, pod)
+        live.reason = live.reason or reason
         if not answered:
             self._progress.begin(session_id)
             return Starting()

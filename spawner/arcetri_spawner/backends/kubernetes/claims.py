@@ -26,6 +26,7 @@ class Claims:
         has_pod: Whether a session has a pod, on a node or on its way to one.
         is_placed: Whether a session's pod is on a node, and so counted by itself.
         changed: Told when what is free is another.
+        tied_to: The node that a session's pod is tied to, by hostname.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Claims:
         has_pod: Callable[[UUID], bool],
         is_placed: Callable[[UUID], bool],
         changed: Callable[[], None],
+        tied_to: Callable[[UUID], str | None] = lambda _: None,
     ) -> None:
         self._stock = stock
         self._offering = offering
@@ -44,6 +46,7 @@ class Claims:
         self._has_pod = has_pod
         self._is_placed = is_placed
         self._changed = changed
+        self._tied_to = tied_to
 
     @property
     def fresh(self) -> bool:
@@ -62,6 +65,10 @@ class Claims:
     def has_pod(self, session: UUID) -> bool:
         """Whether a session has a pod already, so that where it is was decided."""
         return self._has_pod(session)
+
+    def tied_to(self, session: UUID) -> str | None:
+        """The node that a session's pod is on or on its way to; None where it has none."""
+        return self._tied_to(session)
 
     def counts(self, session: UUID) -> bool:
         """Whether a session's place is counted, as held or by its pod."""
@@ -101,6 +108,22 @@ class Claims:
         self._stock.hold(session, given, flavor, need)
         self._changed()
         return given
+
+    def take_device(self, session: UUID, flavor: str, need: Need, hostname: str) -> bool:
+        """Count a session on the node that the queue gave it, where that has a device for it.
+
+        Cores and memory are the queue's to count. Nothing is refused that nobody can say.
+
+        Returns:
+            Whether it is counted; False where every device of the node is somebody's.
+        """
+        self.drop(session)
+        entry = self.offering.flavors.get(flavor)
+        resource = entry.resource if entry is not None else None
+        if self.fresh and resource is not None and self._stock.left(hostname, resource) == 0:
+            return False
+        self.hold(session, flavor, need, hostname)
+        return True
 
     def hold(self, session: UUID, flavor: str, need: Need, hostname: str) -> None:
         """Count a session on the node that it was given before, whether there is room or not."""

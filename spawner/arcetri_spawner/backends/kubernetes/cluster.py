@@ -58,6 +58,7 @@ class Cluster:
         self._events = Mirror(api, f"/api/v1/namespaces/{namespace}/events", self._event)
         self._namespace = namespace
         self._by_session: dict[UUID, Object] = {}
+        self._by_node: dict[str, Object] = {}
         self._last: dict[str, tuple[Object, list[Object]]] = {}
         """By the uid of a pod that is gone: how it was last, and what was told of it."""
         self._session_of: dict[str, UUID] = {}
@@ -83,6 +84,10 @@ class Cluster:
     def pod(self, session: UUID) -> Object | None:
         """The pod of a session of ours; None when there is none, as far as is known."""
         return self._by_session.get(session)
+
+    def node_of(self, pod: Object) -> Object | None:
+        """The node that a pod is on; None where there is none, as far as is known."""
+        return self._by_node.get(pod["spec"].get("nodeName") or "")
 
     def last(self, pod: Object) -> Object:
         """How a pod is now, or was last when it is gone: its end is often told only then."""
@@ -144,6 +149,10 @@ class Cluster:
         node = after or before
         assert node is not None  # noqa: S101 - one of the two is there
         name = node["metadata"]["name"]
+        if after:
+            self._by_node[name] = after
+        else:
+            self._by_node.pop(name, None)
         if self._stock.put_node(node) if after else self._stock.drop_node(name):
             self._changed()
 

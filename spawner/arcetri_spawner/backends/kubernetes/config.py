@@ -19,5 +19,7 @@ class KubernetesConfig:
     """Seconds for which a start bears a trouble that may go by itself."""
     strict_groups: bool = False
     """Every node can keep an image's own /etc/group from giving its user further groups."""
+    lends: bool = False
+    """The queue lets groups borrow what others leave idle."""
     list_timeout: float = 20.0
     """Seconds that a hub's start waits for the API server before it goes on without."""

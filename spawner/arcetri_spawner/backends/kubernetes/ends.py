@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from arcetri_spawner.backends.base import Exited
 from arcetri_spawner.backends.kubernetes.names import SCRATCH
 from arcetri_spawner.backends.kubernetes.podevents import PodEvent
 from arcetri_spawner.backends.kubernetes.quantities import bytes_text, whole
@@ -18,6 +19,7 @@ REASONS: Final = frozenset(
 """Codes that say how a session ended, besides those of every backend: they may stand as the reason
 of ``Exited``, and so in the ledger."""
 
+_SIGKILL: Final = 9
 _SHUT_DOWN: Final = frozenset({"NodeShutdown", "Shutdown", "Terminated"})
 _ONCE_MORE = "Start again: another node may be chosen. What was not saved is lost."
 _VOLUME_FULL = re.compile(r'EmptyDir volume "([^"]*)" exceeds')
@@ -93,6 +95,23 @@ def node_away(node: str) -> Trouble:
         code="node_away",
         remedy="Wait some minutes: the node may come back, and the session with it.",
         final=False,
+    )
+
+
+def left_behind(pod: Mapping[str, Any], *, stopped: bool) -> Exited:
+    """Return the end of a session whose pod is to end, on a node that gives no answer.
+
+    Args:
+        pod: As it was seen last.
+        stopped: Whether somebody has asked for the end.
+    """
+    node = _called(str((pod.get("spec") or {}).get("nodeName") or ""))
+    how = "Your last session was stopped" if stopped else "Your last session was lost"
+    return Exited(
+        -_SIGKILL,
+        "node_lost",
+        message=f"{how} while its node gave no answer. {node} ends what runs there when it comes"
+        " back; until then it may go on, and write in your folders.",
     )
 
 

@@ -50,6 +50,10 @@ class Provisioner(Protocol):
         """Raises ``FolderTrouble`` where it does not say."""
         ...
 
+    async def answers(self) -> bool:
+        """Whether it answers at all."""
+        ...
+
     async def close(self) -> None:
         """Close its connections."""
         ...
@@ -115,6 +119,10 @@ class Folders:
         """Close connections."""
         if self._provisioner is not None:
             await self._provisioner.close()
+
+    async def answers(self) -> bool:
+        """Whether the provisioner answers, where there is one."""
+        return self._provisioner is None or await self._provisioner.answers()
 
     async def make(self, request: FoldersRequest, volumes: Sequence[MountedVolume]) -> list[str]:
         """Have folders made; return what their user is to be told, in sentences.

@@ -1,12 +1,14 @@
 """Each pod of ours, followed from its creation until it is gone, and how it ended.
 
 A pod is deleted only when its session ends: not by a hub that starts again, and never because the
-API server said nothing.
+API server said nothing. Nor is one removed from a node that gives no answer: only that node can say
+that nothing of it runs any more. Its session ends without it, once the pod cannot but end.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,11 +19,11 @@ from uuid import UUID
 import structlog
 
 from arcetri_spawner import killpoints
-from arcetri_spawner.backends.base import Exited
-from arcetri_spawner.backends.kubernetes import witnessed
+from arcetri_spawner.backends.base import Away, Exited
+from arcetri_spawner.backends.kubernetes import silence, witnessed
 from arcetri_spawner.backends.kubernetes.api import Api, ApiAway, ApiRefused, Object
 from arcetri_spawner.backends.kubernetes.cluster import Cluster
-from arcetri_spawner.backends.kubernetes.ends import REASONS
+from arcetri_spawner.backends.kubernetes.ends import REASONS, left_behind
 from arcetri_spawner.backends.kubernetes.live import Live
 from arcetri_spawner.backends.kubernetes.names import pod_name
 from arcetri_spawner.backends.kubernetes.tale import tale
@@ -37,6 +39,11 @@ RETRY: Final = 2.0
 UNSEEN: Final = 10.0
 """Seconds after which a pod that was created, and is not in the copy of the cluster, is asked for:
 it may have gone before the copy had it."""
+LOOK: Final = 1.0
+"""Seconds between two looks whether the node of a pod that is to end still answers."""
+ASKED: Final = 1
+"""Seconds of grace, the fewest that leave it to the node to say that a pod has ended; with none the
+API server forgets it at once."""
 REMEMBERED: Final = 1000
 """Ends that are remembered for whoever asks late."""
 
@@ -76,8 +83,9 @@ class Following:
         return live
 
     async def _see_off(self, live: Live, known: Object) -> None:
-        """Follow a pod until it is gone, and remember how it ended."""
+        """Follow a pod until it is gone or given up, and remember how it ended."""
         seen = False
+        marked: float | None = None
         ended: Exited | None = None
         while True:
             moved = self._cluster.moved(live.id)
@@ -92,11 +100,16 @@ class Following:
             if pod is not None and ended is None and (ended := exit_of(pod)) is not None:
                 # Its notebook is over: what else is in the pod goes with it.
                 self._chores.start(self.remove(live.id, live.uid, 0))
+            if pod is not None and silence.is_marked(pod):
+                marked = time.monotonic() if marked is None else marked
+                if self._is_left(pod, time.monotonic() - marked):
+                    ended = ended or left_behind(pod, stopped=bool(live.reason))
+                    break
             try:
-                async with asyncio.timeout(None if seen else UNSEEN):
+                async with asyncio.timeout(_pause(marked, seen=seen)):
                     await moved.wait()
             except TimeoutError:
-                if await self._is_gone(live):
+                if not seen and await self._is_gone(live):
                     break
         last = self._cluster.last(known)
         found = ended or exit_of(last) or Exited(1, "killed")
@@ -112,6 +125,18 @@ class Following:
             del self._ended[next(iter(self._ended))]
         live.exited.set_result(exited)
         log.info("pod gone", session=str(live.id), code=exited.code, reason=exited.reason)
+
+    def away(self, pod: Object) -> Away | None:
+        """What there is to say of a pod's node; None where it answers, or nobody can say."""
+        return self._silence(pod) if self._cluster.fresh else None
+
+    def _silence(self, pod: Object) -> Away | None:
+        """The same by what is known, however old."""
+        return silence.away_of(pod, self._cluster.node_of(pod))
+
+    def _is_left(self, pod: Object, since: float) -> bool:
+        """Whether a pod that is to end, and had ``since`` seconds for it, is left to its node."""
+        return self.away(pod) is not None and since >= silence.grace_of(pod)
 
     async def _is_gone(self, live: Live) -> bool:
         """Whether the API server says that a pod is no more."""
@@ -143,7 +168,8 @@ class Following:
     async def remove(self, session_id: UUID, uid: str, grace: int) -> None:
         """Have a pod deleted, and with it its Secret; again and again while the server is away.
 
-        One that is gone already is no error.
+        One that is gone already is no error; one whose node gives no answer stays, to end when the
+        node is back.
 
         Args:
             session_id: Whose pod.
@@ -153,9 +179,12 @@ class Following:
         Raises:
             ClusterFault: It may not be deleted.
         """
+        path = f"{self._pods}/{pod_name(session_id)}"
         while True:
+            pod = self._cluster.pod(session_id)
+            left = max(grace, ASKED) if pod is not None and self._silence(pod) else grace
             try:
-                await self._api.delete(f"{self._pods}/{pod_name(session_id)}", uid=uid, grace=grace)
+                await self._api.delete(path, uid=uid, grace=left)
                 return
             except ApiAway as error:
                 log.warning("pod not deleted yet", session=str(session_id), why=str(error))
@@ -170,7 +199,8 @@ class Following:
     async def sweep(self, live: Callable[[], Awaitable[Collection[UUID]]]) -> None:
         """Remove pods of ours that belong to no live request.
 
-        A request is written before its pod is made, and ended after its pod is gone.
+        A request is written before its pod is made, and ended after its pod is gone. A pod that is
+        to end already is its node's to end, now or when the node is back.
 
         Args:
             live: Reads which requests are live.
@@ -178,7 +208,8 @@ class Following:
         there = self._cluster.sessions()
         known = await live() if there else ()
         for session in there:
-            if session in known or (pod := self._cluster.pod(session)) is None:
+            pod = self._cluster.pod(session)
+            if session in known or pod is None or silence.is_marked(pod):
                 continue
             log.warning("a pod belongs to no request: removed", session=str(session))
             await self.remove(session, pod["metadata"]["uid"], 0)
@@ -189,3 +220,10 @@ class Following:
         """What goes on in the background, for who ends it; sessions run on."""
         ends = (live.watcher for live in self._live.values() if live.watcher)
         return [*self._chores.running(), *ends]
+
+
+def _pause(marked: float | None, *, seen: bool) -> float | None:
+    """Seconds until a pod is looked at again though nothing was heard; None for never."""
+    if not seen:
+        return UNSEEN
+    return None if marked is None else LOOK

@@ -193,12 +193,13 @@ class Stock:
         placement = self._offering.placements.get(held.flavor)
         return held.hostname if placement is not None and goes(placement, book.facts) else None
 
-    def inventory(self, as_of: datetime, *, stale: bool = False) -> Inventory:
+    def inventory(self, as_of: datetime, *, stale: bool = False, lends: bool = False) -> Inventory:
         """Return what there is of every flavour.
 
         Args:
             as_of: When the last news came.
             stale: Whether the API server cannot be asked just now.
+            lends: Whether the queue lets groups borrow.
         """
         flavors = {}
         for name in self._offering.flavors:
@@ -209,7 +210,7 @@ class Stock:
                 free=counted.free,
                 room=self.startable(name, sizes[0]) if sizes else None,
             )
-        return Inventory(flavors=flavors, as_of=as_of, stale=stale)
+        return Inventory(flavors=flavors, as_of=as_of, stale=stale, lends=lends)
 
     def startable(self, flavor: str, size: str) -> int:
         """How many more sessions of this flavour and size would start now, node by node.
@@ -241,6 +242,13 @@ class Stock:
             if part.free and (book := self._nodes[name]).facts is not None
         ]
         return tuple(Room(hostname, sessions) for _, sessions, hostname in sorted(found))
+
+    def left(self, hostname: str, resource: str) -> int | None:
+        """How much of a resource nobody has on a node; None where the node is not known."""
+        books = (book for book in self._nodes.values() if book.facts is not None)
+        found = (book for book in books if book.facts and book.facts.hostname == hostname)
+        book = next(found, None)
+        return None if book is None else book.left(resource)
 
     def room(self, flavor: str, need: Need) -> int:
         """How many more sessions fit, on all nodes together.

@@ -13,6 +13,7 @@ import structlog
 
 from arcetri_spawner import killpoints
 from arcetri_spawner.backends.base import (
+    Away,
     Device,
     Event,
     Exited,
@@ -105,6 +106,10 @@ class LocalBackend:
         """The devices, or places, of one flavour; none for one the catalog no longer has."""
         found = self.offered().get(flavor)
         return found.devices if found else ()
+
+    async def unwell(self) -> Sequence[str]:
+        """Nothing: what runs sessions is this machine."""
+        return ()
 
     def current_inventory(self) -> Inventory:
         """What there is now, from memory."""
@@ -214,6 +219,11 @@ class LocalBackend:
             return Running()
         return self._ended.get(session.id) or Unknown("this hub has never seen the session")
 
+    def away(self, session: Session) -> Away | None:
+        """Never: what does not answer here does not ask either."""
+        del session
+        return None
+
     async def wait(self, session: Session) -> Exited:
         """Return when every process of the session is gone and the journal knows."""
         live = self._live.get(session.id)
@@ -250,6 +260,7 @@ class LocalBackend:
         session_id: UUID,
         *,
         answered: bool = True,  # noqa: ARG002 - a process that was let go goes on by itself
+        reason: str = "",
     ) -> Session | Exited | Unknown:
         """Find a session again after the hub was restarted."""
         live = self._live.get(session_id)
@@ -257,7 +268,7 @@ class LocalBackend:
             return live.session
         if session_id in self._ended:
             return self._ended[session_id]
-        found = await self._recovery.restore(session_id)
+        found = await self._recovery.restore(session_id, reason)
         if isinstance(found, Live):
             self._watch(found)
             return found.session

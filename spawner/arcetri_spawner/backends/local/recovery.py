@@ -71,6 +71,7 @@ class Recovery:
                 continue
             found = await self._find(row.session)
             if isinstance(found, Live):
+                found.reason = row.reason
                 adopted.append(found)
                 kept.add(row.id)
             elif isinstance(found, Unknown):
@@ -82,17 +83,19 @@ class Recovery:
         await self._leases.refresh()
         return adopted
 
-    async def restore(self, session_id: UUID) -> Live | Exited | Unknown:
-        """Look for one session again."""
+    async def restore(self, session_id: UUID, reason: str) -> Live | Exited | Unknown:
+        """Look for one session again, which was about to be ended where there is a reason."""
         record = await self._store.session(session_id)
         found = await self._find(record)
+        if isinstance(found, Live):
+            found.reason = reason
         if found is not None:
             return found
         await self._endings.clear(session_id)
-        details = await self._last_words(session_id)
+        details = "" if reason else await self._last_words(session_id)
         if str(session_id) in self._journal.open_sessions:
-            return Exited(0, await self._close_journal(session_id), details)
-        return Exited(0, "lost" if record else "interrupted", details)
+            return Exited(0, await self._close_journal(session_id, reason), details)
+        return Exited(0, reason or ("lost" if record else "interrupted"), details)
 
     async def _find(self, record: SessionRecord | None) -> Live | Unknown | None:
         if record is None or str(record.id) not in self._journal.open_sessions:

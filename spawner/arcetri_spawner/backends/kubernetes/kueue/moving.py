@@ -16,6 +16,7 @@ from kueue_client import AsyncTicket, Conflict, KueueError, NotFound, Workload, 
 log = structlog.get_logger(__name__)
 
 ASIDE: Final = "No node has room for it beside what is kept for free devices"
+UNCOUNTED: Final = "Every device of the node it was given is in use: Kueue does not count them all"
 """Why a request stands aside, as its Workload says."""
 
 
@@ -56,7 +57,7 @@ class Moves:
     async def put_back(self, who: Whose, workload: Workload) -> None:
         """Have a request give back its node, and try for another where one has room."""
         try:
-            found = await self._ticket(who.request).stand_aside(ASIDE)
+            found = await self._ticket(who.request).stand_aside(self._why(who))
             self._newer(found.workload)
             if nodes := self._reserve.nodes(who, workload):
                 await self._line_up(who, nodes)
@@ -76,6 +77,10 @@ class Moves:
             if who.request not in self._under_way:
                 await self._line_up(who, nodes)
 
+    def _why(self, who: Whose) -> str:
+        flavor = self._offering().flavors.get(who.flavor)
+        return UNCOUNTED if flavor is not None and flavor.resource is not None else ASIDE
+
     async def _line_up(self, who: Whose, nodes: Sequence[str]) -> None:
         """Have a request stand in line for these nodes alone; none: step aside."""
         ticket = self._ticket(who.request)
@@ -85,7 +90,7 @@ class Moves:
                 terms = only_on(placement.terms if placement else (), nodes)
                 found = await ticket.stand_in_line(terms)
             else:
-                found = await ticket.stand_aside(ASIDE)
+                found = await ticket.stand_aside(self._why(who))
         except (NotFound, WrongState, Conflict):
             return  # what has happened meanwhile is heard, and looked at again
         self._newer(found.workload)

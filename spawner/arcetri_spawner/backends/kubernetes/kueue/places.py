@@ -12,6 +12,9 @@ from kueue_client import TicketState, TicketStatus, Workload
 
 _FIRST = datetime.min.replace(tzinfo=UTC)
 
+Age = tuple[int, datetime, str]
+"""By what Kueue orders those that wait in one queue; the smaller, the sooner."""
+
 
 def place(
     mine: Workload, others: Iterable[Workload], line: Sequence[str] | None, *, contested: bool
@@ -63,6 +66,6 @@ def _waits_beside(one: Workload, mine: Workload) -> bool:
     )
 
 
-def age(one: Workload) -> tuple[int, datetime, str]:
+def age(one: Workload) -> Age:
     """By what Kueue orders those that wait in one queue."""
     return -(one.spec.priority or 0), one.metadata.creation_timestamp or _FIRST, one.name

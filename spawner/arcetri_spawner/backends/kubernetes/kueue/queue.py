@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
@@ -24,6 +25,7 @@ from arcetri_spawner.backends.kubernetes.kueue.asking import (
     asked,
     handed_over,
     is_set_aside,
+    only_on,
     place_name,
     selector,
     set_aside,
@@ -38,10 +40,12 @@ from arcetri_spawner.backends.kubernetes.offering import Offering
 from arcetri_spawner.backends.ticketnews import TicketNews
 from arcetri_spawner.changes import Changes
 from arcetri_spawner.chores import Chores
+from arcetri_spawner.groups import GroupPath
 from arcetri_spawner.policy import maintenance_now, queueing
 from arcetri_spawner.policy.model import Grant, Inventory
 from kueue_client import (
     AlreadyExists,
+    Asked,
     AsyncKueue,
     AsyncTicket,
     ClusterQueue,
@@ -78,6 +82,7 @@ HEARD: Final = 0.2
 """Seconds in which changes of what there is are one."""
 REFRESH: Final = 5.0
 """Seconds between two looks at what waits: a silence, or others' numbers, are no event of its."""
+_NOBODY: Final = UUID(int=0)
 
 
 class KueueQueue:
@@ -133,6 +138,11 @@ class KueueQueue:
         self._insisting = False
         self._tasks: list[asyncio.Task[None]] = []
 
+    @property
+    def apart(self) -> bool:
+        """Workloads are the cluster's, and anybody's who may delete them."""
+        return True
+
     async def submit(self, grant: Grant) -> Ticket:
         """Take a place, or return the one already taken.
 
@@ -163,7 +173,7 @@ class KueueQueue:
                 await here.workloads.listed()
         known = here.workloads.there.get(ticket.name)
         try:
-            wanted = asked(grant, self._offering, self._names, self._instance)
+            wanted = self._asked(grant)
         except KeyError as error:
             if known is None:
                 raise flavor_gone(grant.flavor) from error
@@ -186,6 +196,15 @@ class KueueQueue:
                 status = await ticket.submit(wanted)
         here.workloads.put(status.workload)
         await self._take_over(here, ticket, grant, status.workload)
+
+    def _asked(self, grant: Grant) -> Asked:
+        """What a request asks for; where its session runs, on the node where that is."""
+        wanted = asked(grant, self._offering, self._names, self._instance)
+        node = self._claims.tied_to(grant.request_id) if self._claims is not None else None
+        if node is None:
+            return wanted
+        terms = [dict(one) for one in wanted.node_terms]
+        return replace(wanted, node_terms=only_on(terms, [node]))
 
     async def _take_over(
         self, here: _Open, ticket: AsyncTicket, grant: Grant, found: Workload
@@ -276,6 +295,21 @@ class KueueQueue:
             ahead += (other.group, other.flavor) == (grant.group, grant.flavor)
         return Position(ahead, provisional=True)
 
+    async def _check_line(self, here: _Open, queue: str) -> None:
+        """See that Kueue still has a queue's line, of which everybody is known to stand in it.
+
+        What this costs does not grow with the line.
+        """
+        line = self._lines[queue]
+        async with line.asking:
+            try:
+                first = await here.kueue.pending(queue, self._names.namespace, most=1)
+            except KueueError as error:
+                log.debug("a queue's line is not known", queue=queue, why=str(error))
+                first = ()
+            if not first:
+                line.waiting = None
+
     async def _line(self, here: _Open, queue: str) -> dict[str, PendingWorkload] | None:
         """Those that wait in a queue, in order, by name; one question for all who ask."""
         line = self._lines.setdefault(queue, _Line())
@@ -295,8 +329,12 @@ class KueueQueue:
 
         A session runs whether Kueue knows of it or not: nothing here ends it.
         """
+        here = await self._opened()
+        known = here.workloads.there.get(here.name_of(ticket.request_id))
+        if known is not None and known.holds(ConditionType.PODS_READY):
+            return
         self._unready[ticket.request_id] = ticket
-        await self._say_ready(await self._opened(), ticket.request_id)
+        await self._say_ready(here, ticket.request_id)
         if self._unready:
             self._insist()
 
@@ -437,7 +475,16 @@ class KueueQueue:
         if after is None:
             self._reserve.forget(who.request)
             self._say(Ticket(who.request, TicketState.GONE))
-        elif (ticket := self._judge(self._open, who, after)) is not None:
+        else:
+            self._tell(self._open, who, after)
+
+    def _tell(self, here: _Open, who: Whose, workload: Workload) -> None:
+        """Say what a Workload means for whose it is, where anything is to be said."""
+        ticket = self._judge(here, who, workload)
+        if ticket is None:
+            here.unread.add(workload.name)
+        else:
+            here.unread.discard(workload.name)
             self._say(ticket)
 
     def _judge(self, here: _Open, who: Whose, workload: Workload) -> Ticket | None:
@@ -453,8 +500,8 @@ class KueueQueue:
         self._chores.start(here.moves.put_back(who, workload))
         if self._reserve.nodes(who, workload):
             return None  # another node has room, and is given at once
-        title = telling.title(who, self._catalogs.current.catalog)
-        return Ticket(who.request, TicketState.WAITING, reason=queueing.reserved(title))
+        why = telling.aside(who, self._catalogs.current.catalog)
+        return Ticket(who.request, TicketState.WAITING, reason=why)
 
     async def _hear(self, here: _Open, changes: AsyncIterator[Inventory]) -> None:
         """Look again, soon after what there is has changed, where somebody waits for that."""
@@ -504,28 +551,67 @@ class KueueQueue:
         self._news.tell(ticket)
         self._said.tell()
 
-    def _look_again(self) -> None:
-        """See whether what is said of those that wait is still so; asks nobody."""
-        here = self._open
-        if here is None:
-            return
-        for workload in list(here.workloads.there.values()):
-            who = whose(workload)
+    def _look_again(self, here: _Open) -> None:
+        """See whether what is said of those that wait is still so; asks nobody.
+
+        Where nothing has changed around those that wait for the same, nothing is read again, so
+        that a long line costs no more than a short one.
+        """
+        catalog, inventory, now = (
+            self._catalogs.current.catalog,
+            self._inventory(),
+            datetime.now(UTC),
+        )
+        again = here.unread | here.apart
+        restless: set[str] = set()
+        for key, waiting in here.waiting():
+            # Whose request it is makes no difference here.
+            some = Whose(_NOBODY, GroupPath(key[0]), key[1])
+            situation = telling.situation(some, catalog, inventory, here.held.get(key, 0), now)
+            around = (situation, min(waiting.values()), here.gates(waiting))
+            if around != here.around.get(key):
+                here.around[key] = around
+                again |= waiting.keys()
+            restless.update(
+                name for name in waiting if self._is_restless(here.workloads.there[name])
+            )
+            # Who was so until now is read once more.
+            again |= here.restless & waiting.keys()
+        here.restless = restless
+        for name in again | restless:
+            workload = here.workloads.there.get(name)
+            who = whose(workload) if workload is not None else None
             before = self._told.get(who.request) if who else None
-            if who is None or (before and before.state is not TicketState.WAITING):
+            if who is None or workload is None:
                 continue
-            if (ticket := self._judge(here, who, workload)) is not None:
-                self._say(ticket)
+            if before is None or before.state is TicketState.WAITING:
+                self._tell(here, who, workload)
+
+    def _is_restless(self, workload: Workload) -> bool:
+        """Whether time alone can change what is said of one that waits."""
+        return workload.status.requeue_state is not None or (
+            workload.condition(ConditionType.QUOTA_RESERVED) is None
+            and not self._stands_in_line(workload)
+        )
+
+    def _stands_in_line(self, workload: Workload) -> bool:
+        """Whether Kueue was once found to have it in its line, and still has that line."""
+        line = self._lines.get(workload.spec.queue_name)
+        return bool(line and line.waiting and workload.name in line.waiting)
 
     async def _refresh(self, here: _Open) -> None:
         await here.queues.listed()
         await here.pools.listed()
         while True:
             self._stale.clear()
-            for queue in here.unsaid():
-                await self._line(here, queue)
+            for queue, unsaid in here.unsaid().items():
+                if all(map(self._stands_in_line, unsaid)):
+                    await self._check_line(here, queue)
+                # At once: of a line that Kueue has no more, nobody stands in it.
+                if not all(map(self._stands_in_line, unsaid)):
+                    await self._line(here, queue)
             await self._line_up(here)
-            self._look_again()
+            self._look_again(here)
             try:
                 await here.moves.offer(here.workloads.there.values())
             except KueueError as error:
@@ -572,10 +658,18 @@ class _Open:
         self.pools = pools
         self.held: dict[tuple[str, str], int] = {}
         """How many requests hold a flavour, by group and flavour."""
-        self._waiting: dict[tuple[str, str], dict[str, tuple[object, ...]]] = {}
+        self._waiting: dict[tuple[str, str], dict[str, places.Age]] = {}
         """The ages of those that wait, by group and flavour, then by name."""
         self._names: dict[UUID, str] = {}
         """What the Workloads are called of those that have gone back in line."""
+        self.around: dict[tuple[str, str], object] = {}
+        """What those that wait were last told from, besides their own Workloads."""
+        self.restless: set[str] = set()
+        """The names of those that wait of whom time alone can change what is said."""
+        self.apart: set[str] = set()
+        """The names of those that do not wait in Kueue's eyes, and may in the platform's."""
+        self.unread: set[str] = set()
+        """The names of those of whom nothing was to be said for a moment."""
 
     def name_of(self, request: UUID) -> str:
         """What a request's Workload is called."""
@@ -606,22 +700,42 @@ class _Open:
                 waiting[one.name] = places.age(one)
             else:
                 waiting.pop(one.name, None)
+        if by > 0 and state is not Kueues.WAITING:
+            self.apart.add(one.name)
+        else:
+            self.apart.discard(one.name)
 
     def behind(self, key: tuple[str, str], one: Workload) -> bool:
         """Whether others of a group wait for a flavour before a Workload."""
         mine = places.age(one)
         return any(age < mine for age in self._waiting.get(key, {}).values())
 
-    def unsaid(self) -> set[str]:
-        """The queues in which somebody waits of whom Kueue has said nothing for a while."""
-        now = datetime.now(UTC)
-        return {
-            one.spec.queue_name
-            for one in self.workloads.there.values()
-            if one.condition(ConditionType.QUOTA_RESERVED) is None
-            and one.metadata.creation_timestamp is not None
-            and (now - one.metadata.creation_timestamp).total_seconds() > QUIET_SECONDS / 2
-        }
+    def waiting(self) -> list[tuple[tuple[str, str], dict[str, places.Age]]]:
+        """Who waits, by group and flavour."""
+        return [(key, names) for key, names in self._waiting.items() if names]
+
+    def gates(self, names: Iterable[str]) -> Sequence[object]:
+        """How the queues are in which these wait; mostly it is one."""
+        found = {}
+        for queue in {self.workloads.there[name].spec.queue_name for name in names}:
+            local = self.queues.there.get(queue)
+            pool = self.pools.there.get(local.spec.cluster_queue) if local else None
+            found[queue] = (_gate(local), _gate(pool))
+        return sorted(found.items())
+
+    def unsaid(self) -> dict[str, list[Workload]]:
+        """Those of whom Kueue has said nothing for a while, by their queues."""
+        since = datetime.now(UTC) - timedelta(seconds=QUIET_SECONDS / 2)
+        found: dict[str, list[Workload]] = {}
+        for one in self.workloads.there.values():
+            created = one.metadata.creation_timestamp
+            if (
+                one.condition(ConditionType.QUOTA_RESERVED) is None
+                and created is not None
+                and created < since
+            ):
+                found.setdefault(one.spec.queue_name, []).append(one)
+        return found
 
 
 def _unsaid(ticket: Ticket) -> bool:

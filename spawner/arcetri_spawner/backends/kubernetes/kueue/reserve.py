@@ -1,9 +1,10 @@
-"""What Kueue gave, against what Kueue does not know: the reserve of a node's free devices.
+"""What Kueue gave, against what Kueue does not know: who has devices, and what is kept for them.
 
 Kueue counts what a node has left, and would let CPU-only sessions have all of it. So its word is
 not the last for them: what it gives counts only once ``Claims`` has given the same node, which
-leaves the cores and memory that sessions on free devices need. A request that Kueue gave a node to
-in vain steps aside, at its place, and stands in line again for the nodes that have room.
+leaves the cores and memory that sessions on free devices need. Nor does Kueue know of a device that
+a session has whose Workload somebody deleted. A request that Kueue gave a node to in vain steps
+aside, at its place, and stands in line again for the nodes that have room.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class Verdict(StrEnum):
     UNKNOWN = "unknown"
     """It was given a node, and nobody can say whether that has room."""
     IN_VAIN = "in_vain"
-    """It was given a node whose room is kept for others."""
+    """It was given a node whose room is kept for others, or whose devices others have."""
 
 
 class Reserve:
@@ -59,14 +60,18 @@ class Reserve:
         if flavor is None:
             return Verdict.STANDS
         need = need_of(workload)
-        # What has a device takes no reserve, and what has a pod has been decided before.
-        if flavor.resource is not None or runs or claims.has_pod(who.request):
+        # What has a pod has been decided before.
+        if runs or claims.has_pod(who.request):
             claims.hold(who.request, who.flavor, need, node)
             return Verdict.STANDS
+        if flavor.resource is not None:
+            # It takes no reserve. But what Kueue does not know of may have every device there.
+            taken = claims.take_device(who.request, who.flavor, need, node)
+            return Verdict.STANDS if taken else Verdict.IN_VAIN
         if not claims.fresh:
             return Verdict.UNKNOWN
-        taken = claims.take(who.request, who.flavor, need, node)
-        return Verdict.STANDS if taken else Verdict.IN_VAIN
+        given = claims.take(who.request, who.flavor, need, node)
+        return Verdict.STANDS if given else Verdict.IN_VAIN
 
     def forget(self, request: UUID) -> None:
         """Count a request no more: it holds nothing."""
@@ -95,6 +100,8 @@ class Reserve:
             waits = TicketStatus.of(workload).state is TicketState.WAITING
             if who is None or not waits or not (aside or bound is not None):
                 continue
+            if claims.has_pod(who.request):
+                continue  # it runs, and its place is where it is
             need = need_of(workload)
             key = who.flavor, need.cpu, need.memory
             if key not in known:

@@ -10,8 +10,8 @@ from arcetri_spawner.backends.base import Placement, Ticket, TicketState
 from arcetri_spawner.backends.kubernetes.kueue import words
 from arcetri_spawner.backends.kubernetes.kueue.asking import Whose
 from arcetri_spawner.catalog.models import Catalog
-from arcetri_spawner.policy import maintenance_now
-from arcetri_spawner.policy.model import Inventory
+from arcetri_spawner.policy import maintenance_now, queueing
+from arcetri_spawner.policy.model import Inventory, Reason
 from kueue_client import (
     ClusterQueue,
     LocalQueue,
@@ -101,8 +101,17 @@ def situation(
         total=has.total if has else None,
         free=has.free if has else None,
         behind=behind,
+        aside=aside(who, catalog),
         maintenance=maintenance_now(catalog, who.flavor, now),
     )
+
+
+def aside(who: Whose, catalog: Catalog) -> Reason:
+    """Why a request stands aside that was given a node in vain."""
+    flavor = catalog.flavors.get(who.flavor)
+    with_device = flavor is not None and flavor.resource is not None
+    why = queueing.uncounted if with_device else queueing.reserved
+    return why(title(who, catalog))
 
 
 def title(who: Whose, catalog: Catalog) -> str:

@@ -33,6 +33,8 @@ class Situation:
     """How much of it nobody holds; None while nobody can say."""
     behind: bool = False
     """Whether others of the group wait for the same before it."""
+    aside: Reason | None = None
+    """Why it stands aside, where it does; None: for what is kept for free devices."""
     maintenance: Reason | None = None
     """That the flavour is under maintenance; None where it is not."""
 
@@ -58,7 +60,7 @@ def waiting(why: Explanation, here: Situation) -> Reason:
         case Cause.CHECKS:
             return queueing.checks("a check of the cluster's")
         case Cause.ASIDE:
-            return queueing.reserved(here.title)
+            return here.aside or queueing.reserved(here.title)
         case Cause.BACKOFF:
             return queueing.backoff(why.sentence.rpartition(" at ")[2].removesuffix(" UTC."))
         case Cause.KUEUE_SILENT:
@@ -88,7 +90,13 @@ def _unsaid(here: Situation) -> Reason:
 
 def _all_of(here: Situation, quota: int) -> Reason:
     return reasons.busy_quota(
-        here.flavor, here.title, here.group, here.held, quota, alternative=None
+        here.flavor,
+        here.title,
+        here.group,
+        here.held,
+        quota,
+        alternative=None,
+        borrow=here.borrow,
     )
 
 

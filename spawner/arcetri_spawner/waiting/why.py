@@ -1,0 +1,62 @@
+"""What a request waits for: the queue's word where only a queue knows, else policy's of the moment.
+
+Policy is asked anew each time, so that an edit of the catalog is told to who waits already. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from arcetri_spawner.catalog.models import Catalog
+from arcetri_spawner.policy import queueing, reasons
+from arcetri_spawner.policy.model import Grant, Offer, Offers, Reason, ReasonKind
+
+_POLICY_KNOWS: Final = frozenset({"queue_new", "queue_behind", "queue_busy", "queue_maintenance"})
+"""Codes of a queue's reasons of which policy says the same or more, and newer."""
+_QUEUE_KNOWS: Final = frozenset(queueing.QUEUE_CODES) - _POLICY_KNOWS
+_ENDS_WITH_SESSIONS: Final = frozenset(
+    {"busy", "busy_quota", "busy_capacity", "queue_new", "queue_behind", "queue_busy"}
+)
+
+
+def waits_for(
+    grant: Grant, said: Reason | None, offered: Offers, catalog: Catalog
+) -> tuple[Reason, ...]:
+    """What a request that waits is told of why, the weightiest first.
+
+    Args:
+        grant: What was asked for.
+        said: What the queue said last of it, if it said anything.
+        offered: What policy offers its user now, this request not counted.
+        catalog: The catalog of the moment.
+    """
+    if catalog.granted_to(grant.group, grant.flavor) is None:
+        return (queueing.no_flavor(grant.group, grant.flavor_title or grant.flavor),)
+    refused, waits = _policy(grant, offered)
+    if said is not None and said.code in _QUEUE_KNOWS:
+        return (said, *refused)
+    return (*refused, *waits) or ((said,) if said is not None else ())
+
+
+def end_with_sessions(found: Iterable[Reason]) -> bool:
+    """Whether the wait is over when others' sessions are: only then can their lengths tell when."""
+    return all(reason.code in _ENDS_WITH_SESSIONS for reason in found)
+
+
+def _policy(grant: Grant, offered: Offers) -> tuple[list[Reason], list[Reason]]:
+    offer = offer_of(grant, offered)
+    group = next((g for g in offer.groups if g.group == grant.group), None) if offer else None
+    if group is None:
+        # Theirs is no group any more that grants it, or nobody knows which are.
+        grantors = tuple(one.group for one in offer.groups) if offer else ()
+        return list(offered.refusals) or [reasons.group_not_yours(grant.group, grantors)], []
+    return (
+        [one for one in group.reasons if one.kind is ReasonKind.REFUSE],
+        [one for one in group.reasons if one.kind is ReasonKind.WAIT],
+    )
+
+
+def offer_of(grant: Grant, offered: Offers) -> Offer | None:
+    """What the request's flavour looks like to its user now."""
+    return next((one for one in offered.offers if one.flavor == grant.flavor), None)
