@@ -236,7 +236,7 @@ class Starter:
         away = False
         while True:
             if away is self._cluster.fresh:
-                away = not away
+                away, troubled = not away, None
                 progress.tell(10, _AWAY if away else "The cluster answers again.")
             moved = self._cluster.moved(live.id)
             pod = self._cluster.pod(live.id)
