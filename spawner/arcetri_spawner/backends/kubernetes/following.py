@@ -82,17 +82,20 @@ class Following:
         live.watcher = asyncio.create_task(self._see_off(live, pod), name=f"end of {session_id}")
         return live
 
-    async def _see_off(self, live: Live, created: Object) -> None:
+    async def _see_off(self, live: Live, known: Object) -> None:
         """Follow a pod until it is gone or given up, and remember how it ended."""
-        seen: Object | None = None
+        seen = False
         marked: float | None = None
         ended: Exited | None = None
         while True:
             moved = self._cluster.moved(live.id)
             pod = self._cluster.pod(live.id)
-            if pod is None and seen is not None:
+            if pod is None and seen:
                 break
-            seen = pod or seen
+            if pod is not None:
+                # Not kept beside it: what the API server answered is as large as all else that a
+                # session takes here.
+                known, seen = pod, True
             await self._witness(live, pod)
             if pod is not None and ended is None and (ended := exit_of(pod)) is not None:
                 # Its notebook is over: what else is in the pod goes with it.
@@ -106,23 +109,22 @@ class Following:
                 async with asyncio.timeout(_pause(seen, marked)):
                     await moved.wait()
             except TimeoutError:
-                if seen is None and await self._is_gone(live):
+                if not seen and await self._is_gone(live):
                     break
-        seen = seen or created
-        last = self._cluster.last(seen)
+        last = self._cluster.last(known)
         found = ended or exit_of(last) or Exited(1, "killed")
         exited = replace(found, reason=live.reason or found.reason)
         if not live.reason and (found.code or found.reason in REASONS):
             # Events expire, and the pod is gone: nobody could be asked later.
             exited = replace(exited, details=tale(last, self._cluster.told(last)))
-        await self._witness(live, seen)
-        await self.tell_end(live.id, seen, exited.reason)
+        await self._witness(live, known)
+        await self.tell_end(live.id, known, exited.reason)
         self._live.pop(live.id, None)
         self._ended[live.id] = exited
         while len(self._ended) > REMEMBERED:
             del self._ended[next(iter(self._ended))]
         live.exited.set_result(exited)
-        log.info("pod gone", session=str(live.id), code=exited.code, reason=exited.reason)
+        log.info("pod gone or given up", session=str(live.id), code=exited.code, reason=exited.reason)
 
     def away(self, pod: Object) -> Away | None:
         """What there is to say of a pod's node; None where it answers, or nobody can say."""
@@ -220,8 +222,8 @@ class Following:
         return [*self._chores.running(), *ends]
 
 
-def _pause(seen: Object | None, marked: float | None) -> float | None:
+def _pause(seen: bool, marked: float | None) -> float | None:
     """Seconds until a pod is looked at again though nothing was heard; None for never."""
-    if seen is None:
+    if not seen:
         return UNSEEN
     return None if marked is None else LOOK
