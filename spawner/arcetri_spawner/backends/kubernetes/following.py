@@ -124,7 +124,7 @@ class Following:
         while len(self._ended) > REMEMBERED:
             del self._ended[next(iter(self._ended))]
         live.exited.set_result(exited)
-        log.info("pod gone", session=str(live.id), code=exited.code, reason=exited.reason)
+        log.info("session over", session=str(live.id), code=exited.code, reason=exited.reason)
 
     def away(self, pod: Object) -> Away | None:
         """What there is to say of a pod's node; None where it answers, or nobody can say."""
