@@ -206,6 +206,20 @@ async def test_a_start_in_doubt_is_undone_by_who_stops_it(hubs: Hubs) -> None:
         await gone(world, hubs)
 
 
+async def test_a_start_that_its_user_cancelled_is_undone_by_the_next_hub(hubs: Hubs) -> None:
+    hubs.dies("pod.waiting", environment="missing")
+    told = (hubs.folder, NAMESPACE, hubs.instance, hubs.kubeconfig)
+    async with podworld.opened(*told) as world:
+        await world.service.recover()
+        # The hub ends before its start is cancelled.
+        await world.service.cancelling("alice", "", "By dario.")
+
+    async with podworld.opened(*told) as world:
+        assert await settled(world) is None
+        assert await why(world) == ("cancelled", "By dario.")
+        await gone(world, hubs)
+
+
 async def test_a_start_that_its_user_cancels_after_a_restart_is_told_as_cancelled(
     hubs: Hubs,
 ) -> None:
