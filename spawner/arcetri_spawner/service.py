@@ -213,14 +213,15 @@ class SessionService:
             Set when that is over, whatever came of it; None where the server has nothing.
         """
         key = (username, server_name)
-        if (self._recovery.of(*key) or self._of(key)) is None:
+        known = self._recovered.is_set()
+        if known and (self._recovery.of(*key) or self._of(key)) is None:
             return None
         over = asyncio.Event()
         self._chores.start(self._stop_unattended(key, over))
         return over
 
     async def _stop_unattended(self, key: Server, over: asyncio.Event) -> None:
-        log.warning("stopping what JupyterHub knows nothing of", user=key[0], server=key[1])
+        log.info("stopping what JupyterHub has no server for", user=key[0], server=key[1])
         try:
             await self.end_server(*key, "stopped")
         finally:
@@ -349,7 +350,7 @@ class SessionService:
                 asked=row.asked,
                 open_by=self.unopened.until(row.id),
                 away=self._running.away(row.id),
-                ending=self.ends(row.id),
+                ending=bool(row.reason) or self.ends(row.id),
             )
             for row in await self._store.live_requests()
         ]

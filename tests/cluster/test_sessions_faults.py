@@ -239,10 +239,31 @@ def test_a_start_can_be_stopped_though_nobody_knows_how_far_it_is(alone: Hub) ->
     assert alone.platform.leases() == []
 
 
-def stop(site: Hub) -> None:
-    """Stop alice's session by REST; it takes longer than the answer."""
+def ask(site: Hub) -> None:
+    """Have a session of alice's start, as soon as the node is ready that had no API server."""
+
+    def accepted() -> bool:
+        with site.platform.api("alice") as api:
+            asked = {"flavor": "cpu", "environment": "python"}
+            answer = api.post("/users/alice/server", json=asked)
+        assert answer.status_code in (201, 202, 409), answer.text
+        return answer.is_success
+
+    until(accepted, "she may start one", 90)
+
+
+def ready(site: Hub) -> None:
+    """Have a session of alice's started."""
+    ask(site)
     with site.platform.api("alice") as api:
-        assert api.delete("/users/alice/server").status_code == 202
+        until(lambda: site.platform.server(api, "alice").get("ready"), "it is ready")
+
+
+def stop(site: Hub) -> None:
+    """Stop alice's session by REST, and wait for nothing but that this is written."""
+    with site.platform.api("alice") as api, contextlib.suppress(httpx.ReadTimeout):
+        api.delete("/users/alice/server", timeout=1)
+    until(lambda: last(site) == ("running", "stopped"), "it is written", 10)
 
 
 def restart(site: Hub, how: str) -> None:
@@ -253,15 +274,16 @@ def restart(site: Hub, how: str) -> None:
 
 def stopped_for_good(site: Hub) -> None:
     """Nothing is left of alice's session, it is told as stopped, and she may start the next."""
-    until(lambda: not site.pods(), "the pod is gone", 60)
-    until(lambda: last(site) == ("ended", "stopped"), f"it was stopped, not {last(site)}", 20)
+    until(lambda: not site.pods(), "the pod is gone")
+    until(lambda: last(site)[0] == "ended", "its request has ended", 20)
+    assert last(site) == ("ended", "stopped")
     assert site.platform.leases() == []
     with site.platform.login("alice") as client:
         assert "Your last session" not in client.get("/hub/home").text
     with site.platform.api("alice") as api:
+        # On its own JupyterHub waits for an answer, in vain, for as long as a start may take.
         until(lambda: not site.platform.server(api, "alice"), "JupyterHub knows", 20)
-        asked = api.post("/users/alice/server", json={"flavor": "cpu", "environment": "python"})
-    assert asked.status_code in (201, 202), asked.text
+    ask(site)
 
 
 @pytest.mark.parametrize("how", ["terminate", "kill"])
@@ -269,7 +291,7 @@ def test_a_stop_is_seen_through_by_the_next_hub(alone: Hub, how: str) -> None:
     with configured(alone, SAVES.format(seconds=STOP - 2)) as home:
         saved = home / "saved"
         saved.unlink(missing_ok=True)
-        alone.platform.start_session("alice", flavor="cpu", environment="python")
+        ready(alone)
         stop(alone)
         until(saved.exists, "it was told to end", 10)
         restart(alone, how)
@@ -280,7 +302,7 @@ def test_a_stop_is_seen_through_by_the_next_hub(alone: Hub, how: str) -> None:
 
 @pytest.mark.parametrize("how", ["terminate", "kill"])
 def test_a_stop_that_the_api_server_never_heard_of_is_asked_for_again(alone: Hub, how: str) -> None:
-    alone.platform.start_session("alice", flavor="cpu", environment="python")
+    ready(alone)
     alone.cluster.stop("kube-apiserver")
     try:
         stop(alone)

@@ -34,7 +34,7 @@ from arcetri_hub.factory import LAST_GOOD
 from arcetri_spawner.backends.local.procs import boot_id
 from arcetri_spawner.killpoints import HUB_POINTS, POINTS, VARIABLE, WRITE_POINTS
 from tests.support.faults import DyingHub, agree
-from tests.support.platform import Platform, running, until
+from tests.support.platform import Platform, running, until, xsrf
 
 pytestmark = [pytest.mark.component, pytest.mark.timeout(900)]
 
@@ -52,14 +52,15 @@ BEFORE = (
 """Killed there, a start has never been: the session's first process was not told to begin."""
 BEGUN = ("start.released", "start.answered", "request.running", "spawner.started")
 """Killed there, the session goes on, and the hub finds it."""
+TOLD = "end.told"
+"""Killed there, it is written that the session ends, and it was not asked to end yet."""
+ASKED_TO_END = "stop.asked"
 STOPPING = (
-    "stop.asked", "end.process_gone", "end.cleared", "journal.half_written",
+    TOLD, ASKED_TO_END, "end.process_gone", "end.cleared", "journal.half_written",
     "end.journaled", "journal.compacted", "journal.replaced", "queue.freed", "request.ended",
     "spawner.stopped",
 )  # fmt: skip
-"""Killed there, the session ends all the same."""
-TOLD = "end.told"
-"""Killed there, an admin's message is written and the session was not asked to end yet."""
+"""Killed there, the session ends all the same, and for the same reason."""
 SIGNING_IN = ("account.writing", "account.written", "login.writing", "login.written")
 """Killed there, a login is done again, and is the same person's."""
 REFRESHING = ("refresh.writing", "refresh.written")
@@ -75,7 +76,7 @@ PADDING = 1_200_000
 
 
 def test_every_point_is_tried() -> None:
-    tried = {*ASKED, *IN_LINE, *BEFORE, *BEGUN, *STOPPING, TOLD, *RECOVERING}
+    tried = {*ASKED, *IN_LINE, *BEFORE, *BEGUN, *STOPPING, *RECOVERING}
     tried |= {*SIGNING_IN, *REFRESHING, *NUMBERING, *CATALOG}
 
     assert tried == {*POINTS, *HUB_POINTS, *WRITE_POINTS}
@@ -105,6 +106,12 @@ def lasting(platform: Platform, session: UUID) -> set[int]:
         time.sleep(0.2)
         seen &= set(platform.sessions()[session])
     return seen
+
+
+def sign_in(platform: Platform, name: str) -> None:
+    """Log in; whoever does while the hub dies comes to a page that says so."""
+    with contextlib.suppress(AssertionError), platform.login(name):
+        pass
 
 
 class Pair:
@@ -139,6 +146,21 @@ class Pair:
             api.request(
                 "DELETE", f"/arcetri/sessions/{self.bruno()}", json={"message": "Make room."}
             )
+
+    def freeze(self) -> None:
+        """Have bruno's server answer nobody, and end only when it is killed."""
+        keeper = self.platform.servers()[self.bruno()]
+        (server,) = (child.pid for child in psutil.Process(keeper).children())
+        os.kill(server, signal.SIGSTOP)
+
+    def why(self) -> tuple[str, str]:
+        """Reason and message of bruno's last end."""
+        query = (
+            "select reason, message from arcetri_request where username = 'bruno' and state ="
+            " 'ended' order by ended_at desc limit 1"
+        )
+        ((reason, message),) = self.platform.rows(query)
+        return reason, message
 
     def bruno(self) -> UUID:
         """The id of bruno's session."""
@@ -228,27 +250,50 @@ def test_a_start_that_had_begun_goes_on_and_a_stop_that_had_is_seen_through(pair
         else:
             pair.ask()
         pair.together()
-        if begun == BEGUN[0]:
-            pair.hub.dies(TOLD, when=pair.send_off)
-            pair.together()
         if stopping == "journal.compacted":
             lengthen(pair.journal)
-        pair.hub.dies(stopping, when=pair.stop)
+        if stopping == ASKED_TO_END:
+            pair.freeze()
+        pair.hub.dies(stopping, when=pair.send_off if stopping == TOLD else pair.stop)
         pair.alone()
+        reason, message = pair.why()
+        assert reason == ("admin" if stopping == TOLD else "stopped")
+        assert "Make room." in message if stopping == TOLD else message == ""
 
     assert pair.journal.stat().st_size < PADDING
+
+
+def test_what_jupyterhub_has_forgotten_can_be_stopped_by_page_and_by_rest(pair: Pair) -> None:
+    platform = pair.platform
+    platform.start_session("bruno", flavor="cpu")
+    platform.start_session("bruno", "second", flavor="cpu")
+    # The hub has read them already, and never writes what it did not change.
+    with (
+        contextlib.closing(
+            sqlite3.connect(platform.state / "arcetri.sqlite", timeout=30)
+        ) as database,
+        database,
+    ):
+        query = "update spawners set server_id = null where user_id = {}"
+        database.execute(query.format("(select id from users where name = 'bruno')"))
+    pair.hub.dies("login.written", when=partial(sign_in, platform, "bruno"))
+
+    with platform.login("bruno") as client:
+        page = client.get("/hub/home").text
+        assert page.count(">running</span>") == 2
+        assert "spawn-pending" not in page
+        assert client.post("/hub/arcetri/stop/bruno", headers=xsrf(client)).is_redirect
+    with pair.api("bruno") as api:
+        assert api.delete("/users/bruno/servers/second").status_code in (202, 204)
+    pair.alone()
+    assert pair.why() == ("stopped", "")
 
 
 def test_a_login_cut_short_is_done_again_as_the_same_person(pair: Pair) -> None:
     platform, accounts = pair.platform, set()
 
-    def sign_in() -> None:
-        # Whoever logs in while the hub dies comes to a page that says so.
-        with contextlib.suppress(AssertionError), platform.login("chiara"):
-            pass
-
     for point in SIGNING_IN:
-        pair.hub.dies(point, when=sign_in)
+        pair.hub.dies(point, when=partial(sign_in, platform, "chiara"))
         accounts.update(platform.rows("select id from arcetri_account where name = 'chiara'"))
         assert len(accounts) == (point != "account.writing")
 

@@ -19,7 +19,14 @@ import pytest
 from arcetri_spawner.backends.base import Session, Ticket, Unknown
 from arcetri_spawner.backends.local import end_instance, procs
 from arcetri_spawner.backends.local.procs import Fate
-from arcetri_spawner.errors import ArcetriError, BackendError, Denied, InDoubt, StartFailed
+from arcetri_spawner.errors import (
+    ArcetriError,
+    BackendError,
+    Denied,
+    InDoubt,
+    StartFailed,
+    StoreError,
+)
 from arcetri_spawner.live import ServiceObserver
 from arcetri_spawner.policy.model import Grant, Identity
 from arcetri_spawner.service import SessionService
@@ -326,6 +333,59 @@ async def test_a_session_in_doubt_is_neither_gone_nor_stopped(
                 assert [record.type for record in second.journal()] == ["start", "end"]
     finally:
         end_instance(instance, grace=0.0)
+
+
+@pytest.mark.parametrize("doubt", [False, True])
+async def test_a_stop_that_a_hub_did_not_live_to_see_is_seen_through_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, doubt: bool
+) -> None:
+    instance = uuid4().hex
+
+    async def promised(world: World) -> bool:
+        return [row.reason for row in await world.store.live_requests()] == ["stopped"]
+
+    try:
+        async with hub(tmp_path, instance) as (first, before):
+            first.edit(first.profiles.read_text().replace("stop: 30s", "stop: 1s"))
+            session = await before.start("alice", "", T4, launch(FAKE_STUBBORN="1"))
+            if not doubt:
+                stop = asyncio.create_task(before.end_server("alice", "", "stopped"))
+                await until(lambda: promised(first))
+                stop.cancel()
+        if doubt:
+            with monkeypatch.context() as patch:
+                patch.setattr(procs, "fate", lambda _: Fate.UNKNOWN)
+                async with hub(tmp_path, instance) as (second, service):
+                    stop = asyncio.create_task(service.end_server("alice", "", "stopped"))
+                    await until(lambda: promised(second))
+                    assert service.stops("alice", "")
+                    stop.cancel()
+        assert running(instance) == {session.id}
+
+        async with hub(tmp_path, instance) as (last_one, service):
+            assert service.stops("alice", "")
+            await asyncio.wait_for(service.ended(session.id), 20)
+            assert await nothing_is_left(last_one, service)
+            assert (await last(last_one))[:2] == ("stopped", "")
+            assert [getattr(one, "reason", "") for one in last_one.journal()] == ["", "stopped"]
+    finally:
+        end_instance(instance, grace=0.0)
+
+
+async def test_a_session_can_be_stopped_while_the_database_is_away(
+    world: World, service: SessionService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await service.start("alice", "", T4, launch())
+
+    async def away(*_: object, **__: object) -> None:
+        raise StoreError("The database is away.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.store, "announce", away)
+        await asyncio.wait_for(service.end_server("alice", "", "stopped"), 20)
+
+    assert await nothing_is_left(world, service)
+    assert (await last(world)).reason == "stopped"
 
 
 def running(instance: str) -> set[UUID]:
