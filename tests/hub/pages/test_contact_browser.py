@@ -71,7 +71,7 @@ def look(page: Page, pictures: Path, name: str) -> None:
     """Wide and narrow, light and dark: nothing that axe finds, nothing over the edge."""
     for width, scheme in LOOKS:
         page.set_viewport_size({"width": width, "height": 900})
-        page.emulate_media(color_scheme=scheme)
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         page.evaluate("theme => document.documentElement.dataset.bsTheme = theme", scheme)
         found = Axe().run(page).response["violations"]
         assert [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found] == []
