@@ -111,7 +111,7 @@ def test_the_waiting_page_says_that_one_is_logged_out_and_comes_back(
 
     # By a login in another tab, by itself; its forms can be sent. Who wanted to be told is told
     # that they cannot be.
-    page.evaluate(AWAY)
+    page.evaluate(f"{AWAY}; null")
     other.goto("/hub/logout")
     expect(contact(page)).to_contain_text(OUT, timeout=PATIENCE)
     [(title, body)] = page.evaluate("window.notes")
