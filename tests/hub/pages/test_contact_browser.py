@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from tests.hub.pages.browser import log_in
 from tests.hub.pages.test_waiting import busy, platform, state
 from tests.hub.pages.test_waiting_browser import LOOKS, PATIENCE, pictures, place, wait_for_t4
+from tests.hub.pages.test_waiting_turn_browser import AWAY
 from tests.support.platform import Platform
 
 __all__ = ["busy", "pictures", "platform"]
@@ -26,10 +27,6 @@ pytestmark = pytest.mark.browser
 ONE_LOOK = 20_000
 """Milliseconds for one question and its answer; the page's clock stands still meanwhile."""
 OUT = "You have been logged out."
-HIDDEN = """
-  window.away = true;
-  Object.defineProperty(document, "hidden", { get: () => window.away });
-"""
 
 
 @pytest.fixture
@@ -74,7 +71,7 @@ def look(page: Page, pictures: Path, name: str) -> None:
     """Wide and narrow, light and dark: nothing that axe finds, nothing over the edge."""
     for width, scheme in LOOKS:
         page.set_viewport_size({"width": width, "height": 900})
-        page.emulate_media(color_scheme=scheme)
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         page.evaluate("theme => document.documentElement.dataset.bsTheme = theme", scheme)
         found = Axe().run(page).response["violations"]
         assert [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found] == []
@@ -112,9 +109,14 @@ def test_the_waiting_page_says_that_one_is_logged_out_and_comes_back(
     page.wait_for_url("**/hub/waiting/bruno")
     place(page, "You are 1st in line")
 
-    # By a login in another tab, by itself; its forms can be sent.
+    # By a login in another tab, by itself; its forms can be sent. Who wanted to be told is told
+    # that they cannot be.
+    page.evaluate(f"{AWAY}; null")
     other.goto("/hub/logout")
     expect(contact(page)).to_contain_text(OUT, timeout=PATIENCE)
+    [(title, body)] = page.evaluate("window.notes")
+    assert title == "You have been logged out"
+    assert body.startswith("NVIDIA T4: Your place is kept")
     enter(busy, other)
     expect(contact(page)).to_be_empty(timeout=PATIENCE)
     expect(page.locator("#wait-head .as-of")).to_be_hidden()
@@ -197,7 +199,7 @@ def test_a_hidden_page_looks_at_each_tick_that_its_browser_grants(
 ) -> None:
     page = waiting(busy, context)
     page.clock.install()
-    page.add_init_script(HIDDEN)
+    page.add_init_script(AWAY)
     with page.expect_response("**/requests/*"):
         page.reload()
     page.clock.pause_at(page.evaluate("Date.now() + 1000"))
