@@ -178,6 +178,8 @@ class _Words:
     """What is printed: of two rounds that say the same, the second says nothing."""
 
     def __init__(self) -> None:
+        self.short: set[str] = set()
+        """Flavours of which there was too little in the last round."""
         self._now: list[tuple[str, bool]] = []
         self._last: list[tuple[str, bool]] = []
 
@@ -262,6 +264,10 @@ def _tell(outlook: Outlook, words: _Words, *, done: bool) -> None:
         words.say(f"  {one.sentence}\n    {one.promise.remedy}", wrong=True)
     if outlook.withheld:
         words.say("Or say --overcommit, where more devices are to come.", wrong=True)
+    short = {flavor for one in outlook.withheld for flavor in one.promise.flavors}
+    for flavor in sorted(words.short - short):
+        words.say(f"{flavor}: the farm has what is promised again.")
+    words.short = short
     for change in outlook.changes:
         words.say(change.render().removesuffix("\n"))
     if not outlook.changes:
