@@ -123,12 +123,12 @@ class Watching:
     # Events
 
     def _workload(self, before: Workload | None, after: Workload | None) -> None:
-        one = after or before
-        who = whose(one) if one is not None else None
-        if one is None or who is None:
-            return
         self.roster.forget(before)
         self.roster.note(after)
+        one = after or before
+        who = whose(one) if one is not None else None
+        if who is None:
+            return
         was = whose(before) if before is not None else None
         if was is not None and was.request != who.request:
             self._reserve.forget(was.request)
