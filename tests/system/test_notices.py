@@ -40,7 +40,7 @@ def test_what_the_pages_are_told(platform: Platform) -> None:
         token = {"Authorization": admin.headers["Authorization"]}
         url = f"{platform.url}/hub/arcetri/notices"
         assert httpx.get(url, params={"user": "alice"}, headers=token).status_code == 200
-        assert httpx.get(url).status_code == 403
+        assert httpx.get(url).status_code == 401
 
         [session] = admin.get("/arcetri/sessions").json()["sessions"]
         ended = admin.request(
