@@ -29,11 +29,14 @@ test: .dev ## Run every tier of tests this machine can; options for pytest in AR
 	@$(BIN)/python -m tests.cluster.prepare --where-possible </dev/null
 	@$(BIN)/python -m tests.support.runs $(ARGS) </dev/null
 
-soak: .dev ## Kill accounting for hundreds of rounds (ROUNDS=300), an API server for 3 minutes
+soak: .dev ## Kill accounting for hundreds of rounds (ROUNDS=300), an API server for 3 minutes; crowds
 	@ARCETRI_SOAK=$(or $(ROUNDS),300) $(BIN)/python -m pytest tests/accounting \
 		-k "kill or die or crash" --timeout=7200 -s $(ARGS) </dev/null
 	@ARCETRI_AWAY=180 $(BIN)/python -m pytest tests/cluster/test_sessions_faults.py \
 		-k "away" --timeout=1200 -s $(ARGS) </dev/null
+	@ARCETRI_CROWD=60 $(BIN)/python -m pytest tests/cluster/test_accounting_crowd.py \
+		--timeout=600 -s $(ARGS) </dev/null
+	@$(BIN)/python -m benchmarks.bounds </dev/null
 
 lint: .dev ## Check style, types and the direction of imports
 	@$(BIN)/ruff check .

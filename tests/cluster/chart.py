@@ -13,6 +13,7 @@ import yaml
 
 from arcetri_hub.devidp.demo import DEMO_USERS
 from arcetri_hub.up import ports
+from arcetri_spawner.store import migrate
 from tests.cluster import addresses, images
 from tests.cluster.cluster import Cluster
 from tests.cluster.volumes import volume
@@ -22,6 +23,9 @@ from tests.support.platform import Platform, until
 CHART = Path(__file__).parents[2] / "helm" / "arcetri"
 FIRST = Path(__file__).parent / "charts" / "arcetri-0.1.0"
 """The chart's first version, as it was."""
+FIRST_RELEASE = "0.1.0"
+FIRST_TABLES = migrate.RELEASES[FIRST_RELEASE]
+"""The revision of the hub's tables that its hub made."""
 TINY = {"requests": {"cpu": "10m", "memory": "32Mi"}}
 """What a part asks for on a node that has little."""
 PATIENCE = 240
@@ -95,6 +99,26 @@ class Release:
             return all(httpx.get(url, trust_env=False, timeout=10).is_success for url in urls)
         except httpx.TransportError:
             return False
+
+
+def as_the_first_left_it(release: Release) -> None:
+    """End the hub, and take its database back to the tables that the chart's first version had.
+
+    That version's own images are not to be had: today's ran in its pods. What an upgrade finds is
+    what they would have left, but for what only they would have written into these tables.
+    """
+    where = f"--namespace={release.name}"
+    deployment = f"deployment/{release.name}-hub"
+    # Its pod is gone when this returns; the upgrade makes it anew.
+    gone = ["--cascade=foreground", "--timeout=60s"]
+    release.cluster.run(["kubectl", "delete", deployment, where, *gone])
+    migrate.go_back(f"sqlite:///{release.state}/hub/arcetri.sqlite", FIRST_RELEASE)
+
+
+def tables(release: Release) -> str:
+    """Which version's the hub's tables are."""
+    ((version,),) = release.platform.rows(f"select version_num from {migrate.VERSION_TABLE}")  # noqa: S608 - a constant
+    return str(version)
 
 
 def first_values(catalog: dict[str, Any], *, port: int, iam_port: int, homes: Path) -> Values:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import json
 import re
 import sqlite3
@@ -20,6 +21,7 @@ from uuid import UUID
 import httpx
 import psycopg
 import pytest
+import yaml
 from playwright.sync_api import Page, sync_playwright
 
 from tests.cluster import addresses, chart, enforcement, images, postgres, sharedfs
@@ -93,10 +95,14 @@ class Site:
 
     def goes_on(self) -> None:
         """See that it is the same pod, known to the hub, served, and still computing."""
-        assert self.running()["metadata"]["uid"] == self.pod["metadata"]["uid"]
-        assert self.running()["status"]["containerStatuses"][0]["restartCount"] == 0
         until(self.is_known, "it is known", 60)
         until(self.is_served, "it is served", 60)
+        self.computes()
+
+    def computes(self) -> None:
+        """See that it is the same pod, and its kernel goes on."""
+        assert self.running()["metadata"]["uid"] == self.pod["metadata"]["uid"]
+        assert self.running()["status"]["containerStatuses"][0]["restartCount"] == 0
         before = self.ticks()
         until(lambda: self.ticks() > before, "its kernel goes on", 30)
 
@@ -130,10 +136,13 @@ def site(cluster: Cluster) -> Iterator[Site]:
         (pod,) = release.pods()
         asyncio.run(_begin(release))
         secrets, token = _secrets(release), release.platform.token("alice")
+        chart.as_the_first_left_it(release)
+        assert chart.tables(release) == chart.FIRST_TABLES
         release.values |= {
             "agents": chart.agents_of(machine, devices),
             "provisioner": {"resources": chart.TINY},
             "prepuller": {"resources": chart.TINY},
+            "culler": {"interval": 1},
         }
         release.install()
         until(release.answers, "the platform answers", 60)
@@ -147,6 +156,7 @@ async def _begin(release: Release) -> None:
 
 def test_a_session_outlives_an_upgrade(site: Site) -> None:
     site.goes_on()
+    assert chart.tables(site.release) > chart.FIRST_TABLES
     kept = _secrets(site.release)
     assert kept, "there are none"
     assert all(site.secrets[name] == kept[name] for name in kept if name != "writers.json")
@@ -171,6 +181,63 @@ def test_a_changed_catalog_counts_without_a_restart(site: Site) -> None:
     # The kubelet looks at a pod's volumes every 10 seconds here, and each minute elsewhere.
     until(lambda: "Cores alone" in page(), "the hub has taken it", 90)
     assert [one["metadata"]["uid"] for one in release.pods("hub")] == before
+
+
+def test_a_catalog_of_the_sites_own_configmap_counts_without_a_restart(site: Site) -> None:
+    release, name = site.release, "our-catalog"
+    given = release.values["profiles"]
+
+    def apply(title: str, **defaults: str) -> None:
+        ours = copy.deepcopy(given)
+        ours["flavors"]["cpu"]["title"] = title
+        ours["defaults"] |= defaults
+        release.cluster.apply(
+            {
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "metadata": {"name": name, "namespace": NAME},
+                "data": {"profiles.yaml": yaml.safe_dump(ours)},
+            }
+        )
+
+    def shows(title: str) -> bool:
+        with release.platform.login("bruno") as client:
+            return title in client.get("/hub/spawn").text
+
+    apply("Cores of ours")
+    release.values["profiles"] = {"existingConfigMap": name}
+    try:
+        release.install()
+    finally:
+        release.values["profiles"] = given
+    until(release.answers, "the platform answers", 60)
+    where = f"--namespace={NAME}"
+    names = release.cluster.run(["kubectl", "get", "configmaps", where, "--output=name"])
+    assert f"configmap/{NAME}-profiles" not in names.split()
+    assert shows("Cores of ours")
+    site.goes_on()
+    before = [one["metadata"]["uid"] for one in release.pods("hub")]
+    apply("Cores changed", idle="8s", grace="4s")
+    until(lambda: shows("Cores changed"), "the hub has taken it", 90)
+    assert [one["metadata"]["uid"] for one in release.pods("hub")] == before
+    is_ended_when_nobody_uses_it(release, "bruno")
+    # Hers was granted with another time, and computes.
+    site.goes_on()
+
+
+def is_ended_when_nobody_uses_it(release: Release, name: str) -> None:
+    """See that somebody's session is ended for idling, after a warning, and that they are told."""
+    session = release.platform.start_session(name, flavor="cpu", environment="python")
+    with release.platform.login(name) as client:
+        until(lambda: "does nothing" in client.get("/hub/home").text, "the end is announced", 60)
+        query = "select state, reason from arcetri_request where id = ?"
+        until(
+            lambda: release.platform.rows(query, session.hex) == [("ended", "idle")],
+            "it is ended",
+            60,
+        )
+        assert "nothing had happened in it for 8 seconds" in client.get("/hub/home").text
+    until(lambda: len(release.pods()) == 1, "its pod is gone", 60)
 
 
 def test_a_proxy_that_is_started_again_has_all_routes(site: Site) -> None:
@@ -318,11 +385,22 @@ def test_a_session_reaches_on_the_network_what_the_documentation_says(site: Site
 
 
 def test_it_goes_back_to_the_first_version(site: Site) -> None:
-    site.release.helm("rollback", NAME, "1", "--wait", "--timeout=240s")
-    listed = json.loads(site.release.helm("list", "--output=json"))
-    assert listed[0]["chart"] == "arcetri-0.1.0"
-    until(site.release.answers, "the platform answers", 60)
+    release = site.release
     site.goes_on()
+    release.values["database"] = {"backTo": chart.FIRST_RELEASE}
+    said = release.install()
+    release.values.pop("database")
+    assert "the hub is off, and its tables are those of 0.1.0" in said
+    # What the first version's own hub would find, and here today's does, which knows them too.
+    assert chart.tables(release) == chart.FIRST_TABLES
+    assert site.is_served(), "a session does not need the hub"
+    site.computes()
+    release.helm("rollback", NAME, "1", "--wait", "--timeout=240s")
+    listed = json.loads(release.helm("list", "--output=json"))
+    assert listed[0]["chart"] == f"arcetri-{chart.FIRST_RELEASE}"
+    until(release.answers, "the platform answers", 60)
+    site.goes_on()
+    assert chart.tables(release) > chart.FIRST_TABLES
     with site.api() as api:
         api.delete("/hub/api/users/alice/server")
         until(lambda: not site.release.pods(), "the pod is gone")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -85,6 +86,42 @@ def test_every_object_is_taken(cluster: Cluster, objects: list[helm.Json]) -> No
 def test_every_pod_is_let_into_its_namespace(cluster: Cluster, objects: list[helm.Json]) -> None:
     pods = list(_pods(objects))
     assert len(_try(cluster, pods)) == len(pods) > 30
+
+
+@pytest.mark.parametrize("secret", ["ai-tls", ""])
+def test_the_ingress_is_for_one_host_with_its_certificate(
+    cluster: Cluster, objects: list[helm.Json], secret: str
+) -> None:
+    assert objects, "the namespaces are there"
+    host = "ai.example.org"
+    tls = {"secretName": secret} if secret else {}
+    values = helm.merged(
+        helm.LEAST,
+        {"ingress": {"enabled": True, "host": host, "className": "nginx", "tls": tls}},
+    )
+    made = helm.render(values, release=RELEASE, namespace=RELEASE)
+    (ingress,) = [one for one in made if one["kind"] == "Ingress"]
+    command = ["kubectl", "apply", "--dry-run=server", "--validate=strict", "--output=json"]
+    taken = json.loads(cluster.run([*command, "--filename=-"], stdin=yaml.safe_dump(ingress)))
+    (rule,), (certificate,) = taken["spec"]["rules"], taken["spec"]["tls"]
+    assert [rule["host"]] == certificate["hosts"] == [host]
+    assert certificate["secretName"] == (secret or f"{RELEASE}-tls")
+    (path,) = rule["http"]["paths"]
+    assert (path["path"], path["pathType"]) == ("/", "Prefix")
+    service = path["backend"]["service"]
+    (found,) = [
+        one
+        for one in made
+        if one["kind"] == "Service" and one["metadata"]["name"] == service["name"]
+    ]
+    assert service["port"]["name"] in [port["name"] for port in found["spec"]["ports"]]
+    # Where browsers are sent back to after a login, and whether their cookies insist on TLS.
+    (settings,) = [
+        json.loads(one["data"]["settings.json"])
+        for one in made
+        if "settings.json" in (one.get("data") or {})
+    ]
+    assert settings["public_url"] == f"https://{host}"
 
 
 def test_a_mistake_would_be_found(cluster: Cluster, objects: list[helm.Json]) -> None:

@@ -12,6 +12,7 @@ import yaml
 from traitlets.config import Config
 
 from arcetri_hub.settings import Settings
+from arcetri_spawner.store.migrate import RELEASES
 from tests.support import helm
 from tests.support.helm import Json
 from tools.images import newest
@@ -497,3 +498,32 @@ def test_its_hub_is_configured_over_what_its_own_chart_said(
         if platform.witness:
             platform.witness.close()
         factory._platform = None
+
+
+def test_the_hub_takes_its_tables_back_and_nothing_more() -> None:
+    values = helm.merged(helm.LEAST, {"database": {"backTo": "0.1.0"}})
+
+    def pod(values: Json) -> Json:
+        (found,) = (
+            one["spec"]["template"]["spec"]
+            for one in helm.render(values)
+            if key(one) == ("Deployment", "arcetri", "arcetri-hub")
+        )
+        return dict(found)
+
+    (usual,) = pod(helm.merged(helm.LEAST))["containers"]
+    assert "args" not in usual, "the image's own command"
+    found = pod(values)
+    (back,), (hub,) = found["initContainers"], found["containers"]
+    assert back["args"] == ["arcetri", "database", "back", "0.1.0"]
+    assert hub["args"] == ["sleep", "infinity"]
+    for part in ("image", "env", "volumeMounts", "securityContext", "resources"):
+        assert back[part] == hub[part] == usual[part]
+    # Whoever waits for it must not wait for a hub.
+    assert not any(name.endswith("Probe") for name in hub)
+
+
+def test_the_ways_back_are_those_that_the_hub_knows() -> None:
+    schema = json.loads((helm.CHART / "values.schema.json").read_text(encoding="utf-8"))
+    given = schema["properties"]["database"]["properties"]["backTo"]["enum"]
+    assert given == ["", *RELEASES]

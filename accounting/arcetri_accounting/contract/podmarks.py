@@ -54,6 +54,9 @@ LAB_PACKAGE: Final = f"{DOMAIN}/lab-package"
 LAB_SCRIPT: Final = f"{DOMAIN}/lab-script"
 """Annotation: the script of that extension."""
 
+FILES: Final = frozenset({PASSWD, GROUPS, JUPYTER, LAB_PACKAGE, LAB_SCRIPT})
+"""The annotations that are the text of a file in the session: read by the kubelet alone."""
+
 NOTEBOOK_CONTAINER: Final = "notebook"
 """The container that holds the session's devices and whose life is charged."""
 

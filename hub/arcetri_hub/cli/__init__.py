@@ -7,6 +7,7 @@ import importlib
 import click
 
 _COMMANDS = {
+    "database": "arcetri_hub.cli.database:database",
     "up": "arcetri_hub.cli.up:up",
     "prepull": "arcetri_hub.cli.prepull:prepull",
     "profiles": "arcetri_hub.cli.profiles:profiles",

@@ -7,11 +7,16 @@ lock of the state folder does the same.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any, Final
 
+import structlog
 from sqlalchemy import Engine, event
 
 from arcetri_spawner.errors import AnotherHub
+
+log = structlog.get_logger(__name__)
 
 HUB_LOCK: Final = 0x4172636574726968
 """Any number that nobody else uses as an advisory lock in this database."""
@@ -21,6 +26,23 @@ KEEPALIVE: Final = (
     " -c tcp_user_timeout=15000"
 )
 """Settings of the connection: a server that hears no more of a hub lets its lock go in 25 s."""
+
+
+_WAIT_SECONDS: Final = 1.0
+"""Between two looks whether the other hub has ended."""
+
+
+def when_alone(work: Callable[[], None]) -> None:
+    """Do something with a database as soon as no hub works with it, and wait for that."""
+    waits = False
+    while True:
+        try:
+            return work()
+        except AnotherHub:
+            if not waits:
+                log.warning("another hub works with this database: waiting until it ends")
+            waits = True
+            time.sleep(_WAIT_SECONDS)
 
 
 def hold_lock(engine: Engine) -> None:

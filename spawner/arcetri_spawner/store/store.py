@@ -8,23 +8,22 @@ named by the ids it writes, so that doing it again changes nothing.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
-import structlog
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from arcetri_spawner import killpoints
 from arcetri_spawner.backends.base import Device
-from arcetri_spawner.errors import AnotherHub, StoreError
+from arcetri_spawner.errors import StoreError
 from arcetri_spawner.groups import GroupPath
 from arcetri_spawner.policy.model import Grant, LiveSession
 from arcetri_spawner.store import accounts, leases, requests, waiting
+from arcetri_spawner.store.alone import when_alone
 from arcetri_spawner.store.database import Database
 from arcetri_spawner.store.migrate import migrate
 from arcetri_spawner.store.records import (
@@ -39,13 +38,9 @@ from arcetri_spawner.store.records import (
     Standing,
 )
 
-log = structlog.get_logger(__name__)
-
 T = TypeVar("T")
 
 PRUNE_BATCH: Final = 500
-_WAIT_SECONDS: Final = 1.0
-"""Between two looks whether the other hub has ended."""
 
 
 def _utc_now() -> datetime:
@@ -79,20 +74,12 @@ class Store:
             StoreError: The database cannot be reached or used; the remedy says what to do.
         """
         store = cls(Database(url, alone=alone), clock)
-        waits = False
-        while True:
-            try:
-                store._worker.submit(migrate, store._database).result()
-            except AnotherHub:
-                if not waits:
-                    log.warning("another hub works with this database: waiting until it ends")
-                waits = True
-                time.sleep(_WAIT_SECONDS)
-            except BaseException:
-                store.close()
-                raise
-            else:
-                return store
+        try:
+            when_alone(lambda: store._worker.submit(migrate, store._database).result())
+        except BaseException:
+            store.close()
+            raise
+        return store
 
     def close(self) -> None:
         """Finish what is under way, and close the connections; a second call does nothing."""

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from arcetri_spawner.errors import StoreError
 from arcetri_spawner.store import Store, migrations
 from arcetri_spawner.store.database import Database
-from arcetri_spawner.store.migrate import VERSION_TABLE
+from arcetri_spawner.store.migrate import RELEASES, VERSION_TABLE, go_back
 from arcetri_spawner.store.tables import Base
 from tests.support.builders import grant
 
@@ -49,10 +49,7 @@ def test_opening_again_changes_nothing(url: str) -> None:
     for _ in range(2):
         Store.open(url).close()
     database = Database(url)
-    version = database.read(
-        lambda db: db.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).all()  # noqa: S608 - a constant
-    )
-    assert len(version) == 1
+    assert _revision(database)
     database.close()
 
 
@@ -104,6 +101,50 @@ def test_every_migration_can_be_undone_and_done_again(url: str) -> None:
     store.close()
 
 
+@pytest.mark.parametrize(("release", "revision"), RELEASES.items())
+def test_an_earlier_versions_tables_are_brought_back_with_what_runs(
+    url: str, release: str, revision: str
+) -> None:
+    store = Store.open(url)
+    account = asyncio.run(store.account_for("https://iam.example/", "sub", "alice"))
+    running, line = (
+        grant(account_id=account.id, username=account.name, server_name=name) for name in ("", "b")
+    )
+    asyncio.run(store.open_request(running))
+    asyncio.run(store.mark(running.request_id, "running"))
+    asyncio.run(store.open_request(line))
+    asyncio.run(store.mark(line.request_id, "waiting"))
+    store.close()
+
+    for _ in range(2):  # the second time there is nothing to do
+        go_back(url, release)
+        database = Database(url)
+        script = ScriptDirectory(MIGRATIONS)
+        assert _revision(database) == revision != script.get_current_head()
+        database.close()
+
+    store = Store.open(url)
+    states = {row.grant: row.state for row in asyncio.run(store.live_requests())}
+    assert states == {running: "running", line: "waiting"}
+    store.close()
+
+
+def test_there_is_no_way_back_for_what_is_no_store_and_for_what_is_too_new(url: str) -> None:
+    with pytest.raises(StoreError, match="no tables of Arcetri") as caught:
+        go_back(url, "0.1.0")
+    assert caught.value.code == "store_url_invalid"
+    Store.open(url).close()
+    _written_by_a_later_version(url)
+    with pytest.raises(StoreError) as caught:
+        go_back(url, "0.1.0")
+    assert caught.value.code == "store_too_new"
+
+
+def _revision(database: Database) -> str:
+    query = text(f"SELECT version_num FROM {VERSION_TABLE}")  # noqa: S608 - a constant
+    return str(database.read(lambda db: db.execute(query).scalar_one()))
+
+
 def _migrate(how: Callable[[Config, str], None], version: str, session: Session) -> None:
     config = Config()
     config.set_main_option("script_location", MIGRATIONS.replace("%", "%%"))
@@ -117,11 +158,15 @@ def test_hubs_that_open_at_the_same_instant_migrate_once(url: str) -> None:
             store.close()
 
 
-def test_a_database_of_a_later_version_is_refused(url: str) -> None:
-    Store.open(url).close()
+def _written_by_a_later_version(url: str) -> None:
     database = Database(url)
     database.write(lambda db: db.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'")))  # noqa: S608 - a constant
     database.close()
+
+
+def test_a_database_of_a_later_version_is_refused(url: str) -> None:
+    Store.open(url).close()
+    _written_by_a_later_version(url)
     with pytest.raises(StoreError) as caught:
         Store.open(url)
     assert caught.value.code == "store_too_new"

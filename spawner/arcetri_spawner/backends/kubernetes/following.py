@@ -75,35 +75,37 @@ class Following:
         live.watcher = asyncio.create_task(self._see_off(live, pod), name=f"end of {session_id}")
         return live
 
-    async def _see_off(self, live: Live, created: Object) -> None:
+    async def _see_off(self, live: Live, known: Object) -> None:
         """Follow a pod until it is gone, and remember how it ended."""
-        seen: Object | None = None
+        seen = False
         ended: Exited | None = None
         while True:
             moved = self._cluster.moved(live.id)
             pod = self._cluster.pod(live.id)
-            if pod is None and seen is not None:
+            if pod is None and seen:
                 break
-            seen = pod or seen
+            if pod is not None:
+                # Not kept beside it: what the API server answered is as large as all else that a
+                # session takes here.
+                known, seen = pod, True
             await self._witness(live, pod)
             if pod is not None and ended is None and (ended := exit_of(pod)) is not None:
                 # Its notebook is over: what else is in the pod goes with it.
                 self._chores.start(self.remove(live.id, live.uid, 0))
             try:
-                async with asyncio.timeout(UNSEEN if seen is None else None):
+                async with asyncio.timeout(None if seen else UNSEEN):
                     await moved.wait()
             except TimeoutError:
                 if await self._is_gone(live):
                     break
-        seen = seen or created
-        last = self._cluster.last(seen)
+        last = self._cluster.last(known)
         found = ended or exit_of(last) or Exited(1, "killed")
         exited = replace(found, reason=live.reason or found.reason)
         if not live.reason and (found.code or found.reason in REASONS):
             # Events expire, and the pod is gone: nobody could be asked later.
             exited = replace(exited, details=tale(last, self._cluster.told(last)))
-        await self._witness(live, seen)
-        await self.tell_end(live.id, seen, exited.reason)
+        await self._witness(live, known)
+        await self.tell_end(live.id, known, exited.reason)
         self._live.pop(live.id, None)
         self._ended[live.id] = exited
         while len(self._ended) > REMEMBERED:

@@ -15,6 +15,7 @@ from typing import Final
 
 import structlog
 
+from arcetri_accounting.contract import podmarks
 from arcetri_spawner.backends.kubernetes.api import Api, ApiAway, ApiRefused, Expired, Object
 
 log = structlog.get_logger(__name__)
@@ -146,6 +147,9 @@ def _version(item: Object) -> object:
 
 
 def _trimmed(item: Object) -> Object:
-    """Without what nobody here reads, and what is half of a pod's size."""
-    item["metadata"].pop("managedFields", None)
+    """Without what nobody here reads, and what is more than half of a pod's size."""
+    metadata = item["metadata"]
+    metadata.pop("managedFields", None)
+    for name in podmarks.FILES & metadata.get("annotations", {}).keys():
+        del metadata["annotations"][name]
     return item
