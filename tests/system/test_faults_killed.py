@@ -274,9 +274,10 @@ def test_what_jupyterhub_has_forgotten_can_be_stopped_by_page_and_by_rest(pair: 
         ) as database,
         database,
     ):
-        bruno = "user_id = (select id from users where name = 'bruno')"
-        database.execute(f"update spawners set server_id = null where {bruno}")
-        database.execute(f"delete from api_tokens where note like 'Server at %' and {bruno}")
+        (bruno,) = database.execute("select id from users where name = 'bruno'").fetchone()
+        database.execute("update spawners set server_id = null where user_id = ?", (bruno,))
+        tokens = "delete from api_tokens where note like 'Server at %' and user_id = ?"
+        database.execute(tokens, (bruno,))
     pair.hub.dies("login.written", when=partial(sign_in, platform, "bruno"))
 
     with platform.login("bruno") as client:
