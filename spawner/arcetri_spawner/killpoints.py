@@ -46,6 +46,7 @@ POD_POINTS = (
     "pod.start_told",
     "pod.up",
     "pod.stop_asked",
+    "pod.stop_told",
     "pod.end_told",
     "pod.taken_up",
     "pod.undoing",

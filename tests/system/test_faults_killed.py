@@ -267,15 +267,17 @@ def test_what_jupyterhub_has_forgotten_can_be_stopped_by_page_and_by_rest(pair: 
     platform = pair.platform
     platform.start_session("bruno", flavor="cpu")
     platform.start_session("bruno", "second", flavor="cpu")
-    # The hub has read them already, and never writes what it did not change.
+    # As JupyterHub forgets them. It has read them already, and writes only what it changes.
     with (
         contextlib.closing(
             sqlite3.connect(platform.state / "arcetri.sqlite", timeout=30)
         ) as database,
         database,
     ):
-        query = "update spawners set server_id = null where user_id = {}"
-        database.execute(query.format("(select id from users where name = 'bruno')"))
+        (bruno,) = database.execute("select id from users where name = 'bruno'").fetchone()
+        database.execute("update spawners set server_id = null where user_id = ?", (bruno,))
+        tokens = "delete from api_tokens where note like 'Server at %' and user_id = ?"
+        database.execute(tokens, (bruno,))
     pair.hub.dies("login.written", when=partial(sign_in, platform, "bruno"))
 
     with platform.login("bruno") as client:

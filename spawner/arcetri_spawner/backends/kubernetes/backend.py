@@ -273,6 +273,7 @@ class KubernetesBackend:
         live.reason = live.reason or reason
         killpoints.reach("pod.stop_asked")
         await self._now.pods.remove(session.id, live.uid, math.ceil(grace.total_seconds()))
+        killpoints.reach("pod.stop_told")
         await asyncio.shield(live.exited)
 
     def away(self, session: Session) -> Away | None:
