@@ -133,7 +133,9 @@ def people(with_kueue: Cluster, tmp_path: Path) -> Iterator[Crowd]:
             "metadata": {"name": namespace, "labels": label},
         }
     )
-    kubeconfig = hub.account(with_kueue, tmp_path, namespace, queues=True)
+    own = tmp_path / "hub"
+    own.mkdir()
+    kubeconfig = hub.account(with_kueue, own, namespace, queues=True)
     with installation(with_kueue, namespace, tmp_path) as farm:
         text = yaml.safe_load(podworld.CATALOG)
         text["flavors"] = {
