@@ -23,6 +23,9 @@ log = structlog.get_logger(__name__)
 IN_VAIN: Final = "no_room"
 """How a start failed for which the node had nothing that was free."""
 
+INTERRUPTED: Final = "interrupted"
+"""How a start failed that a hub had begun, and that the next one cannot go on with."""
+
 RETRY: Final = 2.0
 """Seconds between two tries to record an end while the database is away."""
 
@@ -48,10 +51,10 @@ class Ends:
         """What goes back in line though its start has failed; None where nothing does.
 
         That the queue had taken a device for free that somebody has is no reason to lose one's
-        place.
+        place, nor is a restart.
         """
-        met = isinstance(error, BackendError) and error.code == IN_VAIN
-        return grant if met and self._queue.apart else None
+        returns = isinstance(error, BackendError) and error.code in (IN_VAIN, INTERRUPTED)
+        return grant if returns and self._queue.apart else None
 
     async def failed(
         self,

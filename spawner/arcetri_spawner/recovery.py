@@ -158,6 +158,11 @@ class Recovery:
             ticket = Ticket(row.id, TicketState.ADMITTED)
             await self._ends.record(ticket, row.reason, row.message, back=row.grant)
             return
+        cut = BackendError("The platform was restarted while it started.", code=exited.reason)
+        if row.state != "running" and not row.reason and self._ends.returns(row.grant, cut):
+            why = cut.code, cut.message, exited.details
+            await self._ends.failed(Ticket(row.id, TicketState.ADMITTED), row.grant, why, cut)
+            return
         await self._queue.finish(Ticket(row.id, TicketState.ADMITTED))
         # What was announced before the end holds.
         details = "" if row.reason else exited.details

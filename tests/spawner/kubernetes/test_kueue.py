@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import pytest
 
-from arcetri_spawner.backends.base import Placement, Position, TicketState
+from arcetri_spawner.backends.base import Placement, Position, Ticket, TicketState
 from arcetri_spawner.backends.kubernetes.kueue import places, telling, words
 from arcetri_spawner.backends.kubernetes.kueue.asking import (
     asked,
@@ -22,6 +24,7 @@ from arcetri_spawner.backends.kubernetes.kueue.asking import (
     whose,
 )
 from arcetri_spawner.backends.kubernetes.kueue.faults import fault
+from arcetri_spawner.backends.kubernetes.kueue.queue import KueueQueue
 from arcetri_spawner.backends.kubernetes.kueue.reserve import Reserve, Verdict
 from arcetri_spawner.backends.kubernetes.offering import Offering
 from arcetri_spawner.backends.kubernetes.site import Need, Site
@@ -251,6 +254,29 @@ def test_no_more_are_put_in_line_again_than_have_room_the_oldest_first() -> None
     ]
     assert list(reserve.moves([bound])) == [(whose(bound), ("n1.farm",))]
     assert not list(Reserve(claims(kept, fresh=False)).moves(line))
+
+
+async def test_who_follows_is_told_of_nothing_that_is_not_so_any_more() -> None:
+    async def listed() -> None:
+        """At once."""
+
+    none: Any = None
+    queue = KueueQueue(none, NAMES, "farm", none, none)
+    here: Any = SimpleNamespace(workloads=SimpleNamespace(listed=listed))
+    queue._open = here
+    told = cast("AsyncGenerator[Ticket]", queue.watch())
+    first, second = uuid4(), uuid4()
+    queue._say(Ticket(second, TicketState.ADMITTED))
+    assert await anext(told) == Ticket(second, TicketState.ADMITTED)
+    for state in (TicketState.WAITING, TicketState.ADMITTED):
+        queue._say(Ticket(first, state))
+    queue._say(Ticket(second, TicketState.GONE))
+    # Its place was asked for anew, and is there, before anybody heard that it was not.
+    queue._say(Ticket(second, TicketState.WAITING))
+    queue._say(Ticket(first, TicketState.GONE))
+    assert await anext(told) == Ticket(second, TicketState.WAITING)
+    assert await anext(told) == Ticket(first, TicketState.GONE)
+    await told.aclose()
 
 
 def test_a_workload_says_whose_it_is_and_others_say_nothing() -> None:

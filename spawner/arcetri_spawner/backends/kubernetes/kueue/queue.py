@@ -199,12 +199,18 @@ class KueueQueue:
         return here.told.get(request) or silent
 
     async def watch(self) -> AsyncIterator[Ticket]:
-        """Tickets as they change, for ever; starts with every ticket as it is."""
+        """Tickets as they change, for ever; starts with every ticket as it is.
+
+        What is not so any more is not told: who has submitted one knows better already.
+        """
         here = await self._opened()
         await here.workloads.listed()
         with here.news.follow(here.told.values()) as changes:
             while True:
-                yield await changes.get()
+                ticket = await changes.get()
+                now = self._told.get(ticket.request_id)
+                if ticket == now or (now is None and ticket.state is TicketState.GONE):
+                    yield ticket
 
     async def position(self, ticket: Ticket) -> Position | None:
         """The ticket's place among its group's requests for the same flavour.
