@@ -208,7 +208,7 @@ class KueueQueue:
         with here.news.follow(here.told.values()) as changes:
             while True:
                 ticket = await changes.get()
-                now = self._told.get(ticket.request_id)
+                now = here.told.get(ticket.request_id)
                 if ticket == now or (now is None and ticket.state is TicketState.GONE):
                     yield ticket
 
