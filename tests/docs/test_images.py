@@ -146,7 +146,7 @@ def test_a_session_is_stopped_by_keyboard_and_without_scripts(
     page.keyboard.type("Maintenance at noon.")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    expect(page.locator("main [role=status]")).to_contain_text("The session was ended")
+    expect(page.locator(".notice-done")).to_contain_text("The session was ended")
     expect(page.get_by_role("rowheader", name="fabio")).to_have_count(0)
     with shared_platform.login("fabio") as fabio:
         assert "Maintenance at noon." in fabio.get("/hub/home").text
