@@ -2,9 +2,9 @@
 
 The real node has two T4. One is the notebooks': somebody holds it, somebody else waits in line; the
 first one stops, and the platform starts the second. The other one is for bare pods that Kueue's own
-integration manages, of the same image and with the same resources: one holds it, one is gated, the
-first is deleted. Both are measured in turn, by the clock of containerd alone: from the end of the
-one container to the start of the next.
+integration manages, of the same image, with the same resources, home and shared memory: one holds
+it, one is gated, the first is deleted. Both are measured in turn, by the clock of containerd alone:
+from the end of the one container to the start of the next.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any, Final, TypeVar
 from benchmarks.cluster import hubs, site
 from benchmarks.hubs import GROUP, Hub
 from benchmarks.stats import interleave, ratio_of_medians
-from tests.cluster import addresses, images
+from tests.cluster import addresses, images, volumes
 from tests.cluster import kueue as real
 from tests.cluster.cluster import Cluster
 from tests.cluster.pods import pod
@@ -40,6 +40,7 @@ SETTLE_SECONDS: Final = 1.0
 """For which the next one has stood in line before the device becomes free."""
 BARE: Final = "bare"
 """Namespace, queue and flavour of the bare pods."""
+CLAIM: Final = "shared"
 GPU: Final = "nvidia.com/gpu"
 KUEUE: Final = f"system:serviceaccount:{real.NAMESPACE}:{real.MANAGER}"
 OURS: Final = f"system:serviceaccount:{hubs.OUR_ACCOUNT}"
@@ -298,6 +299,9 @@ class _Bare:
     def begin(self) -> None:
         """Make the queue, have one pod run and one wait."""
         self._cluster.apply(*_queue())
+        folder = self._cluster.state.folder / f"homes-{BARE}"
+        folder.mkdir()
+        self._cluster.apply(*volumes.on_the_node(BARE, CLAIM, BARE, path=str(folder)))
         condition = ["--for=condition=Active", "--timeout=60s", f"localqueue/{BARE}"]
         self._cluster.run(["kubectl", "wait", f"--namespace={BARE}", *condition])
         self._stand_in_line()
@@ -334,8 +338,21 @@ class _Bare:
             BARE,
             image=self._image,
             labels={"kueue.x-k8s.io/queue-name": BARE},
-            container={"command": ["sh", "-c", SERVE], "resources": _resources()},
-            spec={"nodeSelector": {"kubernetes.io/hostname": addresses.NODE_NAME}},
+            container={
+                "command": ["sh", "-c", SERVE],
+                "resources": _resources(),
+                "volumeMounts": [
+                    {"name": "home", "mountPath": "/home/somebody"},
+                    {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - the very folder
+                ],
+            },
+            spec={
+                "nodeSelector": {"kubernetes.io/hostname": addresses.NODE_NAME},
+                "volumes": [
+                    {"name": "home", "persistentVolumeClaim": {"claimName": CLAIM}},
+                    {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "64Mi"}},
+                ],
+            },
         )
         self._cluster.apply(made)
         time.sleep(SETTLE_SECONDS)

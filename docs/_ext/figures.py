@@ -204,14 +204,16 @@ PARTS: Final[Mapping[str, tuple[str, list[Line]]]] = {
         ],
     ),
     "following": (
-        "What is on offer follows the nodes",
+        "What is on offer follows nodes and pods",
         [
             Line("Simulated nodes", "nodes"),
             Line("Pods on them", "pods"),
-            Line("Nodes cordoned, lost and cut otherwise, and back", "events"),
+            Line("Nodes cordoned, lost and cut otherwise, pods with a device come, and back", "events"),
             Line("The page says so after, at the longest", "seconds_to_follow_longest", _most(10), "s"),
             Line("… half the time", "seconds_to_follow_median", unit="s"),
             Line("The hub's processor time, of a core, while it watches them", "hub_cpu_of_a_core", _most(5), "%", 100),
+            Line("… while so many pods a second are replaced", "pods_replaced_a_second"),
+            Line("… its processor time then, of a core", "hub_cpu_of_a_core_while_replaced", _most(5), "%", 100),
         ],
     ),
     "waits": (
@@ -275,7 +277,7 @@ PARTS: Final[Mapping[str, tuple[str, list[Line]]]] = {
         ],
     ),
     "latency": (
-        "From a device that becomes free to the next container on it, against a bare pod that Kueue manages",
+        "From a device that becomes free to the next container on it, against a bare pod of the same image, device and home that Kueue manages",
         [
             Line("Time from the end of the one container to the start of the next", "seconds", _most(1.3), "s"),
             *(

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.cluster
 SESSIONS = "crowded"
 MODEL, PROFILE = "NVIDIA A100-SXM4-40GB", "1g.5gb"
 SLICE = f"nvidia.com/mig-{PROFILE}"
-CROWD = int(os.environ.get("ARCETRI_CROWD", "7"))
+CROWD = int(os.environ.get("ARCETRI_CROWD", "8"))
 """Sessions; ``make soak`` has sixty, which take a node of two cores minutes to start and end."""
 INSTANCES = 7
 GPUS = CROWD // INSTANCES

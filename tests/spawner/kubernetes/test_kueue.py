@@ -28,6 +28,7 @@ from arcetri_spawner.backends.kubernetes.kueue.queue import KueueQueue
 from arcetri_spawner.backends.kubernetes.kueue.reserve import Reserve, Verdict
 from arcetri_spawner.backends.kubernetes.offering import Offering
 from arcetri_spawner.backends.kubernetes.site import Need, Site
+from arcetri_spawner.backends.ticketnews import TicketNews
 from arcetri_spawner.errors import failure_codes
 from arcetri_spawner.groups import EVERYONE
 from arcetri_spawner.policy import queueing
@@ -234,7 +235,7 @@ def test_what_runs_is_not_offered_another_node() -> None:
     bound = workload(one)
     only = affinity(only_on((), ["gone"]))
     bound.spec.pod_sets[0].template["spec"]["affinity"] = only["affinity"]
-    assert [who.request for who, _, _ in Reserve(claims(kept)).moves([bound])] == [one.request_id]
+    assert [who.request for who, _ in Reserve(claims(kept)).moves([bound])] == [one.request_id]
     assert not list(Reserve(claims(kept, {one.request_id})).moves([bound]))
 
 
@@ -262,18 +263,26 @@ async def test_who_follows_is_told_of_nothing_that_is_not_so_any_more() -> None:
 
     none: Any = None
     queue = KueueQueue(none, NAMES, "farm", none, none)
-    here: Any = SimpleNamespace(workloads=SimpleNamespace(listed=listed))
+    news, now = TicketNews(), dict[UUID, Ticket]()
+    here: Any = SimpleNamespace(workloads=SimpleNamespace(listed=listed), news=news, told=now)
     queue._open = here
+
+    def say(ticket: Ticket) -> None:
+        now[ticket.request_id] = ticket
+        if ticket.state is TicketState.GONE:
+            del now[ticket.request_id]
+        news.tell(ticket)
+
     told = cast("AsyncGenerator[Ticket]", queue.watch())
     first, second = uuid4(), uuid4()
-    queue._say(Ticket(second, TicketState.ADMITTED))
+    say(Ticket(second, TicketState.ADMITTED))
     assert await anext(told) == Ticket(second, TicketState.ADMITTED)
     for state in (TicketState.WAITING, TicketState.ADMITTED):
-        queue._say(Ticket(first, state))
-    queue._say(Ticket(second, TicketState.GONE))
+        say(Ticket(first, state))
+    say(Ticket(second, TicketState.GONE))
     # Its place was asked for anew, and is there, before anybody heard that it was not.
-    queue._say(Ticket(second, TicketState.WAITING))
-    queue._say(Ticket(first, TicketState.GONE))
+    say(Ticket(second, TicketState.WAITING))
+    say(Ticket(first, TicketState.GONE))
     assert await anext(told) == Ticket(second, TicketState.WAITING)
     assert await anext(told) == Ticket(first, TicketState.GONE)
     await told.aclose()
