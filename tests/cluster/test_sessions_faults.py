@@ -123,8 +123,7 @@ def unplaced(site: Hub) -> Iterator[str]:
     """Have a session of alice's start while no pod finds a node; its pod's uid."""
     site.cluster.stop("kube-scheduler")
     try:
-        with site.platform.api("alice") as api:
-            assert api.post("/users/alice/server", json=CPU).is_success
+        ask(site)
         until(site.pods, "its pod is made", 30)
         (pod,) = site.pods()
         yield str(pod["metadata"]["uid"])
@@ -197,8 +196,7 @@ def test_a_start_goes_on_when_hub_and_api_server_are_restarted(alone: Hub) -> No
 
 def test_an_image_that_is_not_there_is_said_by_the_next_hub_too(alone: Hub) -> None:
     with alone.platform.api("alice") as api:
-        asked = {"flavor": "cpu", "environment": "missing"}
-        assert api.post("/users/alice/server", json=asked).is_success
+        ask(alone, "missing")
         until(alone.pods, "its pod is made", 30)
         alone.kill("hub")
         alone.start("hub")
@@ -239,12 +237,12 @@ def test_a_start_can_be_stopped_though_nobody_knows_how_far_it_is(alone: Hub) ->
     assert alone.platform.leases() == []
 
 
-def ask(site: Hub) -> None:
+def ask(site: Hub, environment: str = "python") -> None:
     """Have a session of alice's start, as soon as the node is ready that had no API server."""
 
     def accepted() -> bool:
         with site.platform.api("alice") as api:
-            asked = {"flavor": "cpu", "environment": "python"}
+            asked = {"flavor": "cpu", "environment": environment}
             answer = api.post("/users/alice/server", json=asked)
         assert answer.status_code in (201, 202, 409), answer.text
         return answer.is_success
