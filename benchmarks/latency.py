@@ -65,7 +65,7 @@ def run(pairs: int = PAIRS) -> dict[str, Any]:
         ):
             for number, user in enumerate(users):
                 site.home(cluster, site.OURS, f"home/{user}", hubs.FIRST_NUMBER + number)
-            audit = Audit(cluster)
+            audit = site.Audit(cluster)
             ours = _Ours(hub, cluster, containers, audit, list(users))
             bare = _Bare(cluster, containers, audit, image)
             ours.begin()
@@ -142,27 +142,6 @@ def _containers(cluster: Cluster) -> Iterator[Containers]:
 # What the API server says
 
 
-@dataclass(slots=True)
-class Audit:
-    """Who has asked what of the API server, with the moment of the answer."""
-
-    cluster: Cluster
-    _read: int = 0
-
-    def since_last(self) -> list[dict[str, Any]]:
-        """The finished requests since the last call."""
-        time.sleep(1.5)  # the log is written in batches of a second at most
-        found = []
-        with self.cluster.state.audit.open("rb") as log:
-            log.seek(self._read)
-            for line in log:
-                if not line.endswith(b"\n"):
-                    break
-                self._read += len(line)
-                found.append(json.loads(line))
-        return found
-
-
 def _asked(
     events: list[dict[str, Any]], who: str, verbs: str, resource: str, name: str = ""
 ) -> list[float]:
@@ -216,7 +195,12 @@ class _Ours:
     """Notebooks: one holds the device, the other waits in the platform's line."""
 
     def __init__(
-        self, hub: Hub, cluster: Cluster, containers: Containers, audit: Audit, users: list[str]
+        self,
+        hub: Hub,
+        cluster: Cluster,
+        containers: Containers,
+        audit: site.Audit,
+        users: list[str],
     ) -> None:
         self._hub = hub
         self._handed = _Handed(cluster, containers, site.OURS)
@@ -287,7 +271,9 @@ class _Ours:
 class _Bare:
     """Bare pods in a queue of Kueue's: one holds the device, the other is gated."""
 
-    def __init__(self, cluster: Cluster, containers: Containers, audit: Audit, image: str) -> None:
+    def __init__(
+        self, cluster: Cluster, containers: Containers, audit: site.Audit, image: str
+    ) -> None:
         self._cluster = cluster
         self._handed = _Handed(cluster, containers, BARE)
         self._audit = audit

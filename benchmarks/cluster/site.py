@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tests.cluster import launch, volumes
 from tests.cluster.cluster import Cluster
@@ -61,30 +62,46 @@ def simulate(cluster: Cluster, count: int, devices: int = DEVICES_A_NODE) -> lis
 
 
 @dataclass(slots=True)
-class Asked:
-    """Counts what an account asked of the API server, from its audit log."""
+class Audit:
+    """Who has asked what of the API server, with the moment of the answer, from its log."""
 
     cluster: Cluster
-    account: str
-    """A service account, as ``namespace:name``."""
     _read: int = 0
 
-    def since_last(self) -> Counter[str]:
-        """The finished requests since the last call, by verb and resource."""
+    def since_last(self) -> list[dict[str, Any]]:
+        """The finished requests since the last call."""
         # The log is written in batches of a second at most.
         time.sleep(1.5)
-        found: Counter[str] = Counter()
+        found = []
         with self.cluster.state.audit.open("rb") as log:
             log.seek(self._read)
             for line in log:
                 if not line.endswith(b"\n"):
                     break
                 self._read += len(line)
-                event = json.loads(line)
-                if event["user"]["username"] == f"system:serviceaccount:{self.account}":
-                    resource = event.get("objectRef", {}).get("resource", "")
-                    found[f"{event['verb']} {resource}"] += 1
+                found.append(json.loads(line))
         return found
+
+
+class Asked:
+    """Counts what an account asked of the API server.
+
+    Args:
+        cluster: Whose.
+        account: A service account, as ``namespace:name``.
+    """
+
+    def __init__(self, cluster: Cluster, account: str) -> None:
+        self._audit = Audit(cluster)
+        self._user = f"system:serviceaccount:{account}"
+
+    def since_last(self) -> Counter[str]:
+        """The finished requests since the last call, by verb and resource."""
+        return Counter(
+            f"{event['verb']} {event.get('objectRef', {}).get('resource', '')}"
+            for event in self._audit.since_last()
+            if event["user"]["username"] == self._user
+        )
 
 
 def people(count: int) -> Sequence[str]:

@@ -160,12 +160,12 @@ class FlavorCase:
         """How many more the group's part of the flavour leaves it."""
         if quota is not None:
             return quota + self.borrow(group) - self.in_use(group)
-        shares = self._situation.index.shares.get(self.flavor)
+        terms = self._situation.index.terms.get(self.flavor)
         inventory = self._situation.inventory
-        if shares is None or not shares.counted or inventory is None or not inventory.lends:
+        if terms is None or not terms.counted or inventory is None or not inventory.lends:
             return _UNBOUNDED
-        rest = max((self.have.total if self.have else 0) - shares.quotas, 0)
-        return rest - sum(map(self.in_use, shares.sharers(group)))
+        rest = max((self.have.total if self.have else 0) - terms.quotas, 0)
+        return rest - sum(map(self.in_use, terms.sharers(group)))
 
     # What could be had instead
 

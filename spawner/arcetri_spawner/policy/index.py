@@ -14,7 +14,7 @@ from arcetri_spawner.catalog.models import Catalog, Maintenance
 from arcetri_spawner.catalog.moments import moment
 from arcetri_spawner.groups import GroupPath
 from arcetri_spawner.policy.model import Inventory
-from arcetri_spawner.policy.shares import Shares
+from arcetri_spawner.policy.terms import Terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class CatalogIndex:
     sizes: Mapping[str, tuple[str, ...]]
     """By flavour, in the catalog's order."""
     group_order: Mapping[GroupPath, int]
-    shares: Mapping[str, Shares]
+    terms: Mapping[str, Terms]
     """By flavour."""
 
 
@@ -69,7 +69,7 @@ def _build(catalog: Catalog) -> CatalogIndex:
             for flavor in catalog.flavors
         },
         group_order={group: place for place, group in enumerate(catalog.groups)},
-        shares={flavor: Shares.of(catalog, flavor) for flavor in catalog.flavors},
+        terms={flavor: Terms.of(catalog, flavor) for flavor in catalog.flavors},
     )
 
 

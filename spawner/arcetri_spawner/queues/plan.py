@@ -96,7 +96,7 @@ def node_labels(offering: Offering, flavor: str) -> dict[str, str]:
 def plan(catalog: Catalog, offering: Offering, farm: Farm, names: Names) -> Plan:
     """Say what there should be for a catalog on a farm."""
     grants = _grants(catalog)
-    shares = shared_out(catalog, grants, farm)
+    shares = shared_out(catalog, farm)
     objects: list[Object] = [_topology(names)]
     objects += [_flavor(name, offering, names) for name in shares]
     objects += [_priority(kind, value, names) for kind, value in PRIORITIES.items()]

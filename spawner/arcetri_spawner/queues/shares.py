@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from arcetri_spawner.catalog.models import Catalog, Flavor, GroupFlavor
+from arcetri_spawner.policy.index import index_of
+from arcetri_spawner.policy.terms import Terms
 from arcetri_spawner.queues.farm import Farm
 from arcetri_spawner.queues.promises import rests, shortages, together
 from kueue_client.quantity import Quantity
@@ -82,7 +84,7 @@ def _listed(words: Sequence[str], last: str = "and") -> str:
 
 def promises(catalog: Catalog, grants: Grants, farm: Farm) -> tuple[Promise, ...]:
     """Where more is promised than there is, of whatever flavours share devices."""
-    quotas = _quotas(catalog, grants)
+    quotas = {name: one.quotas for name, one in _terms(catalog).items()}
     return tuple(
         Promise(
             {name: quotas[name] for name in one.flavors},
@@ -99,13 +101,9 @@ def promises(catalog: Catalog, grants: Grants, farm: Farm) -> tuple[Promise, ...
     )
 
 
-def _quotas(catalog: Catalog, grants: Grants) -> dict[str, int]:
-    """All quotas together, by each flavour that somebody has."""
-    return {
-        name: sum(held[name].quota or 0 for held in grants.values() if name in held)
-        for name in catalog.flavors
-        if any(name in held for held in grants.values())
-    }
+def _terms(catalog: Catalog) -> dict[str, Terms]:
+    """On what terms each flavour is had that somebody has, in the catalog's order."""
+    return {name: one for name, one in index_of(catalog).terms.items() if one.granted}
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,34 +168,25 @@ class Shares:
             )
 
 
-def shared_out(catalog: Catalog, grants: Grants, farm: Farm) -> dict[str, Shares]:
+def shared_out(catalog: Catalog, farm: Farm) -> dict[str, Shares]:
     """How every flavour that somebody has is shared out, in the catalog's order."""
-    quotas = _quotas(catalog, grants)
-    held = {
-        name: {group: one[name] for group, one in grants.items() if name in one} for name in quotas
-    }
-    counts = {name for name in quotas if any(one.quota is not None for one in held[name].values())}
-    parts = {name: part for part in together(list(quotas), farm.pools) for name in part}
-    counted = {name: not counts.isdisjoint(part) for name, part in parts.items()}
-    free = {
-        name: tuple(group for group, one in held[name].items() if one.quota is None)
-        for name in quotas
-    }
-    borrowed = {
-        name: any(one.borrow for one in held[name].values() if one.quota is not None)
-        for name in quotas
-    }
-    takers = [name for name in quotas if counted[name] and (free[name] or borrowed[name])]
+    terms = _terms(catalog)
+    quotas = {name: one.quotas for name, one in terms.items()}
+    parts = {name: part for part in together(list(terms), farm.pools) for name in part}
+    counted = {name: any(terms[one].counted for one in part) for name, part in parts.items()}
+    takers = [
+        name for name, one in terms.items() if counted[name] and (one.unbounded or one.borrowed)
+    ]
     left = rests(quotas, takers, farm.pools)
     beside = {name: part for part in together(takers, farm.pools) for name in part}
     return {
         name: Shares(
             name,
             left.get(name, 0),
-            free[name],
-            borrowed[name],
+            one.unbounded,
+            one.borrowed,
             counted[name],
             beside.get(name, ()),
         )
-        for name in quotas
+        for name, one in terms.items()
     }

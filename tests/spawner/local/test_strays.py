@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 
 from arcetri_spawner.backends.base import Session, Ticket, TicketState
 from arcetri_spawner.backends.leasequeue import LeaseQueue
-from arcetri_spawner.backends.local import end_instance
 from arcetri_spawner.errors import BackendError
 from arcetri_spawner.policy.model import Grant
 from arcetri_spawner.waiting import Entry, reconciler, room
 from tests.spawner.local.test_service import until
 from tests.spawner.local.test_waiting import Hub, a_hub, hurry, text
-from tests.spawner.local.test_wanted import session_of
+from tests.spawner.local.test_wanted import hub, instance, session_of
+
+__all__ = ["hub", "instance"]
 
 FULL = "No node has room for this session now: 1 has no free device."
 
@@ -28,19 +28,6 @@ def apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a queue whose tickets somebody can delete behind the platform's back."""
     hurry(monkeypatch)
     monkeypatch.setattr(LeaseQueue, "apart", True)
-
-
-@pytest.fixture
-def instance() -> Any:
-    found = uuid4().hex
-    yield found
-    end_instance(found, grace=0.0)
-
-
-@pytest.fixture
-async def hub(tmp_path: Path, instance: str) -> AsyncIterator[Hub]:
-    async with a_hub(tmp_path, instance, text(t4=1)) as made:
-        yield made
 
 
 def watched(hub: Hub) -> tuple[list[UUID], list[UUID]]:

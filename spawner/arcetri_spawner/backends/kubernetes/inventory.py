@@ -162,10 +162,8 @@ class Stock:
         if entry is not None and entry.resource is not None:
             demand[entry.resource] = 1
         held = self._held[session] = _Held(hostname, demand, flavor)
-        for name, book in self._nodes.items():
-            if book.facts is not None and book.facts.hostname == hostname:
-                self._put(held.facts(session, name))
-                break
+        if (facts := self._facts_at(hostname)) is not None:
+            self._put(held.facts(session, facts.name))
 
     def drop(self, session: UUID) -> bool:
         """Count a session's held place no more; False when it held none."""
@@ -245,10 +243,12 @@ class Stock:
 
     def left(self, hostname: str, resource: str) -> int | None:
         """How much of a resource nobody has on a node; None where the node is not known."""
-        books = (book for book in self._nodes.values() if book.facts is not None)
-        found = (book for book in books if book.facts and book.facts.hostname == hostname)
-        book = next(found, None)
-        return None if book is None else book.left(resource)
+        facts = self._facts_at(hostname)
+        return None if facts is None else self._nodes[facts.name].left(resource)
+
+    def _facts_at(self, hostname: str) -> NodeFacts | None:
+        known = (book.facts for book in self._nodes.values())
+        return next((one for one in known if one and one.hostname == hostname), None)
 
     def room(self, flavor: str, need: Need) -> int:
         """How many more sessions fit, on all nodes together.

@@ -1,8 +1,8 @@
-"""How a flavour is shared out where the queue lends what groups leave idle.
+"""On what terms groups have a flavour: how the catalog shares it out.
 
 Each group with a quota has that much of its own and may borrow. Groups without one have what is
-left beside all quotas; where nobody has a quota, devices are the only bound. ``queues.plan`` makes
-Kueue's objects by the same rules.
+left beside all quotas; where nobody has a quota, devices are the only bound. ``queues.shares``
+makes Kueue's quotas of the same.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from arcetri_spawner.groups import EVERYONE, GroupPath
 
 
 @dataclass(frozen=True, slots=True)
-class Shares:
+class Terms:
     """One flavour's."""
 
     quotas: int
@@ -27,7 +27,7 @@ class Shares:
     """Whether any group may borrow, so that all lend."""
 
     @classmethod
-    def of(cls, catalog: Catalog, flavor: str) -> Shares:
+    def of(cls, catalog: Catalog, flavor: str) -> Terms:
         """A flavour's in a catalog."""
         held = {
             path: group.flavors[flavor]
@@ -44,6 +44,11 @@ class Shares:
             unbounded=tuple(unbounded),
             borrowed=any(one.borrow for one in bounded),
         )
+
+    @property
+    def granted(self) -> bool:
+        """Whether anybody has it at all."""
+        return self.counted or bool(self.unbounded)
 
     def sharers(self, group: GroupPath) -> tuple[GroupPath, ...]:
         """Whose sessions count against what a group without a quota may have."""
