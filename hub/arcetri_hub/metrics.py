@@ -28,7 +28,7 @@ from arcetri_spawner.policy.queueing import EVICTED_CODES
 from arcetri_spawner.policy.reasons import ALL_CODES
 
 if TYPE_CHECKING:
-    from arcetri_spawner.backends.base import Backend, Session
+    from arcetri_spawner.backends.base import Away, Backend, Session
     from arcetri_spawner.catalog import CatalogHolder, ReloadResult
     from arcetri_spawner.catalog.models import Catalog
     from arcetri_spawner.policy.model import Grant
@@ -73,6 +73,10 @@ class RunningSessions(Protocol):
 
     def running(self) -> Mapping[UUID, tuple[Grant, Session]]:
         """The started sessions, from memory."""
+        ...
+
+    def away_of(self, session_id: UUID) -> Away | None:
+        """What to say of what a session runs on, while that gives no answer."""
         ...
 
 
@@ -233,12 +237,16 @@ class PlatformCollector(Collector):
         yield _devices()
         yield _waiting()
         yield _admitted()
+        yield _stale()
+        yield _away()
 
     def collect(self) -> Iterator[Metric]:
         """Read the gauges; memory only, so a scrape never waits."""
         catalogs = self._platform.catalogs
         catalog = catalogs.current.catalog
-        grants = [grant for grant, _ in self._platform.service.running().values()]
+        service = self._platform.service
+        sessions = service.running()
+        grants = [grant for grant, _ in sessions.values()]
         held = Tally(grant.flavor for grant in grants)
         in_use = Tally((grant.group, grant.flavor) for grant in grants)
         inventory = self._platform.backend.current_inventory()
@@ -252,7 +260,7 @@ class PlatformCollector(Collector):
             devices.add_metric([flavor], entry.total if entry else 0)
         stages: Tally[tuple[bool, str, str]] = Tally(
             (entry.stage == "admitted", entry.grant.group, entry.grant.flavor)
-            for entry in self._platform.service.waiting.entries()
+            for entry in service.waiting.entries()
             if not entry.starting
         )
         waiting, admitted = _waiting(), _admitted()
@@ -262,7 +270,10 @@ class PlatformCollector(Collector):
         for group, flavor in known:
             waiting.add_metric([group, flavor], stages[False, group, flavor])
             admitted.add_metric([group, flavor], stages[True, group, flavor])
-        yield from (refused, running, startable, devices, waiting, admitted)
+        stale, away = _stale(), _away()
+        stale.add_metric([], 1 if inventory.stale else 0)
+        away.add_metric([], sum(service.away_of(key) is not None for key in sessions))
+        yield from (refused, running, startable, devices, waiting, admitted, stale, away)
 
 
 def granted_pairs(catalog: Catalog) -> Iterator[tuple[str, str]]:
@@ -318,4 +329,18 @@ def _devices() -> GaugeMetricFamily:
         "arcetri_capacity_sessions",
         "Sessions that there are devices for, free or not, by flavour",
         labels=["flavor"],
+    )
+
+
+def _stale() -> GaugeMetricFamily:
+    return GaugeMetricFamily(
+        "arcetri_inventory_stale",
+        "1 while what is free is not known anew, as the API server cannot be asked, else 0",
+        labels=[],
+    )
+
+
+def _away() -> GaugeMetricFamily:
+    return GaugeMetricFamily(
+        "arcetri_away_sessions", "Sessions that run on what gives no answer", labels=[]
     )

@@ -87,6 +87,7 @@ DEVELOPMENT = {
         ({"images": {"pullPolicy": "Sometimes"}}, "/images/pullPolicy"),
         ({"hub": {"publicUrl": "https://ai.example.org/hub"}}, "/hub/publicUrl"),
         ({"hub": {"url": "http://hub:8081"}}, "set hub.publicUrl"),
+        ({"proxy": {"service": {"nodePort": 30080}}}, "set proxy.service.type to NodePort"),
     ],
 )
 def test_what_cannot_be_is_refused_with_what_to_do(values: Json, words: str) -> None:
@@ -366,6 +367,14 @@ def _ports(one: Json) -> list[Json]:
         for container in one["spec"]["template"]["spec"]["containers"]
         for port in container.get("ports", ())
     ]
+
+
+def test_a_part_that_ends_badly_says_why_in_its_status() -> None:
+    for one in helm.render(helm.LEAST):
+        spec = one.get("spec", {}).get("template", {}).get("spec", {})
+        for container in [*spec.get("initContainers", ()), *spec.get("containers", ())]:
+            said = container.get("terminationMessagePolicy")
+            assert said == "FallbackToLogsOnError", (one["metadata"]["name"], container["name"])
 
 
 def test_the_alerts_are_the_documented_ones() -> None:

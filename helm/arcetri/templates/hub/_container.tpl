@@ -9,6 +9,7 @@ env:
 - {name: TZ, value: UTC}
 {{- include "arcetri.extraEnv" (list .Values.hub.extraEnv) | nindent 0 }}
 resources: {{- toYaml .Values.hub.resources | nindent 2 }}
+terminationMessagePolicy: FallbackToLogsOnError
 securityContext: {{- include "arcetri.containerSecurity" . | nindent 2 }}
 volumeMounts:
 - {name: state, mountPath: /srv/arcetri}

@@ -216,22 +216,32 @@ class Watching:
         await self._pools.listed()
         while True:
             self._stale.clear()
-            for queue, unsaid in self._unsaid().items():
-                if all(map(self.lines.has, unsaid)):
-                    await self.lines.check(queue)
-                # At once: of a line that Kueue has no more, nobody stands in it.
-                if not all(map(self.lines.has, unsaid)):
-                    await self.lines.order(queue)
-            await self._line_up()
-            self._look_again()
-            movable = [self.workloads.there[name] for name in self.roster.movable]
             try:
-                await self._moves.offer(movable)
+                await self._look()
             except KueueError as error:
                 log.debug("nobody is put in line again yet", why=str(error))
+            except Exception:
+                # A fault of ours with one must not leave all the others where they stand.
+                log.exception("who waits is not looked at")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(REFRESH):
                     await self._stale.wait()
+
+    async def _look(self) -> None:
+        """Look once at all that wait.
+
+        Raises:
+            KueueError: Kueue could not be told where somebody may stand; it is tried again.
+        """
+        for queue, unsaid in self._unsaid().items():
+            if all(map(self.lines.has, unsaid)):
+                await self.lines.check(queue)
+            # At once: of a line that Kueue has no more, nobody stands in it.
+            if not all(map(self.lines.has, unsaid)):
+                await self.lines.order(queue)
+        await self._line_up()
+        self._look_again()
+        await self._moves.offer([self.workloads.there[name] for name in self.roster.movable])
 
     def _unsaid(self) -> dict[str, list[Workload]]:
         """Those of whom Kueue has said nothing for a while, by their queues."""
