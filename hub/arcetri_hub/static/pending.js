@@ -1,4 +1,5 @@
-// Follows JupyterHub's progress events, and opens the session when it answers.
+// Follows JupyterHub's progress events, and opens the session when it answers. Where they break off
+// the page is loaded again once the platform answers: a start goes on without it.
 "use strict";
 
 (() => {
@@ -6,6 +7,9 @@
   const bar = document.getElementById("progress-bar");
   const message = document.getElementById("progress-message");
   const log = document.getElementById("progress-log");
+  const contact = window.arcetriContact;
+  const INTERVAL = 8000;
+  const HIDDEN = 30000;
   const source = new EventSource(page.dataset.progress);
 
   function details(event) {
@@ -52,10 +56,24 @@
     }
   });
   // The answer to the form is where this leads; looking again would come between.
-  document.getElementById("cancel").form.addEventListener("submit", () => source.close());
+  document.getElementById("cancel").form.addEventListener("submit", () => {
+    source.close();
+    looks.stop();
+  });
+
+  // A hub that hangs ends no stream of events, so it is asked besides.
+  async function look() {
+    const answer = await contact.ask(page.dataset.home, { Accept: "text/html", "X-Arcetri-Looks-Again": "1" });
+    if (answer !== null && source.readyState === EventSource.CLOSED) {
+      looks.stop();
+      again();
+    }
+  }
+
   source.addEventListener("error", () => {
     if (source.readyState === EventSource.CLOSED) {
-      window.setTimeout(again, 2000);
+      window.setTimeout(looks.now, 2000);
     }
   });
+  const looks = contact.every(INTERVAL, HIDDEN, look);
 })();

@@ -15,12 +15,13 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.hub.pages.browser import log_in
+from tests.hub.pages.test_cancelled import slow
 from tests.hub.pages.test_waiting import busy, platform, state
 from tests.hub.pages.test_waiting_browser import LOOKS, PATIENCE, pictures, place, wait_for_t4
 from tests.hub.pages.test_waiting_turn_browser import AWAY
 from tests.support.platform import Platform
 
-__all__ = ["busy", "pictures", "platform"]
+__all__ = ["busy", "pictures", "platform", "slow"]
 
 pytestmark = pytest.mark.browser
 
@@ -192,6 +193,27 @@ def test_a_hub_that_does_not_answer_is_told_until_it_does(
         expect(contact(one)).to_be_empty(timeout=PATIENCE)
         assert one.evaluate("window.untouched")
     expect(page.locator("#wait-head .as-of")).to_be_hidden()
+
+
+def test_the_page_of_a_start_says_that_nothing_answers_and_goes_on(
+    slow: Platform, chromium: Browser, pictures: Path
+) -> None:
+    context = chromium.new_context(base_url=slow.url)
+    context.set_default_timeout(PATIENCE)
+    page = context.new_page()
+    log_in(page, "chiara", slow.password("chiara"))
+    page.goto("/hub/spawn?flavor=cpu&environment=slow")
+    page.get_by_role("button", name="Start", exact=True).click()
+    page.wait_for_url("**/hub/spawn-pending/**")
+    page.evaluate("window.untouched = true")
+    with stopped(slow.child("jupyterhub_config")):
+        expect(contact(page)).to_contain_text("The platform has not answered", timeout=PATIENCE)
+        look(page, pictures, "pending-silent")
+    expect(contact(page)).to_be_empty(timeout=PATIENCE)
+    assert page.evaluate("window.untouched")
+    page.get_by_role("button", name="Cancel the start").click()
+    expect(page.locator("body")).to_contain_text("You cancelled the start.")
+    context.close()
 
 
 def test_a_hidden_page_looks_at_each_tick_that_its_browser_grants(
