@@ -23,7 +23,7 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.hub import Hub
 from tests.cluster.queued import Place
 from tests.cluster.test_sessions import catalog
-from tests.support.platform import until
+from tests.support.platform import until, xsrf
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -96,6 +96,12 @@ def pods(site: Hub) -> set[str]:
     return {one["metadata"]["name"] for one in site.pods()}
 
 
+def returning(client: httpx.Client) -> bool | None:
+    """Whether what is announced says that the request goes back in line."""
+    said = announced(client)
+    return None if said is None else bool(said["returns"])
+
+
 def live(site: Hub, name: str) -> tuple[UUID, str]:
     """Somebody's live request, and its state."""
     query = "select id, state from arcetri_request where username = ? and state != 'ended'"
@@ -134,8 +140,15 @@ def test_what_was_borrowed_is_given_back_with_the_work_saved(site: Hub, kueue: K
         assert said["sentence"].startswith("Your group had borrowed this NVIDIA T4")
         assert (said["saves"], said["returns"]) == (True, True)
         assert GRACE - 8 < said["seconds"] <= GRACE
-        home = client.get("/hub/home").text
-        assert "Do not go back in line" in home
+        # She changes her mind, and changes it again.
+        for wish in ("no", "yes"):
+            button = "Do not go back in line" if wish == "no" else ">Go back in line"
+            assert button in client.get("/hub/home").text
+            wished = client.post(
+                "/hub/arcetri/return/alice", data={"returns": wish}, headers=xsrf(client)
+            )
+            assert wished.is_redirect or wished.is_success, wished.text
+            until(lambda wish=wish: returning(client) is (wish == "yes"), "her wish is told", 20)
         # In the grace everything is as it was: what she saves is there afterwards.
         assert pods(site) == {f"session-{alice}"}
         assert ticket.look().state is TicketState.EVICTED
