@@ -9,6 +9,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -96,10 +97,10 @@ def pods(site: Hub) -> set[str]:
     return {one["metadata"]["name"] for one in site.pods()}
 
 
-def returning(client: httpx.Client) -> bool | None:
-    """Whether what is announced says that the request goes back in line."""
+def returns(client: httpx.Client, wanted: bool) -> bool:
+    """Whether what is announced says so of the request's going back in line."""
     said = announced(client)
-    return None if said is None else bool(said["returns"])
+    return said is not None and said["returns"] is wanted
 
 
 def live(site: Hub, name: str) -> tuple[UUID, str]:
@@ -148,7 +149,7 @@ def test_what_was_borrowed_is_given_back_with_the_work_saved(site: Hub, kueue: K
                 "/hub/arcetri/return/alice", data={"returns": wish}, headers=xsrf(client)
             )
             assert wished.is_redirect or wished.is_success, wished.text
-            until(lambda wish=wish: returning(client) is (wish == "yes"), "her wish is told", 20)
+            until(partial(returns, client, wish == "yes"), "her wish is told", 20)
         # In the grace everything is as it was: what she saves is there afterwards.
         assert pods(site) == {f"session-{alice}"}
         assert ticket.look().state is TicketState.EVICTED
