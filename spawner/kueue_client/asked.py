@@ -99,7 +99,10 @@ def affinity(terms: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def same(asked: Workload, found: Workload) -> bool:
-    """Whether a Workload is what one asked for, as far as one asked."""
+    """Whether a Workload is what one asked for, as far as one asked.
+
+    Node terms are not compared: ``Ticket.stand_in_line`` changes them.
+    """
     spec, there = asked.spec, found.spec
     before, now = (one.pod_sets[0] if one.pod_sets else None for one in (spec, there))
     if before is None or now is None or spec.queue_name != there.queue_name:
@@ -113,4 +116,8 @@ def same(asked: Workload, found: Workload) -> bool:
         }
         for pod in (first, second)
     ]
-    return amounts[0] == amounts[1] and first.get("nodeSelector") == second.get("nodeSelector")
+    return (
+        amounts[0] == amounts[1]
+        and first.get("nodeSelector") == second.get("nodeSelector")
+        and (first.get("tolerations") or []) == (second.get("tolerations") or [])
+    )

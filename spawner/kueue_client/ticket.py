@@ -221,6 +221,32 @@ class _Ticket:
         return (yield from self._change(change))
 
     @operation
+    def ask_for(self, asked: Asked) -> Steps[TicketStatus]:
+        """Ask for something else, at the place one has: the ticket's age stays.
+
+        A priority and a longest time stay as they were.
+
+        Raises:
+            NotFound: There is none.
+            WrongState: It holds something, or has finished: what it asks for cannot change now.
+            Conflict: Somebody was faster: look again.
+        """
+        found = yield from self._read()
+        if found.status.admission is not None or found.holds(ConditionType.FINISHED):
+            raise WrongState(f"The ticket {self.name} does not wait: it asks for what it has.")
+        wanted = asked.workload(self.name, self.namespace).to_wire()
+        spec = {name: wanted["spec"][name] for name in ("podSets", "queueName")}
+        metadata = {
+            "resourceVersion": found.metadata.resource_version,
+            "labels": dict(asked.labels),
+            "annotations": dict(asked.annotations),
+        }
+        where = (Workload, self.name, self.namespace)
+        body = {"metadata": metadata, "spec": spec}
+        made = yield from calls.patch(*where, body, self._manager)
+        return TicketStatus.of(made)
+
+    @operation
     def finish(self, *, failed: bool = False, message: str = "It has ended") -> Steps[TicketStatus]:
         """Say that it is over: the quota is free, and the Workload stays to be read."""
         reason = Reason.FAILED if failed else Reason.SUCCEEDED

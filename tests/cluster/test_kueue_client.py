@@ -209,6 +209,22 @@ def test_who_stands_aside_is_passed_by_and_keeps_the_place(kueue: Kueue, site: F
         old.stand_aside("It is over")
 
 
+def test_what_waits_can_ask_for_something_else_at_its_place(kueue: Kueue, site: Farm) -> None:
+    site.node(1, 1)
+    site.queue("cms", 2)
+    ticket = kueue.ticket("one", site.namespace)
+    asked = site.asked("cms", 2)
+    made = ticket.submit(asked)
+    less = site.asked("cms", 1)
+    with pytest.raises(AlreadyExists):
+        ticket.submit(less)
+    assert ticket.ask_for(less).workload.metadata.uid == made.workload.metadata.uid
+    found = reach(ticket, TicketState.ADMITTED)
+    assert found.workload.metadata.uid == made.workload.metadata.uid
+    with pytest.raises(WrongState, match="does not wait"):
+        ticket.ask_for(asked)
+
+
 def test_why_a_ticket_waits_is_told(kueue: Kueue, site: Farm) -> None:
     site.node(2, 1, cpu="4")
     site.queue("cms", 3)

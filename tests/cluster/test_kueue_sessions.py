@@ -181,10 +181,14 @@ def test_a_session_whose_workload_is_deleted_by_hand_holds_its_place_again(
         bruno: "waiting",
     }
     assert [one["metadata"]["name"] for one in site.pods()] == [f"session-{session}"]
-    with platform.api("bruno") as api:
-        api.delete("/users/bruno/server")
     with platform.api("alice") as api:
         api.delete("/users/alice/server")
+    # His place was his all the time: it is his turn, and his first request is what starts.
+    with platform.api("bruno") as api:
+        until(lambda: platform.server(api, "bruno").get("ready"), "the next one runs", 90)
+        running = platform.rows("select id from arcetri_request where state = 'running'")
+        assert [str(UUID(key)) for (key,) in running] == [bruno]
+        api.delete("/users/bruno/server")
     until(lambda: not _held(kueue), "every place is free", 60)
 
 

@@ -320,6 +320,36 @@ async def test_the_catalog_gives_less_or_nothing_any_more(desk: Hub) -> None:
     await desk.reach(waits, TicketState.ADMITTED)
 
 
+async def test_who_waits_asks_for_what_the_catalog_says_now_at_their_place(desk: Hub) -> None:
+    profiles = desk.farm.folder / "profiles.yaml"
+    running, line = [asks("cms"), asks("cms")], [asks("cms"), asks("cms")]
+    for one in [*running, *line]:
+        await desk.queue.submit(one)
+    before = [desk.workload(one) for one in line]
+    text = profiles.read_text(encoding="utf-8")
+    made = yaml.safe_load(text)
+    made["flavors"]["t4"]["tolerations"].append("example.org/moved")
+    try:
+        profiles.write_text(yaml.safe_dump(made), encoding="utf-8")
+        desk.catalogs.reload()
+        # Whether the hub was restarted with the other catalog or runs on, it submits them again.
+        for one in [*running, *line]:
+            await desk.queue.submit(one)
+        after = [desk.workload(one) for one in line]
+        assert [one.metadata.uid for one in after] == [one.metadata.uid for one in before]
+        for one in after:
+            asked = one.spec.pod_sets[0].template["spec"]["tolerations"]
+            assert "example.org/moved" in [each["key"] for each in asked]
+        assert all(desk.told[one.request_id].state is TicketState.ADMITTED for one in running)
+        for one in running:
+            await desk.queue.finish(Ticket(one.request_id, TicketState.ADMITTED))
+        for one in line:
+            await desk.reach(one, TicketState.ADMITTED)
+    finally:
+        profiles.write_text(text, encoding="utf-8")
+        desk.catalogs.reload()
+
+
 async def test_a_flavor_is_removed_that_some_have_and_some_wait_for(desk: Hub) -> None:
     farm, profiles = desk.farm, desk.farm.folder / "profiles.yaml"
     runs, waits = asks("lhcb"), asks("lhcb")

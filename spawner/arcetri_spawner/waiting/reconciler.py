@@ -214,7 +214,11 @@ class Reconciler:
         """See to whom nobody else sees to: no ticket, no start, or kept for too long."""
         loop = asyncio.get_running_loop()
         resync = loop.time() + min(FIRST, RESYNC)
+        catalog = self._room.catalog
         while True:
+            if self._room.catalog is not catalog:
+                catalog = self._room.catalog
+                await self._ask_again()
             for entry in self._room.entries():
                 try:
                     await self._see_to(entry)
@@ -230,6 +234,13 @@ class Reconciler:
                 except ArcetriError as error:
                     log.warning("requests and tickets are not compared", why=error.code)
             await asyncio.sleep(SWEEP)
+
+    async def _ask_again(self) -> None:
+        try:
+            await self._room.ask_again()
+        except Exception:
+            # The next look at each finds what is left.
+            log.exception("those that wait do not all ask for what the catalog says now")
 
     async def _see_to(self, entry: Entry) -> None:
         if entry.starting or entry.is_claimed:

@@ -318,6 +318,17 @@ class WaitingRoom:
 
     # Following the queue
 
+    @property
+    def catalog(self) -> object:
+        """The catalog of the moment, to see whether it is another."""
+        return self._catalogs.current
+
+    async def ask_again(self) -> None:
+        """Have those that wait ask for what another catalog says of their flavours, in order."""
+        for entry in self.entries():
+            if entry.stage == "waiting" and self.get(entry.id) is entry:
+                await self.submit(entry)
+
     async def recover(self, rows: Iterable[RequestRow]) -> None:
         """Take up again who waited or was admitted when the last hub ended, in their order."""
         answers = True

@@ -38,6 +38,7 @@ from kueue_client import (
     AsyncKueue,
     AsyncTicket,
     ConditionType,
+    Invalid,
     KueueError,
     NotFound,
     TicketStatus,
@@ -151,14 +152,27 @@ class KueueQueue:
         try:
             status = await ticket.submit(wanted)
         except AlreadyExists:
-            # The catalog says something else of its nodes, by which it could never be admitted.
-            status = await ticket.look()
-            if status.state not in telling.HOLDING:
-                log.warning("a request is put in the queue anew", request=str(grant.request_id))
-                await ticket.leave()
-                status = await ticket.submit(wanted)
+            status = await self._ask_for(ticket, grant, wanted)
         here.workloads.put(status.workload)
+        here.workloads.newer(status.workload)
         await self._take_over(here, ticket, grant, status.workload)
+
+    async def _ask_for(self, ticket: AsyncTicket, grant: Grant, wanted: Asked) -> TicketStatus:
+        """Have a Workload that waits ask for what the catalog says now, at its place.
+
+        By what it said before of its nodes it could never be admitted.
+        """
+        status = await ticket.look()
+        if status.state in telling.HOLDING:
+            return status
+        request = str(grant.request_id)
+        if status.state is not Kueues.FINISHED:
+            log.info("a request asks for what the catalog says now", request=request)
+            with contextlib.suppress(WrongState, Invalid):
+                return await ticket.ask_for(wanted)
+        log.warning("a request is put in the queue anew", request=request)
+        await ticket.leave()
+        return await ticket.submit(wanted)
 
     def _asked(self, grant: Grant) -> Asked:
         """What a request asks for; where its session runs, on the node where that is."""
