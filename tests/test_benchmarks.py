@@ -30,8 +30,11 @@ def test_a_crowd_of_whom_one_start_fails_is_not_as_promised() -> None:
 
 
 def test_a_page_that_follows_too_late_is_not_as_promised() -> None:
-    found = {"events": 5, "seconds_to_follow_longest": 9.9}
+    cpu = {"hub_cpu_of_a_core": 0.01, "hub_cpu_of_a_core_while_replaced": 0.05}
+    found = {"events": 5, "seconds_to_follow_longest": 9.9, **cpu}
     assert following_faults(found) == []
+    (fault,) = following_faults({**found, "hub_cpu_of_a_core": 0.06})
+    assert "hub_cpu_of_a_core is 0.060" in fault
     (fault,) = following_faults({**found, "seconds_to_follow_longest": 10.1})
     assert "after 10.1 s" in fault
     assert following_faults({**found, "events": 0})

@@ -45,7 +45,7 @@ class TestKubernetes(BackendContract):
 
         ended = await asyncio.wait_for(live.exited, 20)
 
-        assert ended.reason == "killed"
+        assert ended.reason == "lost"
         assert site.backend._now.pods.live(session) is None
 
     async def test_a_hub_that_ends_leaves_a_start_to_the_next_with_what_is_left_of_its_time(

@@ -213,7 +213,7 @@ def test_what_waits_can_ask_for_something_else_at_its_place(kueue: Kueue, site: 
     site.node(1, 1)
     site.queue("cms", 2)
     ticket = kueue.ticket("one", site.namespace)
-    asked = site.asked("cms", 2)
+    asked = site.asked("cms", 20)
     made = ticket.submit(asked)
     less = site.asked("cms", 1)
     with pytest.raises(AlreadyExists):

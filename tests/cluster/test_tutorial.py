@@ -29,6 +29,7 @@ pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "tutorials" / "cluster.md"
 UPGRADE = ROOT / "docs" / "how-to" / "upgrade.md"
+QUEUES = ROOT / "docs" / "tutorials" / "queues.md"
 """Like the one before, run in the midst of the tutorial, on the platform that it has installed."""
 NAME = "tutored"
 
@@ -133,10 +134,12 @@ def _inside(block: Block, cluster: Cluster) -> Block:
 def test_the_tutorial_is_what_happens(cluster: Cluster, shell: Shell) -> None:
     tutorial = _on_cluster(PAGE)
     upgrade = [(page, _inside(block, cluster)) for page, block in _on_cluster(UPGRADE)]
+    queues = _on_cluster(QUEUES)
     assert len(tutorial) > 8
     assert len(upgrade) > 2
+    assert len(queues) > 15
     (stop,) = (number for number, (_, block) in enumerate(tutorial) if "stop" in block.mark)
-    for page, block in [*tutorial[:stop], *upgrade, *tutorial[stop:]]:
+    for page, block in [*tutorial[:stop], *upgrade, *queues, *tutorial[stop:]]:
         try:
             shell.run(block)
         except AssertionError as error:

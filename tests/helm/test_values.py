@@ -369,6 +369,12 @@ def _ports(one: Json) -> list[Json]:
     ]
 
 
+def test_a_kubernetes_that_lacks_what_the_platform_rests_on_is_refused() -> None:
+    # Before 1.30 a token does not say on which node its pod is: no agent could be told apart.
+    said = helm.refused(helm.LEAST, "--kube-version=1.30.0")
+    assert "requires kubeVersion: >=1.31.0-0" in said
+
+
 def test_a_part_that_ends_badly_says_why_in_its_status() -> None:
     for one in helm.render(helm.LEAST):
         spec = one.get("spec", {}).get("template", {}).get("spec", {})

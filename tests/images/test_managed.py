@@ -61,14 +61,20 @@ def test_the_example_offers_the_newest_releases() -> None:
     assert named == {name: about(name)["releases"][0]["tag"] for name in named}
 
 
-def test_an_old_release_may_still_be_named() -> None:
-    entry = {"image": "registry.example/arcetri/torch:2026.11"}
-    entry["contents"] = about("torch")["releases"][-1]["contents"]
+def test_an_old_release_may_still_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = about("torch")["releases"][0]
+    second = {"tag": "2027.02", "date": "2027-02-01", "contents": ["PyTorch 3.0"]}
+    there = {**about("torch"), "releases": [second, first]}
+    monkeypatch.setitem(globals(), "about", lambda _name: there)
+    entry = {"image": "registry.example/arcetri/torch:2026.11", "contents": first["contents"]}
     assert wrong({"environments": {"torch": entry}}) == []
-    entry["image"] = "registry.example/arcetri/torch:1999.01"
-    assert wrong({"environments": {"torch": entry}})
-    entry["image"] = "registry.example/arcetri/tourch:2026.11"
-    assert wrong({"environments": {"torch": entry}})
+    # Each tag with what is in it.
+    assert wrong({"environments": {"torch": {**entry, "contents": second["contents"]}}})
+    newer = {"image": "registry.example/arcetri/torch:2027.02", "contents": second["contents"]}
+    assert wrong({"environments": {"torch": newer}}) == []
+    for image in ("torch:1999.01", "tourch:2026.11"):
+        entry["image"] = f"registry.example/arcetri/{image}"
+        assert wrong({"environments": {"torch": entry}})
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)

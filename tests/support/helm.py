@@ -81,19 +81,19 @@ def _rendered(values: str, release: str, namespace: str, api_versions: tuple[str
     return result.stdout
 
 
-def refused(values: Mapping[str, Any]) -> str:
-    """What an operator reads who installs with these values.
+def refused(values: Mapping[str, Any], *options: str) -> str:
+    """What an operator reads who installs with these values, and options of ``helm template``.
 
     Raises:
         AssertionError: They are accepted.
     """
-    result = _template(yaml.safe_dump(dict(values)), RELEASE, NAMESPACE, ())
+    result = _template(yaml.safe_dump(dict(values)), RELEASE, NAMESPACE, (), *options)
     assert result.returncode != 0, "accepted"
     return result.stderr
 
 
 def _template(
-    values: str, release: str, namespace: str, api_versions: Sequence[str]
+    values: str, release: str, namespace: str, api_versions: Sequence[str], *options: str
 ) -> subprocess.CompletedProcess[str]:
     return call(
         "template",
@@ -102,6 +102,7 @@ def _template(
         f"--namespace={namespace}",
         "--values=-",
         *(f"--api-versions={one}" for one in api_versions),
+        *options,
         stdin=values,
     )
 

@@ -21,7 +21,7 @@ ENDS = {
     "idle": "Your last session was ended because nothing ran in it.",
     "lifetime": "Your last session reached the longest time a session may run.",
     "killed": "Your last session was killed, perhaps because it needed more memory than it had.",
-    "lost": "Your last session ended while the platform was not running.",
+    "lost": "Your last session is gone, and the platform did not see how it ended.",
     "interrupted": "Your last start was interrupted when the platform restarted. Ask again.",
     "start_interrupted": "Your last start was interrupted. Ask again.",
     CANCELLED: "You cancelled the start.",

@@ -462,6 +462,15 @@ def test_the_person_has_a_name_in_the_session() -> None:
     } in notebook(shaped)["volumeMounts"]  # fmt: skip
 
 
+def test_no_annotation_gives_a_session_a_device() -> None:
+    made = manifest()
+    name = "cdi.k8s.io/gpus"
+    made["metadata"].setdefault("annotations", {})[name] = "nvidia.com/gpu=all"
+    shaped = shape_pod(made, plan())
+    assert name not in shaped.manifest["metadata"]["annotations"]
+    assert f"metadata.annotations[{name}]" in {one.path for one in shaped.overruled}
+
+
 def test_marks_are_read_back_and_nobody_else_sets_them() -> None:
     made = manifest()
     made["metadata"]["labels"] |= {

@@ -26,6 +26,7 @@ from arcetri_spawner.backends.kubernetes import (
 from arcetri_spawner.backends.kubernetes.ends import REASONS
 from arcetri_spawner.backends.kubernetes.manifest import JsonObject
 from arcetri_spawner.backends.kubernetes.scheduling import no_room, read_obstacles
+from arcetri_spawner.backends.kubernetes.trouble import vanished
 from arcetri_spawner.backends.kubernetes.words import ClusterFault
 from arcetri_spawner.details import LIMIT, kept
 
@@ -335,6 +336,16 @@ def test_out_of_memory_says_how_much_there_was() -> None:
     assert found.code == "out_of_memory"
     assert "8GiB" in found.sentence
     assert exit_of(made) == Exited(-9, "out_of_memory")
+
+
+def test_of_a_pod_that_vanished_only_what_was_announced_is_said() -> None:
+    left = pod(phase="Running")
+    assert vanished(left) == Exited(1, "lost")
+    assert vanished({}) == Exited(1, "lost")
+    left["status"]["conditions"] = [
+        {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"}
+    ]
+    assert vanished(left) == Exited(1, "node_lost")
 
 
 def test_a_server_that_crashes_and_one_that_ends() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
@@ -21,6 +22,14 @@ REQUEST_SECONDS: Final = 15.0
 """For one answer; a list of thousands of pods takes a second or two."""
 WATCH_SECONDS: Final = 60
 """After which a watch is begun anew: one whose other end is gone without a word ends by then."""
+LIVENESS: Final = {
+    socket.SO_KEEPALIVE: (socket.SOL_SOCKET, 1),
+    socket.TCP_KEEPIDLE: (socket.IPPROTO_TCP, 5),
+    socket.TCP_KEEPINTVL: (socket.IPPROTO_TCP, 3),
+    socket.TCP_KEEPCNT: (socket.IPPROTO_TCP, 3),
+}
+"""Options by which the kernel finds within 15 seconds that a watch's other end is gone without a
+word, as where a machine died or a network was cut."""
 _APPLY: Final = {"Content-Type": "application/apply-patch+yaml"}
 
 
@@ -134,6 +143,7 @@ class Api:
             async with await self._send("GET", path, query=query, timeout=timeout) as answer:
                 if answer.status >= 400:
                     await _refuse(answer)
+                _keep_alive(answer)
                 async for line in answer.content:
                     event = _json(line)
                     if event.get("type") == "ERROR":
@@ -189,6 +199,15 @@ class Api:
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()
+
+
+def _keep_alive(answer: aiohttp.ClientResponse) -> None:
+    """Have the kernel look whether the other end of a long answer is still there."""
+    transport = answer.connection.transport if answer.connection is not None else None
+    sock = transport.get_extra_info("socket") if transport is not None else None
+    if sock is not None:
+        for option, (level, value) in LIVENESS.items():
+            sock.setsockopt(level, option, value)
 
 
 async def _refuse(answer: aiohttp.ClientResponse) -> None:

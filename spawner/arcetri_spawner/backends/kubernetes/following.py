@@ -27,7 +27,7 @@ from arcetri_spawner.backends.kubernetes.ends import REASONS, left_behind
 from arcetri_spawner.backends.kubernetes.live import Live
 from arcetri_spawner.backends.kubernetes.names import pod_name
 from arcetri_spawner.backends.kubernetes.tale import tale
-from arcetri_spawner.backends.kubernetes.trouble import exit_of
+from arcetri_spawner.backends.kubernetes.trouble import exit_of, vanished
 from arcetri_spawner.backends.kubernetes.words import ClusterFault
 from arcetri_spawner.chores import Chores
 from arcetri_spawner.usage import ToldOf
@@ -112,7 +112,7 @@ class Following:
                 if not seen and await self._is_gone(live):
                     break
         last = self._cluster.last(known)
-        found = ended or exit_of(last) or Exited(1, "killed")
+        found = ended or exit_of(last) or vanished(last)
         exited = replace(found, reason=live.reason or found.reason)
         if not live.reason and (found.code or found.reason in REASONS):
             # Events expire, and the pod is gone: nobody could be asked later.

@@ -26,6 +26,8 @@ field of a pod says another."""
 
 _OURS = f"{podmarks.DOMAIN}/"
 _KUEUES = "kueue.x-k8s.io/"
+_DEVICES = "cdi.k8s.io/"
+"""Container runtimes give a pod the devices that annotations below this name ask for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,12 @@ def demand_marks(draft: Draft, plan: PodPlan) -> None:
                     f"metadata.{key}[{name}]",
                     "The ledger and the queue rely on these names, so only the platform sets them.",
                 )
+            del found[name]
+        for name in [name for name in found if name.startswith(_DEVICES)]:
+            draft.overrule(
+                f"metadata.{key}[{name}]",
+                "A session has the device of its flavour alone: no annotation gives it another.",
+            )
             del found[name]
         found |= ours
 

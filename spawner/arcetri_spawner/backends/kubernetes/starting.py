@@ -17,6 +17,7 @@ from arcetri_spawner.backends.kubernetes.api import Api, ApiAway, ApiRefused, Ob
 from arcetri_spawner.backends.kubernetes.cluster import Cluster
 from arcetri_spawner.backends.kubernetes.config import KubernetesConfig
 from arcetri_spawner.backends.kubernetes.folders import Folders, wanted_of
+from arcetri_spawner.backends.kubernetes.late import too_late
 from arcetri_spawner.backends.kubernetes.live import (
     Live,
     own_secret,
@@ -258,7 +259,8 @@ class Starter:
             if live.exited.done():
                 raise ClusterTrouble(gone().saying(live.exited.result().details))
             if late:
-                late_for = cluster_away() if away else _silent(now - begin)
+                said = self._cluster.told(pod) if pod is not None else ()
+                late_for = cluster_away() if away else too_late(pod, said, now - begin)
                 raise ClusterTrouble(self._in_full(late_for, pod))
             running = pod is not None and url_of(pod) is not None
             pause = min(max((now - begin) * PATIENCE_SHARE, FIRST_PAUSE), LONGEST_PAUSE)
@@ -323,14 +325,6 @@ def gone() -> Trouble:
         "The session was ended while it started.",
         code="server_crashed",
         remedy="Start again.",
-    )
-
-
-def _silent(seconds: float) -> Trouble:
-    return Trouble(
-        f"The notebook server did not answer within {seconds:.0f} seconds.",
-        code="server_silent",
-        remedy="Start again. If it ends the same way, choose another environment.",
     )
 
 

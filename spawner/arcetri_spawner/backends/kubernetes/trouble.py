@@ -76,6 +76,15 @@ def exit_of(pod: _JsonObject) -> Exited | None:
     return Exited(code, "exited" if code >= 0 else "killed")
 
 
+def vanished(pod: _JsonObject) -> Exited:
+    """Return how a session ended whose pod is gone, and of whose end nobody heard.
+
+    What the cluster was about to do with it is known from its last status; otherwise nothing is.
+    """
+    found = ends.of_pod(pod, ())
+    return Exited(1, found.code if found is not None and found.code in ends.REASONS else "lost")
+
+
 def _failed_first(pod: _JsonObject) -> _JsonObject:
     """How the container ended because of which the notebook never ran."""
     ended = ((entry.get("state") or {}).get("terminated") or {} for entry in _statuses(pod))

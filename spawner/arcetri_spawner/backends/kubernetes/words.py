@@ -52,6 +52,7 @@ class ClusterTrouble(StartFailed):
         "image_failed",
         "image_missing",
         "image_name_invalid",
+        "image_slow",
         "interrupted",
         "limits_exceeded",
         "no_room",
