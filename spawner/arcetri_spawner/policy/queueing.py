@@ -39,6 +39,7 @@ QUEUE_CODES: Final = (
 
 EVICTED_CODES: Final = (
     "evicted_returned",
+    "evicted_shared",
     "evicted_priority",
     "evicted_closed",
     "evicted_maintenance",
@@ -216,6 +217,15 @@ def returned(title: str) -> Reason:
     return _wait(
         "evicted_returned",
         f"Your group had borrowed this {shown(title)}, and the group that it belongs to needs it.",
+        "Save your work. Your request can go back to its place in line.",
+    )
+
+
+def fair(title: str) -> Reason:
+    """Another group that borrows, or shares what is left, has less of it."""
+    return _wait(
+        "evicted_shared",
+        f"Your group has more of what is shared than another one that needs this {shown(title)}.",
         "Save your work. Your request can go back to its place in line.",
     )
 

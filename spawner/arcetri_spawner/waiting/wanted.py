@@ -50,6 +50,7 @@ class Wanted:
 
 _BACK: Final = {
     "evicted_returned": Back.PREEMPTED,
+    "evicted_shared": Back.PREEMPTED,
     "evicted_priority": Back.PREEMPTED,
     "evicted_closed": Back.DRAINED,
 }

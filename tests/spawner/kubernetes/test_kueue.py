@@ -435,6 +435,7 @@ def test_why_one_waits_is_said_in_plain_words(
     [
         (Kueues.PREEMPTED, Kueues.IN_COHORT_RECLAMATION, "evicted_returned"),
         (Kueues.PREEMPTED, Kueues.IN_CLUSTER_QUEUE, "evicted_priority"),
+        (Kueues.PREEMPTED, Kueues.IN_COHORT_FAIR_SHARING, "evicted_shared"),
         (Kueues.LOCAL_QUEUE_STOPPED, None, "evicted_closed"),
         (Kueues.CLUSTER_QUEUE_STOPPED, None, "evicted_closed"),
         (Kueues.PODS_READY_TIMEOUT, None, "evicted_silent"),

@@ -61,6 +61,8 @@ VERDICT: Final = 3.0
 """Seconds for which a new request waits for Kueue's first word: who can start at once does."""
 RETRY: Final = 2.0
 """Seconds between two tries of what the cluster could not be told."""
+APART: Final = 1.0
+"""Seconds between two requests that are told after a silence, so that they stay in their order."""
 
 
 class KueueQueue:
@@ -355,6 +357,9 @@ class KueueQueue:
                 continue
             try:
                 await self._place(here, grant)
+                # Kueue tells ages by the second, and of one second by chance.
+                if len(self._unsent) > 1:
+                    await asyncio.sleep(APART)
             except PASSING:
                 raise
             except Exception as error:  # noqa: BLE001  # one bad request must not hold up the rest

@@ -131,6 +131,8 @@ def evicted(found: Evicted, here: Situation, node: str | None, seconds: int | No
     match found.reason:
         case Kueues.PREEMPTED if found.cause is Kueues.IN_CLUSTER_QUEUE:
             return queueing.priority(here.title)
+        case Kueues.PREEMPTED if found.cause is Kueues.IN_COHORT_FAIR_SHARING:
+            return queueing.fair(here.title)
         case Kueues.PREEMPTED:
             return queueing.returned(here.title)
         case Kueues.CLUSTER_QUEUE_STOPPED | Kueues.LOCAL_QUEUE_STOPPED:
