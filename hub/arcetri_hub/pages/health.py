@@ -17,7 +17,7 @@ class PartsNow(PlatformHandler):
         """Ask each part, for a few seconds at most."""
         unwell = list(await self.platform.backend.unwell())
         try:
-            await self.platform.store.live_sessions()
+            await self.platform.store.ping()
         except ArcetriError:
             unwell.append("The database does not answer.")
         self.set_status(503 if unwell else 200)

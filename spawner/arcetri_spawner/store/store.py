@@ -8,8 +8,10 @@ named by the ids it writes, so that doing it again changes nothing.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 from uuid import UUID
@@ -41,6 +43,17 @@ from arcetri_spawner.store.records import (
 T = TypeVar("T")
 
 PRUNE_BATCH: Final = 500
+LIVE_KEPT: Final = 1.0
+"""Seconds for which the live sessions are not read again, where nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Live:
+    """The live sessions as they were read."""
+
+    written: int
+    at: float
+    sessions: tuple[LiveSession, ...]
 
 
 def _utc_now() -> datetime:
@@ -57,6 +70,9 @@ class Store:
         self._database = database
         self._clock = clock
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="arcetri-store")
+        self._written = 0
+        """How many writes were tried; the worker alone counts."""
+        self._live: _Live | None = None
 
     @classmethod
     def open(
@@ -330,8 +346,18 @@ class Store:
         return await self._read(requests.live_requests)
 
     async def live_sessions(self) -> list[LiveSession]:
-        """Return what counts against limits and quota."""
-        return await self._read(requests.live_sessions)
+        """Return what counts against limits and quota.
+
+        Read once for all who ask within a second, unless something was written since.
+        """
+        live = self._live
+        if live is None or live.written != self._written or time.monotonic() - live.at > LIVE_KEPT:
+            live = self._live = await self._run(self._read_live)
+        return list(live.sessions)
+
+    def _read_live(self) -> _Live:
+        at = time.monotonic()
+        return _Live(self._written, at, tuple(self._database.read(requests.live_sessions)))
 
     async def last_ended(self, account_id: str, server_name: str) -> Ended | None:
         """Return how the last session of a server ended, or None when it never had one."""
@@ -406,7 +432,13 @@ class Store:
         return await self._run(lambda: self._database.read(work))
 
     async def _write(self, work: Callable[[Session], T]) -> T:
-        return await self._run(lambda: self._database.write(work))
+        def written() -> T:
+            try:
+                return self._database.write(work)
+            finally:
+                self._written += 1
+
+        return await self._run(written)
 
     async def _run(self, work: Callable[[], T]) -> T:
         try:

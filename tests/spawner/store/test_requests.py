@@ -11,6 +11,7 @@ from arcetri_spawner.details import LIMIT
 from arcetri_spawner.errors import Conflict, Denied
 from arcetri_spawner.policy.model import Grant
 from arcetri_spawner.store import Account, SessionRecord, Store, grants
+from arcetri_spawner.store import store as store_module
 from tests.support.builders import ASTRO, CMS, GIB, device, grant
 
 
@@ -235,6 +236,29 @@ async def test_a_session_comes_back_as_saved_and_in_utc(store: Store, alice: Acc
 async def test_a_session_needs_its_request(store: Store, alice: Account) -> None:
     with pytest.raises(Conflict):
         await store.save_session(_record(_grant(alice)))
+
+
+async def test_live_sessions_are_read_once_for_all_until_something_is_written(
+    store: Store, alice: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, asked = store._database.read, []
+
+    def counted(work: Any) -> Any:
+        asked.append(work)
+        return read(work)
+
+    monkeypatch.setattr(store._database, "read", counted)
+    assert [await store.live_sessions() for _ in range(3)] == [[], [], []]
+    assert len(asked) == 1
+    made = _grant(alice)
+    await store.open_request(made)
+    assert [session.id for session in await store.live_sessions()] == [made.request_id]
+    await store.mark(made.request_id, "ended", reason="left")
+    assert await store.live_sessions() == []
+    monkeypatch.setattr(store_module, "LIVE_KEPT", 0.0)
+    before = len(asked)
+    await store.live_sessions()
+    assert len(asked) == before + 1
 
 
 async def test_live_sessions_are_what_policy_counts(
