@@ -11,10 +11,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from arcetri_spawner.estimates.lines import NATURAL
 from benchmarks.waits.line import Asking, serve
 from benchmarks.waits.regimes import BEGIN, DAY, HOUR, Regime, intensity, of_day
-
-NATURAL: Final = frozenset({"stopped", "exited", "idle", ""})
 
 
 class BadTrace(ValueError):
@@ -163,7 +162,7 @@ def _record(row: Mapping[str, str], where: str) -> Record:
         ) from None
     if not asked <= (begun if math.isfinite(begun) else asked) <= ended:
         raise BadTrace(f"{where}: asked, admitted and ended must follow each other")
-    return Record(0, row["group"], asked, begun, ended, row["reason"] in NATURAL, lifetime)
+    return Record(0, row["group"], asked, begun, ended, row["reason"] in {*NATURAL, ""}, lifetime)
 
 
 def _moment(text: str) -> float:

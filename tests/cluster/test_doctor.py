@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from arcetri_spawner.backends.kubernetes.kueue.asking import asked, ticket_name
 from arcetri_spawner.backends.kubernetes.offering import Offering
 from arcetri_spawner.catalog import check
 from arcetri_spawner.policy.model import Grant
+from arcetri_spawner.queues import unstarted
 from kueue_client import Cause, Ticket
 from tests.cluster.cluster import Cluster
 from tests.cluster.installation import Installation, installation
@@ -50,6 +52,7 @@ def wrong(site: Installation, *request: str) -> dict[str, dict[str, Any]]:
 def test_a_healthy_farm_is_said_to_be_so_and_who_waits_is_told_why(site: Installation) -> None:
     first, ticket = ask(site, "cms")
     until(lambda: ticket.look().admitted, "it is admitted", 60)
+    ticket.ready()
     second, waits = ask(site, "cms")
     until(lambda: waits.why().cause is Cause.QUOTA, "it is considered", 60)
     said = site.doctor()
@@ -69,11 +72,25 @@ def test_a_healthy_farm_is_said_to_be_so_and_who_waits_is_told_why(site: Install
     assert [one["code"] for one in gone.values()] == ["not_there"]
 
 
+def test_whose_turn_has_come_and_whom_no_hub_starts_is_told(
+    site: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, ticket = ask(site, "cms")
+    until(lambda: ticket.look().admitted, "it is admitted", 60)
+    monkeypatch.setattr(unstarted, "SOON", timedelta(seconds=-5))
+    (found,) = wrong(site, str(one.request_id)).values()
+    assert found["code"] == "not_started"
+    assert f"It is admitted to {site.names.instance} since" in found["sentence"]
+    ticket.ready()
+    assert site.doctor(str(one.request_id))["findings"][0]["code"] == "admitted"
+
+
 def test_what_is_wrong_is_found_with_what_to_do(site: Installation) -> None:
     kueue, names = site.kueue, site.names
     where = names.namespace
     held, ticket = ask(site, "atlas")
     until(lambda: ticket.look().admitted, "it is admitted", 60)
+    ticket.ready()
     aside, other = ask(site, "atlas")
     until(lambda: other.why().cause is Cause.QUOTA, "it is considered", 60)
     kueue.workloads.patch(other.name, where, change={"spec": {"active": False}})

@@ -290,7 +290,7 @@ async def test_the_catalog_gives_less_or_nothing_any_more(desk: Hub) -> None:
     farm = desk.farm
     running = [asks("cms"), asks("cms")]
     for one in running:
-        await desk.queue.submit(one)
+        await desk.queue.ready(await desk.queue.submit(one))
     waits = asks("cms")
     assert (await desk.queue.submit(waits)).state is TicketState.WAITING
     text = (farm.folder / "profiles.yaml").read_text(encoding="utf-8")
@@ -353,7 +353,7 @@ async def test_who_waits_asks_for_what_the_catalog_says_now_at_their_place(desk:
 async def test_a_flavor_is_removed_that_some_have_and_some_wait_for(desk: Hub) -> None:
     farm, profiles = desk.farm, desk.farm.folder / "profiles.yaml"
     runs, waits = asks("lhcb"), asks("lhcb")
-    await desk.queue.submit(runs)
+    await desk.queue.ready(await desk.queue.submit(runs))
     await desk.queue.submit(waits)
     flavor = farm.names.flavor("t4")
     text = profiles.read_text(encoding="utf-8")

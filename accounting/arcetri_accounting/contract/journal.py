@@ -76,10 +76,10 @@ class LeaseEnded(_Record):
     seq: Number
     session: str
     reason: str
-    """A stable code: stopped, exited, killed, idle, lifetime, admin, shutdown, start_failed,
-    start_interrupted, cancelled, lost (found dead later), preempted, drained, maintenance,
-    reclaimed (these four where what it held was wanted back); on a cluster also out_of_memory,
-    evicted, node_lost, node_shutdown, deadline."""
+    """A stable code: stopped, exited, killed, idle, not_opened, lifetime, admin, shutdown,
+    start_failed, start_interrupted, cancelled, lost (found dead later), preempted, drained,
+    maintenance, reclaimed (these four where what it held was wanted back); on a cluster also
+    out_of_memory, evicted, node_lost, node_shutdown, deadline."""
     boot_id: str
     at: AwareDatetime
     boottime_ms: Amount

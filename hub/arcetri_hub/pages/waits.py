@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from arcetri_hub.pages import amounts
@@ -14,13 +14,22 @@ from arcetri_spawner.estimates.model import ExpectedWait
 from arcetri_spawner.groups import GroupPath
 from arcetri_spawner.policy.model import Grant, GroupOffer, Offer, Reason
 from arcetri_spawner.waiting import Wait
-from arcetri_spawner.waiting.why import end_with_sessions
+from arcetri_spawner.waiting.why import Until, until
 
 _SAID: Final = frozenset({"busy_quota", "busy_capacity"})
 NO_ESTIMATE: Final = "There is no estimate yet: too little is known of how long others stay."
-NOT_OF_SESSIONS: Final = (
-    "There is no estimate: this wait does not end when somebody else's session does."
-)
+NO_ESTIMATES: Final = {
+    Until.SESSIONS: NO_ESTIMATE,
+    Until.GIVEN_BACK: "There is no estimate: sessions that were asked to give it back have {grace}"
+    " to save their work, and end then.",
+    Until.ROOM: "There is no estimate: how long others stay does not say where enough becomes free"
+    " for this size.",
+    Until.UNCOUNTED: "There is no estimate: of what the queue does not count, nobody knows how long"
+    " it stays.",
+    Until.MORE: "There is no estimate: more than the length of others' sessions decides here.",
+    Until.ELSE: "There is no estimate: this wait does not end when somebody else's session does.",
+}
+"""Why nothing is said of how long a wait is, by what it is for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +93,7 @@ def wait_page(wait: Wait, catalog: Catalog, now: datetime) -> WaitPage:
         # The sentence before says the same of these.
         reasons=tuple(one for one in wait.reasons if one.code not in _SAID),
         expected=expected_text(wait.expected),
-        confidence=confidence_text(wait),
+        confidence=confidence_text(wait, catalog.defaults.grace),
         alternatives=tuple(_instead(catalog, offer, grant) for offer in wait.alternatives),
         admitted=wait.stage == "admitted",
         simulated=bool(wait.offer and wait.offer.simulated),
@@ -220,11 +229,16 @@ def expected_text(expected: ExpectedWait | None) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def confidence_text(wait: Wait) -> str:
-    """How sure that is, or why nothing is said."""
+def confidence_text(wait: Wait, grace: timedelta) -> str:
+    """How sure that is, or why nothing is said.
+
+    Args:
+        wait: What is known.
+        grace: How long sessions have that are asked to end.
+    """
     expected = wait.expected
     if expected is None:
-        return NO_ESTIMATE if end_with_sessions(wait.reasons) else NOT_OF_SESSIONS
+        return NO_ESTIMATES[until(wait.reasons)].format(grace=amounts.span(grace))
     return (
         f"{expected.confidence:.0%} of such waits fall into this range, most likely about"
         f" {amounts.span(expected.likely)}. It rests on {expected.sessions} earlier sessions."

@@ -24,8 +24,31 @@ WAITING: Final = "waiting"
 """The state of a request that holds no place yet."""
 HOLDING: Final = ("admitted", "starting", "running")
 """The states of one that does."""
-_FORCED: Final = frozenset({"lifetime", "admin", "shutdown", "deadline", "preempted"})
-"""Ends that say nothing of how long the session would have lasted."""
+NATURAL: Final = frozenset(
+    {"stopped", "exited", "cancelled", "idle", "not_opened", "out_of_memory"}
+)
+"""Ends by what the user or the session did, or no longer did: others of its kind end so, too."""
+CUT_OFF: Final = frozenset(
+    {
+        "lifetime",
+        "deadline",
+        "admin",
+        "shutdown",
+        "preempted",
+        "drained",
+        "maintenance",
+        "reclaimed",
+        "evicted",
+        "node_lost",
+        "node_shutdown",
+        "lost",
+        "killed",
+        "start_failed",
+        "start_interrupted",
+    }
+)
+"""Ends that came from outside: left alone, the session would have lasted longer, nobody knows how
+long. So is an end of which nothing is known: to count it would make all sessions look short."""
 
 
 def past(lengths: SessionLengths) -> list[PastSession]:
@@ -37,7 +60,7 @@ def past(lengths: SessionLengths) -> list[PastSession]:
             one.group,
             datetime.fromtimestamp(one.began / 1000, UTC),
             timedelta(milliseconds=one.lasted),
-            natural=one.reason not in _FORCED,
+            natural=one.reason in NATURAL,
         )
         for one in lengths.sessions
     ]

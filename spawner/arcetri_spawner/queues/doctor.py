@@ -17,6 +17,7 @@ from arcetri_spawner.queues.names import Names
 from arcetri_spawner.queues.shares import Promise
 from arcetri_spawner.queues.sync import Outlook, Queues
 from arcetri_spawner.queues.unheld import Unheld, unheld
+from arcetri_spawner.queues.unstarted import Unstarted, unstarted
 from kueue_client import (
     Asked,
     AsyncKueue,
@@ -207,19 +208,25 @@ class Doctor:
                 found.append(_error("kueue", error))
                 break
         grace = catalog.defaults.grace if catalog else timedelta(minutes=5)
-        runs = {one.request: one for one in unheld(await self._queues.pods(), workloads)}
+        pods = await self._queues.pods()
+        runs = {one.request: one for one in unheld(pods, workloads)}
+        late = {one.request: one for one in unstarted(pods, workloads, datetime.now(UTC))}
         for one in workloads:
             queue = queues.get(_stands(one))
             pool = pools.get(queue.spec.cluster_queue) if queue else None
             about, who = _called(one, request), whose(one)
-            if who is not None and (alone := runs.pop(who.request, None)) is not None:
-                found.append(_runs(alone, about))
+            odd = (runs.pop(who.request, None) or late.get(who.request)) if who else None
+            if odd is not None:
+                found.append(_odd(odd, about))
             else:
                 found.append(_request(about, one, queue, pool, line.get(_place(one)), grace))
-        found += [_runs(one, _about(str(one.request))) for one in runs.values()]
+        found += [_odd(one, _about(str(one.request))) for one in runs.values()]
         if request and not any(one.about in _names(request) for one in found):
             sentence = f"No request of this name stands in a queue of {where}."
-            remedy = "It has ended, or was never put in line; its user can ask again."
+            remedy = (
+                "It has ended, or was never put in line: its user can ask again. Or the hub could"
+                " not tell Kueue of it: its page says why."
+            )
             found.append(Finding(_about(request), "not_there", True, sentence, remedy))
         return found
 
@@ -246,7 +253,7 @@ def _stands(one: Workload) -> tuple[str, str]:
     return one.namespace, one.spec.queue_name
 
 
-def _runs(one: Unheld, about: str) -> Finding:
+def _odd(one: Unheld | Unstarted, about: str) -> Finding:
     return Finding(about, one.code, True, one.sentence, one.remedy)
 
 

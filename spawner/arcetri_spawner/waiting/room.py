@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -88,6 +89,7 @@ class WaitingRoom:
         """Told of each request whose turn has come, and that nobody else is about to start."""
         self._entries: dict[UUID, Entry] = {}
         self._by_server: dict[tuple[str, str], Entry] = {}
+        self._asking: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._in_vain: Counter[UUID] = Counter()
         """How often the turn of who stands at a place was in vain, by its first request."""
         self._chores = Chores()
@@ -124,19 +126,21 @@ class WaitingRoom:
             Busy: It could only wait for ever; nothing is kept.
             StoreError: It could not be recorded.
         """
-        if known := self.find(username, server_name):
-            return Asked(known, starts=False)
-        grant = await self._gate.decide_soon(username, server_name, raw)
-        entry = Entry(grant, self._clock())
-        # First, so that a ticket that comes in between is known.
-        self._add(entry)
-        try:
-            await self._store.open_request(grant)
-        except BaseException:
-            self._drop(entry)
-            raise
-        killpoints.reach("request.opened")
-        self._claim(entry)
+        # One at a time, so that who asks twice at once is found by the second.
+        async with self._alone(username, server_name):
+            if known := self.find(username, server_name):
+                return Asked(known, starts=False)
+            grant = await self._gate.decide_soon(username, server_name, raw)
+            entry = Entry(grant, self._clock())
+            # First, so that a ticket that comes in between is known.
+            self._add(entry)
+            try:
+                await self._store.open_request(grant)
+            except BaseException:
+                self._drop(entry)
+                raise
+            killpoints.reach("request.opened")
+            self._claim(entry)
         await self.submit(entry)
         if entry.stage == "waiting" and (why := _endless(entry.ticket)):
             await self.leave(entry, why.code, str(reasons.busy(why)))
@@ -169,10 +173,15 @@ class WaitingRoom:
             Conflict: The first one waits no more.
             StoreError: It could not be recorded.
         """
+        # Until it has its place or is back: an ask or another move meanwhile would lose one.
+        async with self._alone(*entry.server):
+            return await self._move(entry, raw)
+
+    async def _move(self, entry: Entry, raw: object) -> Entry:
         username, server_name = entry.server
+        self._still_waits(entry)
         grant = await self._gate.decide_soon(username, server_name, raw, instead_of=entry.id)
-        if self.get(entry.id) is not entry or entry.stage == "admitted":
-            raise waits_no_more()
+        self._still_waits(entry)
         await self._store.exchange(entry.id, grant)
         killpoints.reach("request.moved")
         other = Entry(grant, self._clock())
@@ -193,6 +202,10 @@ class WaitingRoom:
             )
         await self._give_up(entry)
         return other
+
+    def _still_waits(self, entry: Entry) -> None:
+        if self.get(entry.id) is not entry or entry.stage == "admitted":
+            raise waits_no_more()
 
     async def go_back(self, grant: Grant, asked: datetime, in_vain: str = "") -> None:
         """Have a request stand in line that the store has at its old place.
@@ -428,6 +441,14 @@ class WaitingRoom:
         self._entries.pop(entry.id, None)
         if self._by_server.get(entry.server) is entry:
             del self._by_server[entry.server]
+            # One that came first, and is still there, is found again.
+            others = (one for one in self._entries.values() if one.server == entry.server)
+            if other := next(others, None):
+                self._by_server[entry.server] = other
+
+    def _alone(self, username: str, server_name: str) -> asyncio.Lock:
+        """Held by who asks or exchanges for a server; gone when nobody does."""
+        return self._asking.setdefault((username, server_name), asyncio.Lock())
 
     def _claim(self, entry: Entry) -> None:
         entry.claimed_until = now() + CLAIM

@@ -5,7 +5,8 @@ Policy is asked anew each time, so that an edit of the catalog is told to who wa
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
 from typing import Final
 
 from arcetri_spawner.catalog.models import Catalog
@@ -15,9 +16,53 @@ from arcetri_spawner.policy.model import Grant, Offer, Offers, Reason, ReasonKin
 _POLICY_KNOWS: Final = frozenset({"queue_new", "queue_behind", "queue_busy", "queue_maintenance"})
 """Codes of a queue's reasons of which policy says the same or more, and newer."""
 _QUEUE_KNOWS: Final = frozenset(queueing.QUEUE_CODES) - _POLICY_KNOWS
-_ENDS_WITH_SESSIONS: Final = frozenset(
-    {"busy", "busy_quota", "busy_capacity", "queue_new", "queue_behind", "queue_busy"}
-)
+
+
+class Until(StrEnum):
+    """What has to happen for a wait to end."""
+
+    SESSIONS = "sessions"
+    """Sessions of others end: their lengths tell when."""
+    GIVEN_BACK = "given_back"
+    """Sessions end that were asked to, after their grace."""
+    ROOM = "room"
+    """Enough ends on one node, sessions or not."""
+    UNCOUNTED = "uncounted"
+    """Something ends of which nothing is known."""
+    MORE = "more"
+    """Sessions of others end, and it matters whose, or something unknown."""
+    ELSE = "else"
+    """Something that no session's end brings about."""
+
+
+UNTIL: Final[Mapping[str, Until]] = {
+    **dict.fromkeys(
+        ("busy", "busy_quota", "busy_capacity", "queue_new", "queue_behind", "queue_busy"),
+        Until.SESSIONS,
+    ),
+    "queue_lent": Until.GIVEN_BACK,
+    **dict.fromkeys(("busy_room", "no_room_for_size", "queue_size", "queue_reserved"), Until.ROOM),
+    "queue_uncounted": Until.UNCOUNTED,
+    **dict.fromkeys(("queue_kept", "queue_other"), Until.MORE),
+    **dict.fromkeys(
+        (
+            "capacity_unknown",
+            "capacity_none",
+            "queue_starting",
+            "queue_checks",
+            "queue_backoff",
+            "queue_silent",
+            "queue_maintenance",
+            "queue_closed",
+            "queue_unready",
+            "queue_no_flavor",
+            "queue_too_large",
+            "queue_set_aside",
+        ),
+        Until.ELSE,
+    ),
+}
+"""By the code of a reason to wait. One that refuses is ``ELSE``."""
 
 
 def waits_for(
@@ -39,9 +84,18 @@ def waits_for(
     return (*refused, *waits) or ((said,) if said is not None else ())
 
 
+def until(found: Iterable[Reason]) -> Until:
+    """What a wait for these reasons is for: of several, what lengths of sessions tell least of."""
+    return max(
+        (UNTIL.get(reason.code, Until.ELSE) for reason in found),
+        key=tuple(Until).index,
+        default=Until.SESSIONS,
+    )
+
+
 def end_with_sessions(found: Iterable[Reason]) -> bool:
     """Whether the wait is over when others' sessions are: only then can their lengths tell when."""
-    return all(reason.code in _ENDS_WITH_SESSIONS for reason in found)
+    return until(found) is Until.SESSIONS
 
 
 def _policy(grant: Grant, offered: Offers) -> tuple[list[Reason], list[Reason]]:

@@ -9,12 +9,15 @@ from uuid import UUID
 
 import pytest
 
-from arcetri_hub.pages.waits import NO_ESTIMATE, NOT_OF_SESSIONS, ordinal, wait_json, wait_page
+from arcetri_hub.pages.waits import NO_ESTIMATE, NO_ESTIMATES, ordinal, wait_json, wait_page
 from arcetri_spawner.backends.base import Position
 from arcetri_spawner.estimates.model import ExpectedWait
 from arcetri_spawner.policy import offers
 from arcetri_spawner.policy.model import Reason, ReasonKind
+from arcetri_spawner.policy.queueing import QUEUE_CODES
+from arcetri_spawner.policy.reasons import WAITING_CODES
 from arcetri_spawner.waiting import Wait
+from arcetri_spawner.waiting.why import UNTIL, Until
 from tests.support.builders import CMS, NOW, catalog, grant, identity, inventory, live_session
 
 
@@ -83,8 +86,40 @@ def test_no_estimate_is_never_invented() -> None:
     assert shown.expected.replace("\N{NO-BREAK SPACE}", " ") == "20 min to 1 h 30 min"
     assert shown.confidence.startswith("80% of such waits")
     assert "37 earlier sessions" in shown.confidence
-    closed = Reason("queue_closed", ReasonKind.WAIT, "The queue is closed.")
-    assert page(reasons=(closed,)).confidence == NOT_OF_SESSIONS
+
+
+def no_estimate(*codes: str) -> str:
+    reasons = tuple(Reason(code, ReasonKind.WAIT, "It waits.") for code in codes)
+    said: str = page(reasons=reasons).confidence
+    return said.replace("\N{NO-BREAK SPACE}", " ")
+
+
+@pytest.mark.parametrize(
+    ("codes", "said"),
+    [
+        (("queue_closed",), "this wait does not end when somebody else's session does."),
+        (("queue_lent",), "have 5 min to save their work, and end then."),
+        (("queue_size",), "where enough becomes free for this size."),
+        (("queue_reserved",), "where enough becomes free for this size."),
+        (("busy_room",), "where enough becomes free for this size."),
+        (("queue_uncounted",), "nobody knows how long it stays."),
+        (("queue_kept",), "more than the length of others' sessions decides here."),
+        # Those of a maintenance may end or not: it is none of theirs.
+        (("maintenance", "busy_capacity"), "does not end when somebody else's session does."),
+        (("busy_quota", "queue_kept"), "more than the length of others' sessions decides here."),
+    ],
+)
+def test_why_there_is_no_estimate_is_true_of_what_it_waits_for(
+    codes: tuple[str, ...], said: str
+) -> None:
+    assert no_estimate(*codes).startswith("There is no estimate: ")
+    assert no_estimate(*codes).endswith(said)
+
+
+def test_of_every_reason_to_wait_it_is_known_what_ends_it() -> None:
+    of_plain_queues = {"busy", "no_room_for_size"}
+    assert set(UNTIL) == {*QUEUE_CODES, *WAITING_CODES, *of_plain_queues}
+    assert set(NO_ESTIMATES) == set(Until)
 
 
 def test_an_alternative_keeps_of_the_choice_what_goes_with_it() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -21,9 +21,10 @@ from arcetri_spawner.errors import ArcetriError, BackendError, Busy, Conflict, D
 from arcetri_spawner.estimates.model import ExpectedWait
 from arcetri_spawner.policy.model import Grant, Identity, Standing
 from arcetri_spawner.service import SessionService
-from arcetri_spawner.waiting import reconciler, room, unopened
+from arcetri_spawner.waiting import Entry, reconciler, room, unopened
 from tests.spawner.local.test_service import People, until
 from tests.spawner.local.world import World, catalog_text, launch
+from tests.support import builders
 
 ROOT = Path(__file__).parents[3]
 
@@ -37,8 +38,12 @@ class Everybody(People):
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self.standing: dict[str, Standing] = {}
+        self.silent: dict[str, asyncio.Event] = {}
+        """Of whom it answers only when this is set."""
 
     async def fresh(self, username: str, *, reuse: float = 0.0) -> Identity:
+        if username in self.silent:
+            await self.silent[username].wait()
         known = await super().fresh(username, reuse=reuse)
         return replace(known, standing=self.standing.get(username, Standing.ADMITTED))
 
@@ -185,6 +190,93 @@ async def test_who_asks_again_is_where_they_were(hub: Hub) -> None:
     hub.service.waiting.estimator = estimate
     wait = await hub.service.waiting.tell(entry, await hub.people.known("bob"))
     assert wait.expected == said
+
+
+async def answers_late(hub: Hub, name: str, *asked: Coroutine[Any, Any, Any]) -> list[Any]:
+    """What comes of things asked at once, of which each is under way before IAM answers."""
+    answer = hub.people.silent[name] = asyncio.Event()
+    tasks = [asyncio.create_task(one) for one in asked]
+    await asyncio.sleep(0.05)
+    assert not any(task.done() for task in tasks)
+    answer.set()
+    return await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_who_asks_twice_at_once_has_one_request_and_leads_to_it(hub: Hub) -> None:
+    await hub.ask("alice")
+
+    both = await answers_late(hub, "bob", *(hub.service.ask("bob", "", dict(T4)) for _ in "12"))
+
+    assert [one.starts for one in both] == [False, False]
+    assert both[0].entry is both[1].entry is hub.service.waiting.find("bob", "")
+    assert await hub.states() == {"alice": "running", "bob": "waiting"}
+    await hub.end("alice")
+    await until(lambda: hub.runs("bob"))
+
+
+async def test_who_asks_twice_at_once_is_to_start_it_once(hub: Hub) -> None:
+    both = await answers_late(hub, "bob", *(hub.service.ask("bob", "", dict(T4)) for _ in "12"))
+
+    assert [one.starts for one in both] == [True, False]
+    await hub.service.start("bob", "", T4, launch())
+    assert await hub.states() == {"bob": "running"}
+    assert hub.service.waiting.entries() == []
+
+
+async def test_a_request_that_could_not_be_written_hides_none_of_its_server(hub: Hub) -> None:
+    await hub.ask("alice")
+    bob = await hub.ask("bob")
+    room = hub.service.waiting
+
+    room._add(other := Entry(builders.grant(username="bob"), hub.now))
+    assert room.find("bob", "") is other
+    room._drop(other)
+
+    assert room.find("bob", "") is bob
+
+
+async def test_two_moves_at_once_end_in_one_session(hub: Hub) -> None:
+    await hub.ask("alice")
+    bob = await hub.ask("bob")
+    move = hub.service.waiting.move
+
+    one, other = await answers_late(hub, "bob", move(bob, A100), move(bob, A100))
+
+    assert isinstance(other, Conflict)
+    assert one is hub.service.waiting.find("bob", "")
+    await hub.service.start("bob", "", A100, launch())
+    assert await hub.states() == {"alice": "running", "bob": "running"}
+
+
+async def test_what_a_move_has_led_to_is_not_moved_before_it_has_its_place(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second one finds the new request while the queue is asked for its place."""
+    await hub.ask("alice")
+    bob = await hub.ask("bob")
+    room, submit, asked = hub.service.waiting, hub.world.queue.submit, asyncio.Event()
+    answer = asyncio.Event()
+
+    async def slow(grant: Grant) -> Ticket:
+        asked.set()
+        await answer.wait()
+        return await submit(grant)
+
+    monkeypatch.setattr(hub.world.queue, "submit", slow)
+    first = asyncio.create_task(room.move(bob, A100))
+    await asked.wait()
+    new = room.find("bob", "")
+    assert new is not None
+    second = asyncio.create_task(room.move(new, {"flavor": "cpu"}))
+    await asyncio.sleep(0.05)
+    answer.set()
+
+    assert await first is new
+    with pytest.raises(Conflict):
+        await second
+    assert room.find("bob", "") is new
+    await hub.service.start("bob", "", A100, launch())
+    assert await hub.states() == {"alice": "running", "bob": "running"}
 
 
 async def test_who_waits_is_told_of_the_catalog_of_the_moment(hub: Hub) -> None:
