@@ -33,6 +33,19 @@ def test_every_shown_command_is_tested_or_says_why_not(page: Path) -> None:
         assert block.commands, f"{page.name}:{block.line} has no command"
 
 
+def test_what_the_readme_leaves_to_the_tutorial_stands_there() -> None:
+    readme, tutorial = (
+        blocks(page.read_text(encoding="utf-8"))
+        for page in (ROOT / "README.md", ROOT / "docs" / "tutorials" / "cluster.md")
+    )
+    mark = "not tested: the tutorial does the same"
+    here = [one.text for block in readme if block.mark.startswith(mark) for one in block.commands]
+    tested = [block for block in tutorial if block.mark.startswith(ON_CLUSTER)]
+    there = [one.text for block in tested for one in block.commands]
+    assert here
+    assert [one for one in here if one not in there] == []
+
+
 @pytest.fixture
 def shell(tmp_path: Path) -> Iterator[Shell]:
     port = ports.choose()
