@@ -27,6 +27,7 @@ QUEUE_CODES: Final = (
     "queue_checks",
     "queue_backoff",
     "queue_silent",
+    "queue_removed",
     "queue_maintenance",
     "queue_closed",
     "queue_unready",
@@ -149,6 +150,16 @@ def maintenance(title: str, until: datetime | None, message: str) -> Reason:
         "queue_maintenance",
         maintenance_text(title, "is under", until, message),
         _WAIT,
+    )
+
+
+def removed() -> Reason:
+    """Somebody deleted what kept its place."""
+    return _wait(
+        "queue_removed",
+        "Somebody removed your request from the queue. It is in line again, behind those who asked"
+        " meanwhile.",
+        "It starts by itself. Ask the operator of the platform why it was removed.",
     )
 
 

@@ -19,6 +19,7 @@ from arcetri_spawner.chores import Chores
 from arcetri_spawner.errors import ArcetriError, Denied
 from arcetri_spawner.gate import Gate
 from arcetri_spawner.live import choice_of
+from arcetri_spawner.policy import queueing
 from arcetri_spawner.policy.model import Grant
 from arcetri_spawner.waiting.model import RETRY, Entry, Starter, now
 from arcetri_spawner.waiting.room import UNDECIDED, WaitingRoom, told
@@ -128,6 +129,8 @@ class Reconciler:
             await self._give_back(ticket)
         elif ticket.state is TicketState.GONE:
             entry.ticket = None
+            if self._queue.apart and entry.stage == "waiting":
+                entry.trouble = queueing.removed()
             await self._room.submit(entry)
         else:
             await self._room.note(entry, ticket)
@@ -220,6 +223,9 @@ class Reconciler:
                 catalog = self._room.catalog
                 await self._ask_again()
             for entry in self._room.entries():
+                # Most only wait, and there can be hundreds.
+                if self._only_waits(entry):
+                    continue
                 try:
                     await self._see_to(entry)
                 except ArcetriError as error:
@@ -241,6 +247,12 @@ class Reconciler:
         except Exception:
             # The next look at each finds what is left.
             log.exception("those that wait do not all ask for what the catalog says now")
+
+    def _only_waits(self, entry: Entry) -> bool:
+        """Whether nothing is to be done for a request but to wait for the queue's word."""
+        if entry.stage != "waiting" or entry.ticket is None:
+            return False
+        return entry.ticket.state is TicketState.WAITING and not self._demands.is_evicted(entry.id)
 
     async def _see_to(self, entry: Entry) -> None:
         if entry.starting or entry.is_claimed:

@@ -52,6 +52,7 @@ UNTIL: Final[Mapping[str, Until]] = {
             "queue_checks",
             "queue_backoff",
             "queue_silent",
+            "queue_removed",
             "queue_maintenance",
             "queue_closed",
             "queue_unready",

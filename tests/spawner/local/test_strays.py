@@ -104,6 +104,20 @@ async def test_what_ends_while_it_is_put_in_line_leaves_no_ticket(hub: Hub) -> N
     await until(lambda: finished == [session.id, session.id])
 
 
+async def test_who_waits_is_told_that_somebody_removed_the_request(hub: Hub) -> None:
+    await hub.ask("alice")
+    bob = await hub.ask("bob")
+    await hub.world.queue.finish(Ticket(bob.id, TicketState.GONE))
+    await until(lambda: bob.trouble is not None)
+    assert bob.trouble is not None
+    assert bob.trouble.code == "queue_removed"
+    await until(lambda: bob.ticket is not None)
+    assert bob.stage == "waiting"
+    # Once it is their turn there is nothing to tell.
+    await hub.end("alice")
+    await until(lambda: bob.trouble is None)
+
+
 async def test_one_that_lost_it_while_the_hub_was_away_is_found(
     tmp_path: Path, instance: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
