@@ -23,6 +23,7 @@ from arcetri_spawner.errors import ArcetriError, Busy, Conflict, Denied
 from arcetri_spawner.gate import Gate
 from arcetri_spawner.policy import reasons
 from arcetri_spawner.policy.model import Grant, Identity, Reason, ReasonKind
+from arcetri_spawner.policy.sizes import in_size
 from arcetri_spawner.store.waiting import waits_no_more
 from arcetri_spawner.waiting.model import RETRY, Asked, Entry, Estimator, Wait, now
 from arcetri_spawner.waiting.why import end_with_sessions, offer_of, waits_for
@@ -185,9 +186,11 @@ class WaitingRoom:
             if other.stage != "admitted":
                 await self._take_back(entry, other)
         if other.stage != "admitted":
-            why = other.ticket.reason if other.ticket else None
+            why = (other.ticket and other.ticket.reason) or other.trouble
             raise Busy(
-                f"{grant.flavor_title or grant.flavor} was taken a moment ago.",
+                f"{grant.flavor_title or grant.flavor} was taken a moment ago."
+                if why is None or end_with_sessions((why,))
+                else why.sentence,
                 code=why.code if why else None,
                 remedy="Your request keeps its place.",
             )
@@ -285,7 +288,8 @@ class WaitingRoom:
         waits = entry.stage != "admitted"
         said = entry.ticket.reason if entry.ticket else None
         catalog = self._catalogs.current.catalog
-        found = waits_for(grant, said, offered, catalog) if waits else ()
+        sized = in_size(offered, catalog, grant.size)
+        found = waits_for(grant, said, sized, catalog) if waits else ()
         position = await self._position(entry)
         return Wait(
             grant=grant,
@@ -294,8 +298,11 @@ class WaitingRoom:
             position=position,
             offer=offer_of(grant, offered),
             reasons=found,
+            # Of its own flavour, a smaller size.
             alternatives=tuple(
-                one for one in offered.offers if one.startable and one.flavor != grant.flavor
+                one
+                for one, asked in zip(offered.offers, sized.offers, strict=True)
+                if one.startable and (one.flavor != grant.flavor or not asked.startable)
             ),
             expected=await self._expected(entry) if end_with_sessions(found) else None,
             trouble=entry.trouble,

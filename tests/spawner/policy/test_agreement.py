@@ -107,8 +107,8 @@ def _after(case: Case, granted: Grant, number: int) -> Case:
     """The situation when the grant has started."""
     flavors = dict(case.inventory.flavors)
     have = flavors[granted.flavor]
-    room = None if have.room is None else have.room - 1
-    flavors[granted.flavor] = FlavorInventory(have.total, have.free - 1, room=room)
+    rooms = {size: max(room - 1, 0) for size, room in have.rooms.items()}
+    flavors[granted.flavor] = FlavorInventory(have.total, have.free - 1, rooms=rooms)
     started = live_session(
         granted.flavor,
         granted.group,
