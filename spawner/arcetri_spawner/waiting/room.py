@@ -26,7 +26,7 @@ from arcetri_spawner.policy.model import Grant, Identity, Reason, ReasonKind
 from arcetri_spawner.policy.sizes import in_size
 from arcetri_spawner.store.waiting import waits_no_more
 from arcetri_spawner.waiting.model import RETRY, Asked, Entry, Estimator, Wait, now
-from arcetri_spawner.waiting.why import end_with_sessions, offer_of, waits_for
+from arcetri_spawner.waiting.why import end_with_sessions, instead_of, offer_of, waits_for
 
 if TYPE_CHECKING:
     from arcetri_spawner.catalog import CatalogHolder
@@ -182,11 +182,11 @@ class WaitingRoom:
         self._claim(other)
         try:
             await self.submit(other)
+            why = (other.ticket and other.ticket.reason) or other.trouble
         finally:
             if other.stage != "admitted":
                 await self._take_back(entry, other)
         if other.stage != "admitted":
-            why = (other.ticket and other.ticket.reason) or other.trouble
             raise Busy(
                 f"{grant.flavor_title or grant.flavor} was taken a moment ago."
                 if why is None or end_with_sessions((why,))
@@ -298,12 +298,7 @@ class WaitingRoom:
             position=position,
             offer=offer_of(grant, offered),
             reasons=found,
-            # Of its own flavour, a smaller size.
-            alternatives=tuple(
-                one
-                for one, asked in zip(offered.offers, sized.offers, strict=True)
-                if one.startable and (one.flavor != grant.flavor or not asked.startable)
-            ),
+            alternatives=instead_of(grant, offered, sized),
             expected=await self._expected(entry) if end_with_sessions(found) else None,
             trouble=entry.trouble,
             hold_until=entry.hold_until,
