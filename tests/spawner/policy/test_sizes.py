@@ -7,7 +7,8 @@ import pytest
 from arcetri_spawner.policy import offers
 from arcetri_spawner.policy.model import FlavorInventory, Inventory, Offer, Offers
 from arcetri_spawner.policy.sizes import in_size, with_room
-from tests.support.builders import CMS, GIB, NOW, catalog, identity, live_session, section
+from arcetri_spawner.waiting.why import instead_of, waits_for
+from tests.support.builders import CMS, GIB, NOW, catalog, grant, identity, live_session, section
 
 SIZES = section(
     "sizes",
@@ -81,3 +82,14 @@ def test_where_devices_alone_count_every_size_is_the_same() -> None:
 )
 def test_the_nearest_size_with_room(rooms: dict[str, int], nearest: str) -> None:
     assert with_room(one(offered(t4=rooms)), OF, "medium", 4.0, 16 * GIB) == nearest
+
+
+def test_who_waits_for_a_size_is_told_why_and_of_a_smaller_one_of_the_same() -> None:
+    asked = grant(flavor="t4", group=CMS, size="large")
+    found = offered(t4={"small": 3, "medium": 1, "large": 0})
+    sized = in_size(found, OF, "large")
+    assert [one.code for one in waits_for(asked, None, sized, OF)] == ["queue_size"]
+    assert [one.flavor for one in instead_of(asked, found, sized)] == ["t4", "rtx", "cpu"]
+    free = offered(t4={"small": 3, "medium": 1, "large": 1})
+    there = in_size(free, OF, "large")
+    assert [one.flavor for one in instead_of(asked, free, there)] == ["rtx", "cpu"]
