@@ -22,6 +22,7 @@ from arcetri_spawner.policy.model import (
     Offers,
     Reason,
 )
+from arcetri_spawner.policy.sizes import in_size, title_of
 from arcetri_spawner.policy.volumes import volumes_of
 
 _KINDS: tuple[tuple[FlavorType, str], ...] = (
@@ -154,7 +155,7 @@ def spawn_page(
     """
     wishes = tuple(wishes)
     today = now.astimezone(ZoneInfo(catalog.site.timezone)).date()
-    chosen = _flavor(offers, wishes)
+    chosen, offers = _chosen(catalog, offers, wishes)
     wished = _group(chosen, wishes)
     titles = {offer.flavor: offer.title for offer in offers.offers}
     cards = {
@@ -221,6 +222,19 @@ def unmet(page: SpawnPage, link: Choice) -> tuple[str, ...]:
     return tuple(said)
 
 
+def _chosen(
+    catalog: Catalog, offers: Offers, wishes: tuple[Choice, ...]
+) -> tuple[Offer | None, Offers]:
+    """The preselected flavour, and all of them in the size that is preselected with it."""
+    known = {size for offer in offers.offers for size in offer.sizes}
+    size = next((wish.size for wish in wishes if wish.size in known), "")
+    flavor = _flavor(in_size(offers, catalog, size), wishes) or _flavor(offers, wishes)
+    if flavor is None:
+        return None, offers
+    sized = in_size(offers, catalog, _size(flavor, wishes))
+    return next(offer for offer in sized.offers if offer.flavor == flavor.flavor), sized
+
+
 def _flavor(offers: Offers, wishes: tuple[Choice, ...]) -> Offer | None:
     by_name = {offer.flavor: offer for offer in offers.offers}
     for wish in wishes:
@@ -228,6 +242,10 @@ def _flavor(offers: Offers, wishes: tuple[Choice, ...]) -> Offer | None:
         if wish.flavor in by_name:
             return by_name[wish.flavor]
     return next((offer for offer in offers.offers if offer.startable > 0), None)
+
+
+def _size(chosen: Offer | None, wishes: tuple[Choice, ...]) -> str:
+    return _pick(chosen.sizes if chosen else (), (wish.size for wish in wishes))
 
 
 def _card(offer: Offer, titles: Mapping[str, str], grace: timedelta, *, checked: bool) -> Card:
@@ -394,11 +412,11 @@ def _sizes(
     wishes: tuple[Choice, ...],
     titles: Mapping[str, str],
 ) -> tuple[Tile, ...]:
-    picked = _pick(chosen.sizes if chosen else (), (w.size for w in wishes))
+    picked = _size(chosen, wishes)
     return tuple(
         Tile(
             name,
-            size.title or name.capitalize(),
+            title_of(catalog, name),
             f"{amounts.plural(size.cpu, 'core')}, {amounts.size_of(size.memory)} memory",
             fits,
             name == picked,

@@ -18,8 +18,10 @@ from arcetri_hub.pages.choices import (
     waits_text,
 )
 from arcetri_hub.pages.refusals import Refused
+from arcetri_spawner.catalog.models import Catalog
 from arcetri_spawner.errors import ArcetriError
-from arcetri_spawner.policy.model import Offers, Reason
+from arcetri_spawner.policy.model import Offer, Offers, Reason
+from arcetri_spawner.policy.sizes import in_size
 
 
 class OffersNow(ServerNow):
@@ -35,44 +37,56 @@ class OffersNow(ServerNow):
             raise Refused(error) from error
         self.set_header("Content-Type", "application/json")
         self.set_header("Cache-Control", "no-cache")
-        grace = self.platform.catalogs.current.catalog.defaults.grace
-        self.finish(offers_json(offers, grace))
+        self.finish(offers_json(offers, self.platform.catalogs.current.catalog))
 
 
-def offers_json(offers: Offers, grace: timedelta) -> dict[str, Any]:
+def offers_json(offers: Offers, catalog: Catalog) -> dict[str, Any]:
     """Offers as the page's script reads them; all text is shown as text, never as HTML.
 
     Args:
         offers: What policy offers.
-        grace: How long one has to save what is asked back.
+        catalog: Its sizes, and how long one has to save what is asked back.
     """
+    grace = catalog.defaults.grace
+    sized = {size: in_size(offers, catalog, size).offers for size in catalog.sizes}
     return {
         "refusals": [_reason(reason) for reason in offers.refusals],
         "offers": [
             {
-                "flavor": offer.flavor,
-                "startable": offer.startable,
-                "total": offer.total,
-                "free": free_text(offer),
-                "others": others_text(offer),
-                "lamps": lamps(offer),
-                "hint": hint(offer),
-                "waits": waits_text(offer),
-                "borrowed": borrowed_text(offer, grace),
-                "ahead": offer.ahead,
-                "simulated": offer.simulated,
-                "alternative": offer.alternative,
-                "reasons": [_reason(reason) for reason in offer.reasons],
-                "groups": [
-                    {
-                        "group": group.group,
-                        "startable": group.startable,
-                        "use": group_line(group).use,
-                    }
-                    for group in offer.groups
-                ],
+                **_offer(offer, grace),
+                "sizes": {
+                    size: _offer(found[place], grace)
+                    for size, found in sized.items()
+                    if found[place] != offer
+                },
             }
-            for offer in offers.offers
+            for place, offer in enumerate(offers.offers)
+        ],
+    }
+
+
+def _offer(offer: Offer, grace: timedelta) -> dict[str, Any]:
+    return {
+        "flavor": offer.flavor,
+        "startable": offer.startable,
+        "total": offer.total,
+        "free": free_text(offer),
+        "others": others_text(offer),
+        "lamps": lamps(offer),
+        "hint": hint(offer),
+        "waits": waits_text(offer),
+        "borrowed": borrowed_text(offer, grace),
+        "ahead": offer.ahead,
+        "simulated": offer.simulated,
+        "alternative": offer.alternative,
+        "reasons": [_reason(reason) for reason in offer.reasons],
+        "groups": [
+            {
+                "group": group.group,
+                "startable": group.startable,
+                "use": group_line(group).use,
+            }
+            for group in offer.groups
         ],
     }
 

@@ -17,6 +17,7 @@ from arcetri_hub.pages.base import PlatformHandler
 from arcetri_hub.pages.body import LimitedBody, options_from_form, refuse_choice_in_address
 from arcetri_hub.pages.choices import Choice, spawn_page, unmet
 from arcetri_hub.pages.folders import folder_rows
+from arcetri_hub.pages.live import offers_json
 from arcetri_hub.pages.raw import may_read_details
 from arcetri_hub.pages.refusals import Refusal, refusal_of
 from arcetri_hub.pages.servers import (
@@ -157,6 +158,7 @@ class SpawnPage(LimitedBody, PlatformHandler, SpawnHandler):
                 for_user=user,
                 server_name=server_name,
                 page=page,
+                now=offers_json(offers, catalog),
                 unmet=() if refusal else unmet(page, self._linked()),
                 folders=folder_rows(folders),
                 refusal=refusal,

@@ -13,6 +13,7 @@ from arcetri_spawner.catalog.models import Catalog
 from arcetri_spawner.estimates.model import ExpectedWait
 from arcetri_spawner.groups import GroupPath
 from arcetri_spawner.policy.model import Grant, GroupOffer, Offer, Reason
+from arcetri_spawner.policy.sizes import offer_in_size, title_of, with_room
 from arcetri_spawner.waiting import Wait
 from arcetri_spawner.waiting.why import Until, until
 
@@ -84,7 +85,7 @@ def wait_page(wait: Wait, catalog: Catalog, now: datetime) -> WaitPage:
     charged = _group(catalog, grant.group)
     return WaitPage(
         title=title,
-        detail=f"{_environment(catalog, grant.environment)}, {_size(catalog, grant.size)}",
+        detail=f"{_environment(catalog, grant.environment)}, {title_of(catalog, grant.size)}",
         charged=charged,
         asked=f"{amounts.moment(wait.asked, zone, now)} ({amounts.span(now - wait.asked)} ago)",
         place=place_text(wait),
@@ -108,13 +109,14 @@ def _instead(catalog: Catalog, offer: Offer, grant: Grant) -> Instead:
     able = [one.group for one in offer.groups if one.startable]
     group = grant.group if grant.group in able else able[0]
     environment = _kept(grant.environment, offer.environments)
-    size = _kept(grant.size, offer.sizes)
+    size = with_room(offer, catalog, grant.size, grant.cpu, grant.memory)
+    found = offer_in_size(offer, catalog, size)
     charged = _group(catalog, group)
     others = [
         said
         for said, same in (
             (_environment(catalog, environment), environment == grant.environment),
-            (_size(catalog, size), size == grant.size),
+            (title_of(catalog, size), size == grant.size),
             (f"charged to {charged}", group == grant.group),
         )
         if not same
@@ -125,11 +127,11 @@ def _instead(catalog: Catalog, offer: Offer, grant: Grant) -> Instead:
     return Instead(
         flavor=offer.flavor,
         title=offer.title,
-        free=free_text(offer),
+        free=free_text(found),
         group=group,
         environment=environment,
         size=size,
-        detail=f"{_environment(catalog, environment)}, {_size(catalog, size)}",
+        detail=f"{_environment(catalog, environment)}, {title_of(catalog, size)}",
         otherwise=" ".join(said),
         charged=charged,
     )
@@ -148,11 +150,6 @@ def _group(catalog: Catalog, path: str) -> str:
 def _environment(catalog: Catalog, name: str) -> str:
     entry = catalog.environments.get(name)
     return entry.title if entry else name
-
-
-def _size(catalog: Catalog, name: str) -> str:
-    entry = catalog.sizes.get(name)
-    return (entry.title if entry else "") or name.capitalize()
 
 
 def place_text(wait: Wait) -> str:
@@ -278,7 +275,7 @@ def wait_json(wait: Wait, hub_url: Callable[..., str]) -> dict[str, Any]:
             "confidence": expected.confidence,
             "sessions": expected.sessions,
         },
-        "alternatives": [one.flavor for one in wait.alternatives],
+        "alternatives": [one.flavor for one in wait.alternatives if one.flavor != grant.flavor],
     }
 
 

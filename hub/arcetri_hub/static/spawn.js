@@ -34,7 +34,19 @@
     }
   }
 
+  let now = JSON.parse(form.dataset.now);
+
+  // What is free depends on the size that is chosen.
+  function showAll() {
+    const size = chosen("size")?.value;
+    for (const offer of now.offers) {
+      show(offer.sizes[size] ?? offer);
+    }
+  }
+
   function update() {
+    const size = chosen("size")?.value;
+    showAll();
     const flavor = chosen("flavor");
     for (const card of form.querySelectorAll("[data-flavor]")) {
       card.classList.toggle("flavor-chosen", Boolean(flavor) && card.dataset.flavor === flavor.value);
@@ -43,6 +55,9 @@
       return;
     }
     fitTo(cardOf(flavor.value));
+    if (chosen("size")?.value !== size) {
+      showAll();
+    }
     const word = flavor.dataset.waits ? "Wait in line" : "Start";
     if (start.textContent !== word) {
       start.textContent = word;
@@ -221,7 +236,7 @@
       return;
     }
     const answer = JSON.parse(text);
-    answer.offers.forEach(show);
+    now = answer;
     const refusals = document.querySelector("[data-refusals]");
     if (answer.refusals.length) {
       const notice = document.createElement("div");

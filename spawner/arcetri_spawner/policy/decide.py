@@ -180,6 +180,7 @@ def _offer(situation: Situation, flavor: str) -> Offer:
         sizes=case.sizes,
         reasons=() if startable else _together(groups),
         alternative=None if startable else case.alternative,
+        rooms=have.rooms if have else {},
     )
 
 

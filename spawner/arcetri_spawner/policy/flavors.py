@@ -15,6 +15,7 @@ from arcetri_spawner.groups import GroupPath
 from arcetri_spawner.policy import queueing, reasons
 from arcetri_spawner.policy.index import installed, is_maintained, maintenance_end
 from arcetri_spawner.policy.model import FlavorInventory, LiveSession, Reason
+from arcetri_spawner.policy.sizes import most_alike
 
 if TYPE_CHECKING:
     from arcetri_spawner.policy.situation import Situation
@@ -172,20 +173,8 @@ class FlavorCase:
     @cached_property
     def alternative(self) -> str | None:
         """Another flavour of theirs that would start now, the most alike first."""
-        flavors = self._situation.catalog.flavors
         others = [name for name in self._situation.startable_flavors if name != self.flavor]
-        wanted = self.entry
-        if wanted is None:
-            return others[0] if others else None
-        memory = wanted.memory or 0
-        return min(
-            others,
-            key=lambda name: (
-                flavors[name].type != wanted.type,
-                abs((flavors[name].memory or 0) - memory),
-            ),
-            default=None,
-        )
+        return most_alike(self._situation.catalog.flavors, self.flavor, others)
 
     @property
     def _alternative_title(self) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -46,14 +47,18 @@ class FlavorInventory:
     free: int
     """Devices nobody holds, on places that can start a session now."""
     simulated: bool = False
-    room: int | None = None
-    """For how many more sessions of its smallest size there is room beside the devices: cores,
-    memory, and what else a session takes; None where devices are all that counts."""
+    rooms: Mapping[str, int] = field(default_factory=dict)
+    """By size: for how many more sessions of it there is room, with their devices, cores, memory,
+    and what else a session takes; empty where devices are all that counts."""
 
     @property
     def startable(self) -> int:
-        """How many more sessions would start now."""
-        return self.free if self.room is None else min(self.free, self.room)
+        """How many more sessions would start now, in the size of which most would."""
+        return max(self.rooms.values()) if self.rooms else self.free
+
+    def startable_in(self, size: str) -> int:
+        """How many more sessions of a size would start now."""
+        return self.rooms.get(size, 0) if self.rooms else self.free
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +176,8 @@ class Offer:
     free: int
     """How many nobody holds."""
     startable: int
-    """How many more of this offer would start now, for this person."""
+    """How many more of this offer would start now, for this person, in the size of which most
+    would; see ``sizes.in_size``."""
     groups: tuple[GroupOffer, ...]
     environments: tuple[str, ...]
     sizes: tuple[str, ...]
@@ -179,6 +185,8 @@ class Offer:
     """Empty when at least one would start now."""
     alternative: str | None = None
     """Another flavour of theirs that would start now."""
+    rooms: Mapping[str, int] = field(default_factory=dict)
+    """By size: for how many more there is room, whoever asks; empty where the size is no matter."""
 
     @property
     def ahead(self) -> int | None:

@@ -95,11 +95,18 @@ def lent(title: str) -> Reason:
     )
 
 
-def size(title: str) -> Reason:
-    """There is quota, but no node has room for a session of this size."""
+def size(title: str, other: str = "", startable: int = 0) -> Reason:
+    """There is quota, but no node has room for a session of this size.
+
+    Args:
+        title: The flavour's title.
+        other: The title of a size of which some would start now; empty where none is known.
+        startable: How many of it would.
+    """
+    instead = f" In the size {shown(other)} {startable} would start." if startable else ""
     return _wait(
         "queue_size",
-        f"No node has room for a session of this size on {shown(title)} now.",
+        f"No node has room for a session of this size on {shown(title)} now.{instead}",
         "Your place is kept. A smaller size may start sooner.",
     )
 

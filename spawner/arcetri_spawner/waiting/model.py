@@ -91,7 +91,7 @@ class Wait:
     reasons: tuple[Reason, ...]
     """What it waits for."""
     alternatives: tuple[Offer, ...]
-    """What would start now instead."""
+    """What would start now instead, in some size: see ``sizes.with_room``."""
     expected: ExpectedWait | None
     trouble: Reason | None
     hold_until: datetime | None

@@ -24,9 +24,10 @@ from arcetri_spawner.errors import ArcetriError, Busy, Conflict, Denied
 from arcetri_spawner.gate import Gate
 from arcetri_spawner.policy import reasons
 from arcetri_spawner.policy.model import Grant, Identity, Reason, ReasonKind
+from arcetri_spawner.policy.sizes import in_size
 from arcetri_spawner.store.waiting import waits_no_more
 from arcetri_spawner.waiting.model import RETRY, Asked, Entry, Estimator, Wait, now
-from arcetri_spawner.waiting.why import end_with_sessions, offer_of, waits_for
+from arcetri_spawner.waiting.why import end_with_sessions, instead_of, offer_of, waits_for
 
 if TYPE_CHECKING:
     from arcetri_spawner.catalog import CatalogHolder
@@ -190,13 +191,15 @@ class WaitingRoom:
         self._claim(other)
         try:
             await self.submit(other)
+            why = (other.ticket and other.ticket.reason) or other.trouble
         finally:
             if other.stage != "admitted":
                 await self._take_back(entry, other)
         if other.stage != "admitted":
-            why = other.ticket.reason if other.ticket else None
             raise Busy(
-                f"{grant.flavor_title or grant.flavor} was taken a moment ago.",
+                f"{grant.flavor_title or grant.flavor} was taken a moment ago."
+                if why is None or end_with_sessions((why,))
+                else why.sentence,
                 code=why.code if why else None,
                 remedy="Your request keeps its place.",
             )
@@ -298,7 +301,8 @@ class WaitingRoom:
         waits = entry.stage != "admitted"
         said = entry.ticket.reason if entry.ticket else None
         catalog = self._catalogs.current.catalog
-        found = waits_for(grant, said, offered, catalog) if waits else ()
+        sized = in_size(offered, catalog, grant.size)
+        found = waits_for(grant, said, sized, catalog) if waits else ()
         position = await self._position(entry)
         return Wait(
             grant=grant,
@@ -307,9 +311,7 @@ class WaitingRoom:
             position=position,
             offer=offer_of(grant, offered),
             reasons=found,
-            alternatives=tuple(
-                one for one in offered.offers if one.startable and one.flavor != grant.flavor
-            ),
+            alternatives=instead_of(grant, offered, sized),
             expected=await self._expected(entry) if end_with_sessions(found) else None,
             trouble=entry.trouble,
             hold_until=entry.hold_until,

@@ -115,3 +115,18 @@ def _policy(grant: Grant, offered: Offers) -> tuple[list[Reason], list[Reason]]:
 def offer_of(grant: Grant, offered: Offers) -> Offer | None:
     """What the request's flavour looks like to its user now."""
     return next((one for one in offered.offers if one.flavor == grant.flavor), None)
+
+
+def instead_of(grant: Grant, offered: Offers, sized: Offers) -> tuple[Offer, ...]:
+    """What would start now instead: other flavours, and the same one where its size is in the way.
+
+    Args:
+        grant: What was asked for.
+        offered: What policy offers its user now, this request not counted.
+        sized: The same in the size that was asked for.
+    """
+    return tuple(
+        one
+        for one, asked in zip(offered.offers, sized.offers, strict=True)
+        if one.startable and (one.flavor != grant.flavor or not asked.startable)
+    )

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from tests.hub.pages.browser import log_in
 from tests.hub.pages.web import untouched
@@ -491,6 +491,37 @@ def test_only_what_fits_can_be_chosen(open_page: Open) -> None:
     expect(page.get_by_label("Machine learning")).to_be_disabled()
     expect(page.get_by_label("Python").first).to_be_checked()
     expect(groups).to_be_hidden()
+
+
+def test_what_is_free_follows_the_size_that_is_chosen(open_page: Open) -> None:
+    # One machine has room for every size: what there is not room for is put into its answer here.
+    def cramped(route: Route) -> None:
+        answer = route.fetch()
+        told = answer.json()
+        t4 = next(one for one in told["offers"] if one["flavor"] == "t4")
+        assert t4["sizes"] == {}
+        why = {"code": "queue_size", "sentence": "No room for it.", "remedy": ""}
+        waits = {"startable": 0, "ahead": 0, "waits": "You would wait.", "reasons": [why]}
+        t4["sizes"] = {"medium": {**t4, **waits, "free": "0 of 2 free for you now"}}
+        route.fulfill(response=answer, json=told)
+
+    page = open_page("bruno")
+    page.route("**/hub/arcetri/offers?*", cramped)
+    page.goto("/hub/spawn?flavor=t4&size=small")
+    card = page.locator('[data-flavor="t4"]')
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # it looks at once
+    expect(page.locator("[data-looked-at]")).to_be_attached(timeout=PATIENCE)
+    free = card.locator("[data-free]")
+    expect(free).to_have_text("1 of 2 free for you now")
+    expect(page.get_by_role("button", name="Start", exact=True)).to_be_enabled()
+    page.get_by_label("Medium").check()
+    expect(free).to_have_text("0 of 2 free for you now")
+    expect(card).to_contain_text("No room for it.")
+    expect(page.get_by_role("button", name="Wait in line")).to_be_enabled()
+    page.get_by_label("Small").check()
+    expect(free).to_have_text("1 of 2 free for you now")
+    expect(card).not_to_contain_text("No room for it.")
+    expect(page.get_by_role("button", name="Start", exact=True)).to_be_enabled()
 
 
 def test_two_clicks_start_one_session(shared_platform: Platform, open_page: Open) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from arcetri_hub.pages.choices import Card, Choice, SpawnPage, Tile, spawn_page, unmet
+from arcetri_hub.pages.live import offers_json
 from arcetri_spawner.catalog.models import Catalog
 from arcetri_spawner.policy import offers
+from arcetri_spawner.policy.model import FlavorInventory
 from tests.support.builders import (
     ASTRO,
     CMS,
@@ -149,6 +152,60 @@ def test_environment_and_size_fit_the_chosen_flavour() -> None:
     shown = page(CMS, wishes=[Choice(flavor="cpu", environment="torch", size="large")])
     assert checked(shown.environments) == ["python"]
     assert checked(shown.sizes) == ["small"]
+
+
+ROOMS = {"t4": {"small": 1, "large": 0}, "rtx": {"small": 1, "large": 1}}
+
+
+def with_rooms(*wishes: Choice, **rooms: dict[str, int]) -> SpawnPage:
+    of = catalog()
+    there = inventory({"t4": (1, 1), "rtx": (1, 1), "cpu": 4})
+    flavors = {
+        name: replace(have, rooms={**ROOMS, **rooms}.get(name, {}))
+        for name, have in there.flavors.items()
+    }
+    offered = offers(of, identity(CMS), replace(there, flavors=flavors), (), NOW)
+    return spawn_page(of, identity(CMS), offered, wishes, NOW)
+
+
+def test_what_is_free_is_so_in_the_size_that_is_preselected() -> None:
+    small = with_rooms(Choice(flavor="t4", size="small"))
+    assert cards(small)["t4"].free == "1 of 1 free for you now"
+    assert not small.waits
+    large = with_rooms(Choice(flavor="t4"), Choice(flavor="rtx", size="large"))
+    card = cards(large)["t4"]
+    assert (card.free, card.lamps, card.available) == ("0 of 1 free for you now", ("used",), False)
+    assert card.waits == "You would wait, first in line of your group."
+    assert card.reasons[0].sentence.endswith(" In the size Small 1 would start.")
+    assert card.alternative == "rtx"
+    assert (checked(large.sizes), large.waits, large.can_start) == (["large"], True, True)
+    assert unmet(large, Choice(flavor="t4")) == (
+        "The link asks for NVIDIA T4, for which you would wait in line now.",
+    )
+
+
+def test_without_a_wish_what_has_room_for_the_last_size_is_preselected() -> None:
+    shown = with_rooms(Choice(), Choice(size="large"))
+    assert [card.flavor for card in cards(shown).values() if card.checked] == ["rtx"]
+    cramped = {"small": 1, "large": 0}
+    shown = with_rooms(Choice(size="large"), rtx=cramped)
+    assert [card.flavor for card in cards(shown).values() if card.checked] == ["cpu"]
+    # Where none has, the first of which a smaller one would start: the page says so.
+    shown = with_rooms(Choice(size="large"), rtx=cramped, cpu={"small": 0})
+    assert [card.flavor for card in cards(shown).values() if card.checked] == ["t4"]
+    assert (checked(shown.sizes), shown.waits) == (["large"], True)
+
+
+def test_the_live_numbers_have_each_size_that_differs() -> None:
+    t4 = FlavorInventory(1, 1, rooms=ROOMS["t4"])
+    there = replace(inventory(), flavors={"t4": t4, "cpu": FlavorInventory(4, 4)})
+    told = offers_json(offers(catalog(), identity(CMS), there, (), NOW), catalog())
+    told_of = {one["flavor"]: one for one in told["offers"]}
+    assert (told_of["t4"]["startable"], list(told_of["t4"]["sizes"])) == (1, ["large"])
+    large = told_of["t4"]["sizes"]["large"]
+    assert (large["startable"], large["ahead"]) == (0, 0)
+    assert large["reasons"][0]["code"] == "queue_size"
+    assert told_of["cpu"]["sizes"] == {}
 
 
 PYTHON_INSTEAD = "Python is chosen instead."

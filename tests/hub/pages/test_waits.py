@@ -137,6 +137,18 @@ def test_an_alternative_keeps_of_the_choice_what_goes_with_it() -> None:
     assert all(part in cpu.otherwise for part in cpu.detail.split(", "))
 
 
+def test_an_alternative_is_of_a_size_that_has_room() -> None:
+    wait = a_wait()
+    asked = replace(wait.grant, size="large", cpu=8.0, memory=32 << 30)
+    rtx, cpu = wait.alternatives
+    cramped = replace(rtx, rooms={"small": 1, "large": 0})
+    shown = wait_page(replace(wait, grant=asked, alternatives=(cramped, cpu)), catalog(), NOW)
+    found = shown.alternatives[0]
+    assert (found.flavor, found.size) == ("rtx", "small")
+    assert found.otherwise == "Not as you asked: Small."
+    assert found.free == "1 of 1 free for you now"
+
+
 def test_an_alternative_says_who_would_be_charged() -> None:
     wait = a_wait()
     rtx = next(one for one in wait.alternatives if one.flavor == "rtx")

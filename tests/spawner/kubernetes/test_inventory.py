@@ -271,6 +271,7 @@ def test_startable_is_counted_node_by_node() -> None:
     large = Offering.of(CATALOG).needs["large"]
     assert [room.hostname for room in kept.rooms("t4", large)] == ["n1.farm", "n2.farm"]
     assert kept.startable("t4", "small") == 4 + 4 + 3
+    assert kept.inventory(NOW).flavors["t4"].rooms == {"small": 11, "large": 2}
     assert kept.startable("cpu", "large") == 0  # a size that does not go with it
     with pytest.raises(KeyError):
         kept.startable("t4", "huge")

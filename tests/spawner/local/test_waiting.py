@@ -19,6 +19,7 @@ from arcetri_spawner.backends.base import Session, Ticket, TicketState
 from arcetri_spawner.backends.local import end_instance
 from arcetri_spawner.errors import ArcetriError, BackendError, Busy, Conflict, Denied
 from arcetri_spawner.estimates.model import ExpectedWait
+from arcetri_spawner.policy import queueing
 from arcetri_spawner.policy.model import Grant, Identity, Standing
 from arcetri_spawner.service import SessionService
 from arcetri_spawner.waiting import Entry, reconciler, room, unopened
@@ -345,6 +346,25 @@ async def test_an_alternative_that_is_free_takes_the_requests_place(hub: Hub) ->
     assert len(await hub.world.store.leases()) == 2
 
 
+async def test_an_alternative_that_waits_for_something_else_says_for_what(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await hub.ask("alice")
+    bob = await hub.ask("bob")
+    submit, why = hub.world.queue.submit, queueing.size("A100")
+
+    async def cramped(grant: Grant) -> Ticket:
+        if grant.flavor == "a100":
+            return Ticket(grant.request_id, TicketState.WAITING, reason=why)
+        return await submit(grant)
+
+    monkeypatch.setattr(hub.world.queue, "submit", cramped)
+    with pytest.raises(Busy, match="No node has room for a session of this size") as error:
+        await hub.service.waiting.move(bob, A100)
+    assert error.value.remedy == "Your request keeps its place."
+    assert hub.service.waiting.find("bob", "") is bob
+
+
 @pytest.mark.parametrize("refused", ["taken", "denied", "nonsense"])
 async def test_an_alternative_that_is_refused_leaves_the_place(hub: Hub, refused: str) -> None:
     await hub.ask("alice")
@@ -354,9 +374,10 @@ async def test_an_alternative_that_is_refused_leaves_the_place(hub: Hub, refused
     if refused == "taken":
         await hub.ask("dora", A100)
 
-    with pytest.raises((Busy, Denied)):
+    with pytest.raises((Busy, Denied)) as error:
         await hub.service.waiting.move(bob, choice)
 
+    assert ("was taken a moment ago" in str(error.value)) is (refused == "taken")
     assert (await hub.states())["bob"] == "waiting"
     found = hub.service.waiting.find("bob", "")
     assert found is bob

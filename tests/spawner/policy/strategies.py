@@ -120,10 +120,15 @@ class _Maker:
         environments = self._mostly(None, self._some(ENVIRONMENTS))
         found = inventory(flavors, stale=self._rarely(20), environments=environments)
         rooms = {
-            name: replace(have, room=self._mostly(None, *range(have.free + 1)))
+            name: replace(have, rooms=self._mostly({}, *self._rooms(have.free)))
             for name, have in found.flavors.items()
         }
         return replace(found, flavors=rooms)
+
+    def _rooms(self, free: int) -> list[dict[str, int]]:
+        return [
+            {"small": small, "large": large} for small in range(free + 1) for large in {0, small}
+        ]
 
     def _session(self, options: Options) -> LiveSession:
         alike = self._rarely(2)

@@ -23,10 +23,11 @@ from arcetri_spawner.policy.model import (
     Reason,
     ReasonKind,
 )
+from arcetri_spawner.policy.sizes import goes_with, in_size
 from tests.spawner.policy.strategies import GROUPS, STRANGE_GROUPS, Case, case_of, cases
 from tests.support.builders import live_session, loaded
 
-_many = settings(max_examples=300)
+_many = settings(max_examples=300, deadline=None)
 
 
 def _offers(case: Case) -> Offers:
@@ -107,8 +108,8 @@ def _after(case: Case, granted: Grant, number: int) -> Case:
     """The situation when the grant has started."""
     flavors = dict(case.inventory.flavors)
     have = flavors[granted.flavor]
-    room = None if have.room is None else have.room - 1
-    flavors[granted.flavor] = FlavorInventory(have.total, have.free - 1, room=room)
+    rooms = {size: max(room - 1, 0) for size, room in have.rooms.items()}
+    flavors[granted.flavor] = FlavorInventory(have.total, have.free - 1, rooms=rooms)
     started = live_session(
         granted.flavor,
         granted.group,
@@ -139,6 +140,25 @@ def test_a_card_says_why_exactly_when_nothing_starts(case: Case) -> None:
         for group in offer.groups:
             assert (group.startable == 0) == bool(group.reasons)
     assert not result.refusals or not startable
+
+
+@_many
+@given(cases)
+def test_in_a_size_as_many_would_start_as_have_room(case: Case) -> None:
+    result = _offers(case)
+    for size in case.catalog.sizes:
+        sized = in_size(result, case.catalog, size)
+        able = {offer.flavor for offer in sized.offers if offer.startable}
+        for before, offer in zip(result.offers, sized.offers, strict=True):
+            room = before.startable
+            if before.rooms and before.sizes:
+                room = before.rooms[goes_with(before, size)]
+            assert offer.startable == min(before.startable, room)
+            assert offer.startable == max(group.startable for group in offer.groups)
+            assert (offer.startable == 0) == bool(offer.reasons)
+            assert all((group.startable == 0) == bool(group.reasons) for group in offer.groups)
+            assert offer.alternative is None or offer.alternative in able
+            assert bool(offer.alternative) == (not offer.startable and bool(able))
 
 
 @_many

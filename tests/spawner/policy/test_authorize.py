@@ -263,7 +263,9 @@ def test_capacity_and_quota_make_one_wait() -> None:
     assert _waits(who, inventory(), *busy[:1], flavor="t4") == ""
     assert _waits(who, inventory(), *busy, flavor="t4") == "busy_quota"
     assert _waits(who, inventory({"t4": (0, 2)}), flavor="t4") == "busy_capacity"
-    cramped = replace(inventory({"t4": 2}), flavors={"t4": FlavorInventory(2, 2, room=0)})
+    cramped = replace(
+        inventory({"t4": 2}), flavors={"t4": FlavorInventory(2, 2, rooms={"small": 0})}
+    )
     assert _waits(who, cramped, flavor="t4") == "busy_room"
     assert _waits(who, inventory({"t4": 0}), flavor="t4") == "capacity_none"
     assert _waits(who, inventory({}), flavor="t4") == "capacity_none"

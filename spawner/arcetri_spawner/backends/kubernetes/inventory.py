@@ -5,7 +5,7 @@ not cordoned, labelled as the flavour demands, without a taint it does not toler
 is what the node can hand out (``allocatable``, so that a new MIG layout or a sick device counts at
 once) less what pods of **all** namespaces take. Where flavours share a resource on one node, each
 may have every device that is left. What a session takes besides its device bounds it too: a
-flavour's room is how many more sessions of its smallest size would start.
+flavour's rooms are how many more sessions of each size would start.
 
 A flavour without a device is counted in sessions: free is how many more of its smallest size would
 start, and the total is those and the ones that run.
@@ -202,11 +202,10 @@ class Stock:
         flavors = {}
         for name in self._offering.flavors:
             counted = self._tally(name, "").sum(self._nodes)
-            sizes = self._offering.sizes[name]
             flavors[name] = FlavorInventory(
                 total=counted.total,
                 free=counted.free,
-                room=self.startable(name, sizes[0]) if sizes else None,
+                rooms={size: self.startable(name, size) for size in self._offering.sizes[name]},
             )
         return Inventory(flavors=flavors, as_of=as_of, stale=stale, lends=lends)
 
