@@ -29,19 +29,29 @@ from tests.support.builders import CMS, NOW, grant
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "metrics.md"
 
 
-def platform(path: Path, running: Sequence[str] = (), waiting: Sequence[Entry] = ()) -> Any:
+def platform(
+    path: Path,
+    running: Sequence[str] = (),
+    waiting: Sequence[Entry] = (),
+    *,
+    stale: bool = False,
+    away: bool = False,
+) -> Any:
     """What the gauges read, at its outer edge; the numbers are the test's, the catalog is read."""
     catalogs = CatalogHolder(path)
     held = {uuid4(): (grant(flavor=flavor, group=CMS), None) for flavor in running}
 
     def inventory() -> Inventory:
         flavors = catalogs.current.catalog.flavors
-        return Inventory({f: FlavorInventory(3, 2) for f in flavors}, datetime.now(UTC))
+        found = {f: FlavorInventory(3, 2) for f in flavors}
+        return Inventory(found, datetime.now(UTC), stale=stale)
 
     return SimpleNamespace(
         catalogs=catalogs,
         service=SimpleNamespace(
-            running=lambda: held, waiting=SimpleNamespace(entries=lambda: list(waiting))
+            running=lambda: held,
+            waiting=SimpleNamespace(entries=lambda: list(waiting)),
+            away_of=lambda _session: "Its node gives no answer." if away else None,
         ),
         backend=SimpleNamespace(current_inventory=inventory),
     )
@@ -244,6 +254,15 @@ async def test_each_saved_catalog_is_counted_and_a_bad_one_seen_while_it_is(path
     shown.catalogs.reload()
     async with watched(shown) as registry:
         assert registry.get_sample_value("arcetri_catalog_refused") == 1
+
+
+def test_what_gives_no_answer_is_shown(path: Path) -> None:
+    for silent in (False, True):
+        registry = CollectorRegistry()
+        of = platform(path, ["t4", "t4"], stale=silent, away=silent)
+        registry.register(metrics.PlatformCollector(of))
+        assert registry.get_sample_value("arcetri_inventory_stale") == int(silent)
+        assert registry.get_sample_value("arcetri_away_sessions") == 2 * int(silent)
 
 
 def test_the_page_and_the_code_name_the_same_metrics(path: Path) -> None:
