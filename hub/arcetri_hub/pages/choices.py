@@ -286,13 +286,24 @@ def waits_text(offer: Offer) -> str:
 
 def borrowed_text(offer: Offer, grace: timedelta) -> str:
     """That what starts now would be borrowed, charged to whichever of one's groups it would be."""
-    lent = [group_title(one.group, one.title) for one in offer.groups if one.would_borrow]
-    if not lent:
-        return ""
-    return (
-        f"Beyond the quota of {' and '.join(lent)} it is borrowed: when the group that it belongs"
-        f" to needs it, you have {amounts.span(grace)} to save your work."
-    )
+    lent = [one for one in offer.groups if one.would_borrow]
+    shared = [one for one in offer.groups if one.shares and one.startable]
+    told = []
+    if lent:
+        told.append(
+            f"Beyond the quota of {_titles(lent)} it is borrowed: when the group that it belongs"
+            " to, or one that borrows less, needs it"
+        )
+    if shared:
+        told.append(
+            f"{_titles(shared)} shares it with other groups without a quota: when one that has"
+            " less needs it"
+        )
+    return " ".join(f"{one}, you have {amounts.span(grace)} to save your work." for one in told)
+
+
+def _titles(groups: Iterable[GroupOffer]) -> str:
+    return " and ".join(group_title(one.group, one.title) for one in groups)
 
 
 def free_text(offer: Offer) -> str:

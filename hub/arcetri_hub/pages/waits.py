@@ -124,6 +124,8 @@ def _instead(catalog: Catalog, offer: Offer, grant: Grant) -> Instead:
     said = [f"Not as you asked: {', '.join(others)}."] if others else []
     if any(one.group == group and one.would_borrow for one in offer.groups):
         said.append(f"Beyond the quota of {charged}: it may be asked back.")
+    if any(one.group == group and one.shares for one in offer.groups):
+        said.append(f"{charged} shares it with other groups: it may be asked back.")
     return Instead(
         flavor=offer.flavor,
         title=offer.title,

@@ -198,6 +198,7 @@ def _group_offer(situation: Situation, case: FlavorCase, group: GroupPath) -> Gr
         reasons=case.why_not(group),
         waiting=case.waiting_of(group),
         borrow=case.borrow(group),
+        shares=case.shares(group),
     )
 
 

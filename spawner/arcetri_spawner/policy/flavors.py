@@ -90,6 +90,13 @@ class FlavorCase:
         entitled = self.entitlement(group)
         return entitled.borrow if entitled and self._lends else 0
 
+    def shares(self, group: GroupPath) -> bool:
+        """Whether the group shares with others what quotas leave, and the queue lends."""
+        terms, inventory = self._situation.index.terms.get(self.flavor), self._situation.inventory
+        if terms is None or inventory is None or not inventory.lends or not terms.counted:
+            return False
+        return group in terms.unbounded and len(terms.unbounded) > 1
+
     def why_not(self, group: GroupPath) -> tuple[Reason, ...]:
         """Every reason why none starts now, refusals first; empty exactly when one would."""
         if self.startable(group):

@@ -149,6 +149,9 @@ class GroupOffer:
     borrow: int = 0
     """How many more than its quota the group may hold, where the queue lends; those may be asked
     back."""
+    shares: bool = False
+    """Whether the group has no quota and shares with others what quotas leave, where the queue
+    lends: what it has of that may be asked back for who has less."""
 
     @property
     def would_borrow(self) -> bool:

@@ -79,6 +79,11 @@ def test_without_a_quota_beside_one_that_has(
 def test_groups_without_a_quota_share_the_rest() -> None:
     other = "/lab/other"
     terms = {CMS: {}, other: {}, ASTRO: {"quota": 2}}
+    # What one of them has may be asked back for the other, and that is known beforehand.
+    assert of(CMS, terms, {}, free=4, lends=True).shares
+    assert not of(CMS, terms, {}, free=4, lends=False).shares
+    assert not of(ASTRO, terms, {}, free=4, lends=True).shares
+    assert not of(CMS, REST, {}, free=4, lends=True).shares
     assert of(CMS, terms, {}, free=4, lends=True).startable == 2
     assert of(CMS, terms, {other: 1}, free=3, lends=True).startable == 1
     assert of(CMS, terms, {other: 2}, free=2, lends=True).startable == 0
