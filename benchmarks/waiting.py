@@ -131,8 +131,8 @@ class _Line:
 
     come: dict[str, tuple[int, str, datetime]] = field(default_factory=dict)
     """When each came, as a number, in which queue, and in which second."""
-    admitted: dict[str, int] = field(default_factory=dict)
-    """When each was admitted, as a number."""
+    admitted: dict[str, datetime] = field(default_factory=dict)
+    """When Kueue gave each its quota, by its own clock: it writes what it decides side by side."""
 
     async def follow(self, kubeconfig: Path) -> None:
         """Note them for ever."""
@@ -144,8 +144,9 @@ class _Line:
                 created = one.metadata.creation_timestamp
                 if created is not None and one.name not in self.come:
                     self.come[one.name] = (len(self.come), one.spec.queue_name, created)
-                if one.holds(ConditionType.ADMITTED) and one.name not in self.admitted:
-                    self.admitted[one.name] = len(self.admitted)
+                given = one.condition(ConditionType.QUOTA_RESERVED)
+                if given is not None and given.holds and one.name not in self.admitted:
+                    self.admitted[one.name] = given.last_transition_time
 
     def pairs(self) -> Iterator[tuple[str, str]]:
         """Two of one queue, the one that asked earlier first.
