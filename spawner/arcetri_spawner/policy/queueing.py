@@ -205,11 +205,13 @@ def no_flavor(group: GroupPath, title: str) -> Reason:
 
 
 def too_large(group: GroupPath, title: str) -> Reason:
-    """It asks for more than its queue can ever have."""
+    """Its queue was given less than the catalog promises."""
     return _wait(
         "queue_too_large",
-        f"The queue of {group_name(group)} can never have what this needs of {shown(title)}.",
-        "Choose another flavour; or an admin raises the group's quota in profiles.yaml.",
+        f"The queue of {group_name(group)} has no {shown(title)} to give: more of it is promised"
+        " than the farm has, or the quotas of others leave none.",
+        "Choose another flavour. arcetri queues sync --dry-run tells an admin which quotas to"
+        " lower.",
     )
 
 

@@ -396,7 +396,7 @@ def here(**changes: Any) -> words.Situation:
         (Cause.LOCAL_QUEUE_MISSING, {"offered": False}, "queue_no_flavor", "does not give out"),
         (Cause.PLACEMENT, {"held": 1}, "queue_size", "No node has room for a session of this size"),
         (Cause.PLACEMENT, {"held": 1, "free": 0}, "busy_capacity", "All 8"),
-        (Cause.TOO_LARGE, {"held": 1}, "queue_too_large", "can never have"),
+        (Cause.TOO_LARGE, {"held": 1}, "queue_too_large", "no NVIDIA T4 to give"),
         (Cause.PREEMPTION, {}, "queue_lent", "asked to give back"),
         (Cause.NO_FLAVOR, {}, "queue_no_flavor", "does not give out NVIDIA T4"),
         (Cause.OTHERS_START, {}, "queue_starting", "still starting"),
