@@ -68,8 +68,9 @@ class Following(Generic[O]):
             self._changed(before, one)
 
     def newer(self, one: O) -> None:
-        """Take what somebody has just changed; what is older comes by itself, and goes."""
-        if one.name in self.there:
+        """Take what somebody has just changed, unless what came of it was heard of already."""
+        there = self.there.get(one.name)
+        if there is not None and there.metadata.uid == one.metadata.uid:
             self._take(one)
 
     def drop(self, name: str) -> None:
@@ -119,5 +120,19 @@ class Following(Generic[O]):
 
     def _take(self, one: O) -> None:
         before = self.there.get(one.name)
+        if before is not None and _is_older(one, before):
+            # An answer can come after news of what happened since, and no more news may come.
+            return
         self.there[one.name] = one
         self._changed(before, one)
+
+
+def _is_older(one: Object, there: Object) -> bool:
+    """Whether an object is an earlier state of the same one.
+
+    The API server's versions of one kind's objects are numbers that grow (Kubernetes, KEP-5504).
+    """
+    versions = one.metadata.resource_version or "", there.metadata.resource_version or ""
+    if one.metadata.uid != there.metadata.uid or not all(map(str.isdecimal, versions)):
+        return False
+    return int(versions[0]) < int(versions[1])
