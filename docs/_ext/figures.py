@@ -76,11 +76,6 @@ _DURABLE: Final = (
     " acknowledged, which the exporter has no need of"
 )
 
-_ROUNDS: Final = (
-    "the rounds that look at everybody every few seconds, in memory, take a hundredth of a thousandth"
-    " of a core for each who waits"
-)
-
 _REGIMES: Final = {
     "light": "light tails",
     "memoryless": "no memory",
@@ -275,7 +270,7 @@ PARTS: Final[Mapping[str, tuple[str, list[Line]]]] = {
             Line("Processor time of the hub a session", "hub_cpu_seconds_per_session", unit="ms", scale=1000),
             Line("The hub's processor time, of a core, while all devices are in use and nobody waits", "waiting/none/cpu_of_a_core", unit="%", scale=100),
             Line("… while 100 wait", "waiting/few/cpu_of_a_core", unit="%", scale=100),
-            Line("… while 400 wait in the same queues", "waiting/many/cpu_of_a_core", _most(1.2, of="waiting/few/cpu_of_a_core", of_what="that of 100"), "%", 100, because=_ROUNDS),
+            Line("… while 400 wait in the same queues", "waiting/many/cpu_of_a_core", _most(1.2, of="waiting/few/cpu_of_a_core", of_what="that of 100"), "%", 100),
             Line("Requests to the API server a minute while nobody waits", "waiting/none/requests_a_minute"),
             Line("… while 100 wait", "waiting/few/requests_a_minute"),
             Line("… while 400 wait in the same queues", "waiting/many/requests_a_minute", _most(1.2, of="waiting/few/requests_a_minute", of_what="that of 100")),
