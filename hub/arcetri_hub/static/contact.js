@@ -8,6 +8,7 @@ window.arcetriContact = (() => {
   const LIMIT = 30000; // no question stays open for longer
   const RETRY = 10000; // the pause after a question in vain
   const TICK = 1000;
+  const AGAIN = { Accept: "text/html", "X-Arcetri-Looks-Again": "1" }; // who is logged out is told so
   let answered = Date.now();
   let state = "";
 
@@ -188,6 +189,7 @@ window.arcetriContact = (() => {
 
   return {
     ask,
+    askForPage: (url) => ask(url, AGAIN),
     every,
     loginUrl,
     state: () => state,

@@ -4,7 +4,6 @@
 
 (() => {
   const INTERVAL = 10000;
-  const HEADERS = { Accept: "text/html", "X-Arcetri-Looks-Again": "1" };
   const contact = window.arcetriContact;
 
   // The token in a form's address differs each time and says nothing new.
@@ -34,7 +33,7 @@
   const whose = (page) => page.querySelector("#login_widget span")?.textContent;
 
   async function look() {
-    const text = await contact.ask(window.location.pathname, HEADERS);
+    const text = await contact.askForPage(window.location.pathname);
     if (text === null) {
       return;
     }

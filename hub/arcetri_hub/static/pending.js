@@ -63,7 +63,7 @@
 
   // A hub that hangs ends no stream of events, so it is asked besides.
   async function look() {
-    const answer = await contact.ask(page.dataset.home, { Accept: "text/html", "X-Arcetri-Looks-Again": "1" });
+    const answer = await contact.askForPage(page.dataset.home);
     if (answer !== null && source.readyState === EventSource.CLOSED) {
       looks.stop();
       again();

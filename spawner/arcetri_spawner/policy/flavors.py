@@ -19,6 +19,7 @@ from arcetri_spawner.policy.sizes import most_alike
 
 if TYPE_CHECKING:
     from arcetri_spawner.policy.situation import Situation
+    from arcetri_spawner.policy.terms import Terms
 
 _UNBOUNDED: Final = 1 << 30
 """The room of a bound that does not bind."""
@@ -92,10 +93,8 @@ class FlavorCase:
 
     def shares(self, group: GroupPath) -> bool:
         """Whether the group shares with others what quotas leave, and the queue lends."""
-        terms, inventory = self._situation.index.terms.get(self.flavor), self._situation.inventory
-        if terms is None or inventory is None or not inventory.lends or not terms.counted:
-            return False
-        return group in terms.unbounded and len(terms.unbounded) > 1
+        unbounded = self._rationed.unbounded if self._rationed is not None else ()
+        return group in unbounded and len(unbounded) > 1
 
     def why_not(self, group: GroupPath) -> tuple[Reason, ...]:
         """Every reason why none starts now, refusals first; empty exactly when one would."""
@@ -168,9 +167,8 @@ class FlavorCase:
         """How many more the group's part of the flavour leaves it."""
         if quota is not None:
             return quota + self.borrow(group) - self.in_use(group)
-        terms = self._situation.index.terms.get(self.flavor)
-        inventory = self._situation.inventory
-        if terms is None or not terms.counted or inventory is None or not inventory.lends:
+        terms = self._rationed
+        if terms is None:
             return _UNBOUNDED
         rest = max((self.have.total if self.have else 0) - terms.quotas, 0)
         return rest - sum(map(self.in_use, terms.sharers(group)))
@@ -199,6 +197,13 @@ class FlavorCase:
     @cached_property
     def _shared_reasons(self) -> tuple[Reason, ...]:
         return (*self._situation.refusals, *self.refusals, *self._capacity_reasons)
+
+    @cached_property
+    def _rationed(self) -> Terms | None:
+        """On what terms groups have it, where the queue lends and some have a quota; else None."""
+        terms, inventory = self._situation.index.terms.get(self.flavor), self._situation.inventory
+        lends = inventory is not None and inventory.lends
+        return terms if lends and terms is not None and terms.counted else None
 
     @cached_property
     def _lends(self) -> bool:

@@ -56,10 +56,6 @@ class FlavorInventory:
         """How many more sessions would start now, in the size of which most would."""
         return max(self.rooms.values()) if self.rooms else self.free
 
-    def startable_in(self, size: str) -> int:
-        """How many more sessions of a size would start now."""
-        return self.rooms.get(size, 0) if self.rooms else self.free
-
 
 @dataclass(frozen=True, slots=True)
 class Inventory:

@@ -245,7 +245,7 @@ class Reconciler:
         try:
             await self._room.ask_again()
         except Exception:
-            # The next look at each finds what is left.
+            # Whoever is left asks when there is another catalog, or another hub.
             log.exception("those that wait do not all ask for what the catalog says now")
 
     def _only_waits(self, entry: Entry) -> bool:

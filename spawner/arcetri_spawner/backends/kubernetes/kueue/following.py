@@ -61,14 +61,11 @@ class Following(Generic[O]):
         await self._listed.wait()
 
     def put(self, one: O) -> None:
-        """Take what somebody was just answered, unless it is known already."""
-        before = self.there.get(one.name)
-        if before is None or before.metadata.uid != one.metadata.uid:
-            self.there[one.name] = one
-            self._changed(before, one)
+        """Take what somebody was just answered, unless what came of it was heard of already."""
+        self._take(one)
 
     def newer(self, one: O) -> None:
-        """Take what somebody has just changed, unless what came of it was heard of already."""
+        """The same of what somebody has just changed, unless it was heard to be gone."""
         there = self.there.get(one.name)
         if there is not None and there.metadata.uid == one.metadata.uid:
             self._take(one)

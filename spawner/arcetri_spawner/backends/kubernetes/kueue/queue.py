@@ -156,7 +156,6 @@ class KueueQueue:
         except AlreadyExists:
             status = await self._ask_for(ticket, grant, wanted)
         here.workloads.put(status.workload)
-        here.workloads.newer(status.workload)
         await self._take_over(here, ticket, grant, status.workload)
 
     async def _ask_for(self, ticket: AsyncTicket, grant: Grant, wanted: Asked) -> TicketStatus:
