@@ -29,6 +29,9 @@ def beside(cluster: Cluster, folder: Path, namespace: str) -> Iterator[Beside]:
         cluster: Where.
         folder: For what they keep.
         namespace: Where sessions run; ``site.namespace`` has made it.
+
+    Raises:
+        RuntimeError: The ledger was told of no session, so what was measured is something else.
     """
     folder.mkdir()
     claims = {"shared": site.homes(cluster, namespace)}
@@ -45,5 +48,7 @@ def beside(cluster: Cluster, folder: Path, namespace: str) -> Iterator[Beside]:
             spool=folder / "witness.sqlite",
         )
         yield Beside(provisioner, usage)
+        if not ledger.rows("select session from usage_witness limit 1"):
+            raise RuntimeError(f"the ledger was told of no session:\n{ledger.log('ledger')}")
     finally:
         ledger.end()
