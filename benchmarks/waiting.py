@@ -3,7 +3,8 @@
 Twenty groups share a hundred devices of simulated nodes, five each. First it is seen what waiting
 costs: a hundred sessions run, and a hundred people wait, then four hundred, in the same queues; the
 hub's processor time and what it asks of the API server are counted while nothing happens, once with
-nobody looking and once with everybody's page open in a tab behind others. Then everybody asks at the same moment, and each session is ended as soon as it runs.
+nobody looking and once with everybody's page open in a tab behind others. Then everybody asks at
+the same moment, and each session is ended as soon as it runs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the chart installs beside a hub: the provisioner of folders, and the ledger with an agent."""
+"""What the chart installs beside a hub: the provisioner, and the ledger with an agent."""
 
 from __future__ import annotations
 
