@@ -14,13 +14,14 @@ from arcetri_hub.pages.choices import (
     group_line,
     hint,
     lamps,
+    line_text,
     others_text,
-    waits_text,
 )
 from arcetri_hub.pages.refusals import Refused
 from arcetri_spawner.catalog.models import Catalog
 from arcetri_spawner.errors import ArcetriError
 from arcetri_spawner.policy.model import Offer, Offers, Reason
+from arcetri_spawner.policy.sides import charged_to
 from arcetri_spawner.policy.sizes import in_size
 
 
@@ -48,19 +49,36 @@ def offers_json(offers: Offers, catalog: Catalog) -> dict[str, Any]:
         catalog: Its sizes, and how long one has to save what is asked back.
     """
     grace = catalog.defaults.grace
-    sized = {size: in_size(offers, catalog, size).offers for size in catalog.sizes}
+    grantors = {side.group for offer in offers.offers for side in offer.groups}
+
+    def told(whole: Offers) -> list[dict[str, Any]]:
+        of_each = {group: charged_to(whole, catalog, group).offers for group in grantors}
+        return [
+            {
+                **_offer(offer, grace),
+                "charged": {
+                    side.group: _offer(of_each[side.group][place], grace)
+                    for side in offer.groups
+                    if of_each[side.group][place] != offer
+                },
+            }
+            for place, offer in enumerate(whole.offers)
+        ]
+
+    sized = {size: in_size(offers, catalog, size) for size in catalog.sizes}
+    of_size = {size: told(whole) for size, whole in sized.items() if whole is not offers}
     return {
         "refusals": [_reason(reason) for reason in offers.refusals],
         "offers": [
             {
-                **_offer(offer, grace),
+                **one,
                 "sizes": {
-                    size: _offer(found[place], grace)
-                    for size, found in sized.items()
-                    if found[place] != offer
+                    size: found[place]
+                    for size, found in of_size.items()
+                    if sized[size].offers[place] != offers.offers[place]
                 },
             }
-            for place, offer in enumerate(offers.offers)
+            for place, one in enumerate(told(offers))
         ],
     }
 
@@ -74,7 +92,7 @@ def _offer(offer: Offer, grace: timedelta) -> dict[str, Any]:
         "others": others_text(offer),
         "lamps": lamps(offer),
         "hint": hint(offer),
-        "waits": waits_text(offer),
+        "waits": line_text(offer),
         "borrowed": borrowed_text(offer, grace),
         "ahead": offer.ahead,
         "simulated": offer.simulated,
@@ -84,6 +102,8 @@ def _offer(offer: Offer, grace: timedelta) -> dict[str, Any]:
             {
                 "group": group.group,
                 "startable": group.startable,
+                "ahead": group.waiting if group.waitable else None,
+                "ahead_of_other_groups": group.others if group.waitable else None,
                 "use": group_line(group).use,
             }
             for group in offer.groups

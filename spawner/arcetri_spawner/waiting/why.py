@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Final
 
 from arcetri_spawner.catalog.models import Catalog
+from arcetri_spawner.groups import GroupPath
 from arcetri_spawner.policy import queueing, reasons
 from arcetri_spawner.policy.model import Grant, Offer, Offers, Reason, ReasonKind
 
@@ -118,7 +119,8 @@ def offer_of(grant: Grant, offered: Offers) -> Offer | None:
 
 
 def instead_of(grant: Grant, offered: Offers, sized: Offers) -> tuple[Offer, ...]:
-    """What would start now instead: other flavours, and the same one where its size is in the way.
+    """What would start now instead: other flavours, and the same one in another size or charged to
+    another group, where it would not as it was asked for.
 
     Args:
         grant: What was asked for.
@@ -128,5 +130,10 @@ def instead_of(grant: Grant, offered: Offers, sized: Offers) -> tuple[Offer, ...
     return tuple(
         one
         for one, asked in zip(offered.offers, sized.offers, strict=True)
-        if one.startable and (one.flavor != grant.flavor or not asked.startable)
+        if one.startable
+        and (one.flavor != grant.flavor or not _starts(asked, grant.group))
     )
+
+
+def _starts(offer: Offer, group: GroupPath) -> bool:
+    return any(side.startable for side in offer.groups if side.group == group)
