@@ -67,7 +67,7 @@ class SessionService:
         observer: ServiceObserver | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        gate = Gate(catalogs, store, backend, identities, clock)
+        gate = Gate(catalogs, store, backend, queue, identities, clock)
         watched: dict[str, Any] = {
             "store": store,
             "queue": queue,

@@ -58,7 +58,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 def a_gate(world: World, people: Provider) -> tuple[Gate, Counting]:
     store = Counting(world)
     clock = lambda: datetime.now(UTC)  # noqa: E731
-    return Gate(world.catalogs, store, world.backend, people, clock), store  # type: ignore[arg-type]  # reads only
+    return Gate(world.catalogs, store, world.backend, world.queue, people, clock), store  # type: ignore[arg-type]  # reads only
 
 
 async def test_what_iam_says_again_is_not_decided_again(world: World) -> None:

@@ -199,8 +199,7 @@ def spawn_page(
         mounts=mounts_of(catalog, identity, wished),
         refusals=offers.refusals,
         simulated=any(offer.simulated for offer in offers.offers),
-        can_start=not offers.refusals
-        and any(card.choosable for card in cards.values()),
+        can_start=not offers.refusals and any(card.choosable for card in cards.values()),
         waits=any(card.checked and card.waits for card in cards.values()),
     )
 
@@ -322,7 +321,7 @@ def line_text(offer: Offer) -> str:
     would let it start, that.
     """
     lines = [side for side in offer.sides if side.waitable]
-    said = []
+    said: list[str] = []
     if offer.charged is None and len(offer.groups) > 1:
         said += _of_each(lines, starts=bool(offer.startable))
     elif lines:

@@ -1,7 +1,7 @@
 """Offers as they are for the group that is chosen to be charged.
 
-Policy counts an offer for whichever of a person's groups would have most of it. Their groups' quotas,
-limits and queues differ, so what is called free, and who is ahead, follows the chosen one.
+Policy counts an offer for whichever of a person's groups would have most of it. Quotas, limits and
+queues of their groups differ, so what is called free, and who is ahead, follows the chosen one.
 """
 
 from __future__ import annotations
@@ -43,6 +43,4 @@ def offer_charged_to(offer: Offer, group: str) -> Offer:
     side = next((one for one in offer.groups if one.group == group), None)
     if side is None or len(offer.groups) == 1:
         return offer
-    return replace(
-        offer, charged=GroupPath(group), startable=side.startable, reasons=side.reasons
-    )
+    return replace(offer, charged=GroupPath(group), startable=side.startable, reasons=side.reasons)

@@ -119,8 +119,10 @@ def offer_of(grant: Grant, offered: Offers) -> Offer | None:
 
 
 def instead_of(grant: Grant, offered: Offers, sized: Offers) -> tuple[Offer, ...]:
-    """What would start now instead: other flavours, and the same one in another size or charged to
-    another group, where it would not as it was asked for.
+    """What would start now instead.
+
+    Other flavours, and the same one in another size or charged to another group of theirs, where it
+    would not start as it was asked for.
 
     Args:
         grant: What was asked for.
@@ -130,8 +132,7 @@ def instead_of(grant: Grant, offered: Offers, sized: Offers) -> tuple[Offer, ...
     return tuple(
         one
         for one, asked in zip(offered.offers, sized.offers, strict=True)
-        if one.startable
-        and (one.flavor != grant.flavor or not _starts(asked, grant.group))
+        if one.startable and (one.flavor != grant.flavor or not _starts(asked, grant.group))
     )
 
 

@@ -115,9 +115,9 @@ def test_a_card_says_what_to_do_only_where_nothing_else_would_start() -> None:
     assert (busy.hint, busy.alternative) == ("", "rtx")
     alone = cards(page(CMS, have={"t4": (0, 2), "rtx": (0, 1), "cpu": (0, 4)}))["t4"]
     assert alone.alternative == ""
-    assert (alone.hint, alone.waits) == ("", "You would wait, first in line of your group.")
+    assert (alone.hint, alone.line) == ("", "You would wait, first in line of your group.")
     away = cards(page(CMS, have={"t4": (0, 0), "rtx": (0, 1), "cpu": (0, 4)}))["t4"]
-    assert (away.hint, away.waits) == ("Try again when one is connected.", "")
+    assert (away.hint, away.line) == ("Try again when one is connected.", "")
 
 
 def test_a_busy_flavour_is_shown_with_its_reason_and_an_alternative() -> None:
@@ -175,7 +175,8 @@ def test_what_is_free_is_so_in_the_size_that_is_preselected() -> None:
     large = with_rooms(Choice(flavor="t4"), Choice(flavor="rtx", size="large"))
     card = cards(large)["t4"]
     assert (card.free, card.lamps, card.available) == ("0 of 1 free for you now", ("used",), False)
-    assert card.waits == "You would wait, first in line of your group."
+    assert card.waits
+    assert card.line == "You would wait, first in line of your group."
     assert card.reasons[0].sentence.endswith(" In the size Small 1 would start.")
     assert card.alternative == "rtx"
     assert (checked(large.sizes), large.waits, large.can_start) == (["large"], True, True)

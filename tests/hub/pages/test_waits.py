@@ -170,12 +170,12 @@ def test_json_says_the_same() -> None:
     def url(*parts: str) -> str:
         return "/hub/" + "/".join(part for part in parts if part)
 
-    said = wait_json(a_wait(), url)
+    said = wait_json(a_wait(), catalog(), url)
     assert (said["state"], said["place"], said["provisional"]) == ("queued", 2, False)
     assert said["ahead_of_other_groups"] == 0
     assert said["page"] == f"/hub/waiting/{a_wait().grant.username}"
     assert said["url"] == f"/hub/api/arcetri/requests/{UUID(int=7)}"
     assert said["alternatives"] == ["rtx", "cpu"]
     assert said["expected"] is None
-    unknown = wait_json(a_wait(position=None), url)
+    unknown = wait_json(a_wait(position=None), catalog(), url)
     assert (unknown["place"], unknown["provisional"]) == (None, None)
