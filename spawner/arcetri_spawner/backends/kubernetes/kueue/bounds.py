@@ -10,7 +10,7 @@ from arcetri_spawner.groups import EVERYONE, GroupPath
 from arcetri_spawner.policy import queueing
 from arcetri_spawner.policy.model import QueueBound
 from arcetri_spawner.queues.names import Names
-from arcetri_spawner.queues.shares import counted_by
+from arcetri_spawner.queues.shares import PODS, UNBOUNDED, counted_by
 from kueue_client import ClusterQueue, LocalQueue
 from kueue_client.queues import ResourceQuota
 from kueue_client.why import closed
@@ -95,9 +95,12 @@ def _quota(pool: ClusterQueue, flavor: str, resource: str) -> ResourceQuota | No
 
 
 def _most(quota: ResourceQuota, *, alone: bool) -> int | None:
-    """How much it ever gives; None where only what others leave idle bounds it."""
+    """How much it ever gives; None where nodes, or what others leave idle, are the only bound."""
+    own = quota.nominal_quota
+    if own >= UNBOUNDED[PODS]:
+        return None
     if alone:
-        return int(quota.nominal_quota.amount)
+        return int(own.amount)
     if quota.borrowing_limit is None:
         return None
-    return int(quota.nominal_quota.amount + quota.borrowing_limit.amount)
+    return int(own.amount + quota.borrowing_limit.amount)
