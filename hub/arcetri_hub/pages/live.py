@@ -48,39 +48,41 @@ def offers_json(offers: Offers, catalog: Catalog) -> dict[str, Any]:
         offers: What policy offers.
         catalog: Its sizes, and how long one has to save what is asked back.
     """
-    grace = catalog.defaults.grace
-    grantors = {side.group for offer in offers.offers for side in offer.groups}
-
-    def told(whole: Offers) -> list[dict[str, Any]]:
-        of_each = {group: charged_to(whole, catalog, group).offers for group in grantors}
-        return [
-            {
-                **_offer(offer, grace),
-                "charged": {
-                    side.group: _offer(of_each[side.group][place], grace)
-                    for side in offer.groups
-                    if of_each[side.group][place] != offer
-                },
-            }
-            for place, offer in enumerate(whole.offers)
-        ]
-
-    sized = {size: in_size(offers, catalog, size) for size in catalog.sizes}
-    of_size = {size: told(whole) for size, whole in sized.items() if whole is not offers}
+    every = _told(offers, catalog)
+    sized = {
+        size: _told(found, catalog)
+        for size in catalog.sizes
+        if (found := in_size(offers, catalog, size)) is not offers
+    }
     return {
         "refusals": [_reason(reason) for reason in offers.refusals],
         "offers": [
             {
                 **one,
                 "sizes": {
-                    size: found[place]
-                    for size, found in of_size.items()
-                    if sized[size].offers[place] != offers.offers[place]
+                    size: found[place] for size, found in sized.items() if found[place] != one
                 },
             }
-            for place, one in enumerate(told(offers))
+            for place, one in enumerate(every)
         ],
     }
+
+
+def _told(offers: Offers, catalog: Catalog) -> list[dict[str, Any]]:
+    """Each offer, and what of it is otherwise for the groups among which one chooses."""
+    grace = catalog.defaults.grace
+    told = [{**_offer(offer, grace), "charged": {}} for offer in offers.offers]
+    contested = {g.group for one in offers.offers if len(one.groups) > 1 for g in one.groups}
+    for group in contested:
+        charged = charged_to(offers, catalog, group).offers
+        for whole, offer in zip(told, charged, strict=True):
+            if offer.charged is None:
+                continue
+            found = _offer(offer, grace)
+            other = {key: value for key, value in found.items() if value != whole[key]}
+            if other:
+                whole["charged"][group] = other
+    return told
 
 
 def _offer(offer: Offer, grace: timedelta) -> dict[str, Any]:

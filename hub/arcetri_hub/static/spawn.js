@@ -43,7 +43,7 @@
     const group = radios("group").find((radio) => radio.checked)?.value;
     for (const offer of now.offers) {
       const sized = offer.sizes[size] ?? offer;
-      show(sized.charged[group] ?? sized, sized);
+      show({ ...sized, ...sized.charged[group] }, sized);
     }
   }
 
