@@ -165,7 +165,9 @@ def test_the_same_flavour_charged_to_another_group_is_an_alternative() -> None:
     assert t4 is not None
     busy = replace(t4.groups[0], startable=0)
     theirs = replace(t4.groups[0], group=GroupPath("/lab/atlas"), startable=1)
-    two = replace(t4, groups=(busy, theirs), startable=1)
+    # A third one would have more of it: what is told is of the one that would be charged.
+    more = replace(theirs, group=GroupPath("/lab/lhcb"), startable=2)
+    two = replace(t4, groups=(busy, theirs, more), startable=2)
     alike = replace(wait, alternatives=(two, *wait.alternatives[1:]))
     shown = wait_page(alike, catalog(), NOW).alternatives[0]
     assert (shown.flavor, shown.group, shown.free) == (

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import pytest
 
+from arcetri_spawner.backends.kubernetes.kueue import lines
 from arcetri_spawner.backends.kubernetes.kueue.bounds import bounds, silent
+from arcetri_spawner.backends.kubernetes.kueue.queue import KueueQueue
+from arcetri_spawner.backends.kubernetes.kueue.watching import Watching
 from arcetri_spawner.backends.kubernetes.offering import Offering
 from arcetri_spawner.groups import EVERYONE
 from arcetri_spawner.policy import queueing
 from arcetri_spawner.queues.farm import Farm, Pool
 from arcetri_spawner.queues.names import Names
 from arcetri_spawner.queues.plan import plan
-from kueue_client import ClusterQueue, LocalQueue
+from kueue_client import ClusterQueue, KueueError, LocalQueue, NotInstalled, VisibilityDown
 from tests.spawner.kubernetes.plans import cluster_catalog
-from tests.support.builders import ASTRO, CMS
+from tests.support.builders import ASTRO, CMS, grant
 
 NAMES = Names("farm", "sessions")
 OF = cluster_catalog()
@@ -126,3 +131,79 @@ def test_while_kueue_is_silent_nothing_starts_for_anybody() -> None:
     found = silent(OF)
     assert {(CMS, "t4"), (ASTRO, "t4"), (EVERYONE, "cpu")} <= found.keys()
     assert {(one.most, one.reason.code) for one in found.values()} == {(0, "queue_silent")}
+
+
+NONE: Any = None
+HELD: Any = SimpleNamespace(current=SimpleNamespace(catalog=OF))
+
+
+def test_of_what_could_not_be_told_nothing_is_free() -> None:
+    queue = KueueQueue(NONE, NAMES, "farm", HELD, NONE)
+    assert queue.bounds() == {}, "nobody has been asked for anything"
+    queue._unsent[UUID(int=1)] = grant()
+    assert queue.bounds() == silent(OF)
+
+
+class Asked:
+    """Kueue's visibility, which answers as it is told."""
+
+    def __init__(self, *answers: KueueError | None) -> None:
+        self._answers = list(answers)
+
+    async def pending(self, *_: object, most: int) -> tuple[()]:
+        assert most == 1
+        answer = self._answers.pop(0)
+        if answer is not None:
+            raise answer
+        return ()
+
+
+DOWN = VisibilityDown("it does not answer")
+
+
+@pytest.mark.parametrize(
+    ("answers", "found"),
+    [
+        ((None,), True),
+        # A silence of a moment is none, and who may not ask knows nothing.
+        ((DOWN, None), True),
+        ((NotInstalled("there is nothing"),), True),
+        ((DOWN, DOWN), False),
+    ],
+)
+async def test_whether_kueue_answers(
+    monkeypatch: pytest.MonkeyPatch, answers: tuple[KueueError | None, ...], found: bool
+) -> None:
+    monkeypatch.setattr(lines, "AGAIN", 0.0)
+    asked: Any = Asked(*answers)
+    assert await lines.Lines(asked, "sessions").answers("group-cms") is found
+    assert not asked._answers
+
+
+def test_what_was_read_of_queues_is_told_until_they_or_the_catalog_change(queues: Queues) -> None:
+    def followed(there: Any) -> Any:
+        return SimpleNamespace(there=there, known=True, trouble=None)
+
+    platform = SimpleNamespace(catalog=OF, names=NAMES)
+    here: Any = SimpleNamespace(
+        answers=True,
+        _platform=platform,
+        _queues=followed(queues.local),
+        _pools=followed(queues.pools),
+        _bounds=None,
+        _stale=SimpleNamespace(set=lambda: None),
+    )
+    before = Watching.bounds(here)
+    assert before == queues.bounds()
+    assert Watching.bounds(here) is before
+    queues.change("local", CMS, spec={"stopPolicy": "Hold"})
+    Watching._queue_changed(here, None, queues.local[NAMES.local_queue(CMS)])
+    assert Watching.bounds(here) == queues.bounds() != before
+    platform.catalog = cluster_catalog()
+    assert Watching.bounds(here) is not before
+    here._pools.trouble = DOWN
+    assert Watching.bounds(here) == silent(OF)
+    here._pools.trouble, here.answers = None, False
+    assert Watching.bounds(here) == silent(OF)
+    here.answers, here._queues.known = True, False
+    assert Watching.bounds(here) == {}
