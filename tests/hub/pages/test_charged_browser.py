@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from arcetri_hub.up.prepare import DEMO_CATALOG
-from tests.hub.pages.test_waiting_browser import PATIENCE, People, people, place
+from tests.hub.pages.test_waiting_browser import PATIENCE, People, people, pictures, place
 from tests.support.complaints import Complaints
 from tests.support.platform import Platform, running
 
-__all__ = ["people"]
+__all__ = ["people", "pictures"]
 
 pytestmark = pytest.mark.browser
 
@@ -38,7 +39,7 @@ def button(page: Page, name: str) -> None:
 
 
 def test_all_that_is_said_is_of_the_group_that_is_charged(
-    platform: Platform, people: People
+    platform: Platform, people: People, pictures: Path
 ) -> None:
     complaints = Complaints()
     platform.start_session("alice", **T4)
@@ -63,6 +64,7 @@ def test_all_that_is_said_is_of_the_group_that_is_charged(
         expect(free).to_have_text(f"{left} of 2 free for you now")
         expect(line).to_have_text(said)
         button(page, word)
+    page.screenshot(path=pictures / "charged.png", full_page=True)
     # It stays so when the numbers are asked for anew.
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     expect(page.locator("[data-looked-at]")).to_be_attached(timeout=PATIENCE)
@@ -91,6 +93,7 @@ def test_all_that_is_said_is_of_the_group_that_is_charged(
     instead = page.locator("#wait-instead li").first
     expect(instead).to_contain_text("NVIDIA T4")
     expect(instead).to_contain_text("Not as you asked: charged to Virgo.")
+    page.screenshot(path=pictures / "charged-instead.png", full_page=True)
     instead.get_by_role("button").click()
     page.wait_for_url("**/user/bruno/**")
     assert platform.rows(
