@@ -479,11 +479,11 @@ def capacity_none(flavor: str, title: str, alternative: str | None) -> Reason:
         "capacity_none",
         f"There is no {shown(title)} here now.",
         or_alternative(
-            "Try again when one is connected; without one, an admin can simulate it with"
+            "It can start once one is connected; without one, an admin can simulate it with"
             f" local.simulate.{shown(flavor)} in profiles.yaml",
             alternative,
         ),
-        "Try again when one is connected.",
+        "It can start once one is connected.",
         endless=True,
     )
 

@@ -15,6 +15,27 @@ from arcetri_spawner.policy.model import Grant, Offer, Offers, Reason, ReasonKin
 
 _POLICY_KNOWS: Final = frozenset({"queue_new", "queue_behind", "queue_busy", "queue_maintenance"})
 """Codes of a queue's reasons of which policy says the same or more, and newer."""
+_WAITING_DOES: Final = frozenset({"busy_quota", "busy_capacity", "busy_room", "maintenance"})
+"""Codes of reasons against which policy advises to ask again later, or to wait in line."""
+STUCK_CODES: Final = frozenset(
+    {
+        "queue_no_flavor",
+        "queue_too_large",
+        "queue_set_aside",
+        "not_allowed",
+        "flavor_not_granted",
+        "no_environment",
+        "no_size",
+        "group_not_yours",
+        "group_does_not_grant",
+        "environment_unknown",
+        "environment_not_for_flavor",
+        "environment_unavailable",
+        "size_unknown",
+        "size_not_for_flavor",
+    }
+)
+"""Codes of reasons that no waiting mends: somebody has to change something first."""
 _QUEUE_KNOWS: Final = frozenset(queueing.QUEUE_CODES) - _POLICY_KNOWS
 
 
@@ -92,6 +113,18 @@ def until(found: Iterable[Reason]) -> Until:
         key=tuple(Until).index,
         default=Until.SESSIONS,
     )
+
+
+def stuck(found: Iterable[Reason]) -> bool:
+    """Whether a wait for these reasons never ends by itself: somebody has to act first."""
+    return any(one.endless or one.code in STUCK_CODES for one in found)
+
+
+def remedy(reason: Reason) -> str:
+    """What who waits already can do about a reason; that it starts by itself, where nothing."""
+    if reason.endless:
+        return reason.own or reason.remedy
+    return queueing.WAIT if reason.code in _WAITING_DOES else reason.own
 
 
 def end_with_sessions(found: Iterable[Reason]) -> bool:

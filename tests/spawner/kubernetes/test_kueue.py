@@ -416,6 +416,7 @@ def here(**changes: Any) -> words.Situation:
         (Cause.CLUSTER_QUEUE_INACTIVE, {}, "queue_unready", "is not ready"),
         (Cause.DEACTIVATED, {}, "queue_set_aside", "set your request aside"),
         (Cause.CHECKS, {}, "queue_checks", "waits for a check"),
+        (Cause.BACKOFF, {}, "queue_backoff", "looked at again soon"),
         (Cause.ASIDE, {}, "queue_reserved", "beside what is kept for free GPUs"),
         (Cause("news"), {}, "queue_other", "The queue says: It rains."),
     ],
@@ -428,6 +429,12 @@ def test_why_one_waits_is_said_in_plain_words(
     assert sentence in found.sentence
     assert found.remedy
     assert code in (*queueing.QUEUE_CODES, *WAITING_CODES)
+
+
+def test_when_it_is_looked_at_again_is_said_by_the_clock_of_the_site() -> None:
+    why = Explanation(Cause.BACKOFF, "", again=datetime(2026, 11, 27, 10, 5, tzinfo=UTC))
+    found = words.waiting(why, here(timezone="Europe/Rome"))
+    assert found.sentence == "It is looked at again at 11:05:00."
 
 
 @pytest.mark.parametrize(

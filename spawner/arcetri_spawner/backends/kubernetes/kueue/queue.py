@@ -21,6 +21,7 @@ from arcetri_spawner.backends.kubernetes.kueue import places, telling
 from arcetri_spawner.backends.kubernetes.kueue.asking import (
     asked,
     handed_over,
+    is_set_aside,
     only_on,
     place_name,
     set_aside,
@@ -238,7 +239,7 @@ class KueueQueue:
         if mine is None or (who := whose(mine)) is None:
             return self._unsent_place(here, ticket.request_id)
         now = here.told.get(ticket.request_id)
-        if now is None or now.state is not TicketState.WAITING:
+        if now is None or now.state is not TicketState.WAITING or _out_of_line(mine):
             return None
         line = await here.lines.order(mine.spec.queue_name)
         order = None if line is None else list(line)
@@ -385,6 +386,11 @@ class KueueQueue:
         if self._open is not None:
             await self._open.close()
             self._open = None
+
+
+def _out_of_line(workload: Workload) -> bool:
+    """Whether somebody has set it aside; what the platform itself sets aside keeps its place."""
+    return workload.spec.active is False and not is_set_aside(workload)
 
 
 def _unsaid(ticket: Ticket) -> bool:

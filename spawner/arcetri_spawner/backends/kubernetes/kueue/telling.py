@@ -103,6 +103,7 @@ def situation(
         behind=behind,
         aside=aside(who, catalog),
         maintenance=maintenance_now(catalog, who.flavor, now),
+        timezone=catalog.site.timezone,
     )
 
 

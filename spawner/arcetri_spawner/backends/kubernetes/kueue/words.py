@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from zoneinfo import ZoneInfo
 
 from arcetri_spawner.groups import GroupPath
 from arcetri_spawner.policy import queueing, reasons
@@ -37,6 +38,8 @@ class Situation:
     """Why it stands aside, where it does; None: for what is kept for free devices."""
     maintenance: Reason | None = None
     """That the flavour is under maintenance; None where it is not."""
+    timezone: str = "UTC"
+    """The site's, in which moments are told."""
 
     @property
     def beyond(self) -> bool:
@@ -62,7 +65,9 @@ def waiting(why: Explanation, here: Situation) -> Reason:
         case Cause.ASIDE:
             return here.aside or queueing.reserved(here.title)
         case Cause.BACKOFF:
-            return queueing.backoff(why.sentence.rpartition(" at ")[2].removesuffix(" UTC."))
+            return queueing.backoff(
+                why.again.astimezone(ZoneInfo(here.timezone)) if why.again else None
+            )
         case Cause.KUEUE_SILENT:
             return queueing.silent()
         case Cause.LOCAL_QUEUE_STOPPED | Cause.CLUSTER_QUEUE_STOPPED:
