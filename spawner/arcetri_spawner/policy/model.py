@@ -65,6 +65,8 @@ class Inventory:
     as_of: datetime
     stale: bool = False
     """True when the backend could not be asked; numbers are then the last known ones."""
+    nodes: bool = False
+    """Whether sessions run on nodes of a cluster, rather than on this machine."""
     lends: bool = False
     """Whether the queue lets groups borrow what others leave idle."""
     environments: frozenset[str] | None = None

@@ -87,6 +87,7 @@ def situation(
         behind: Whether others of the group wait for the same before it.
     """
     entitled = catalog.granted_to(who.group, who.flavor)
+    flavor = catalog.flavors.get(who.flavor)
     has = None
     if inventory is not None and not inventory.stale:
         has = inventory.flavors.get(who.flavor)
@@ -100,6 +101,7 @@ def situation(
         held=held,
         total=has.total if has else None,
         free=has.free if has else None,
+        device=flavor is None or flavor.resource is not None,
         behind=behind,
         aside=aside(who, catalog),
         maintenance=maintenance_now(catalog, who.flavor, now),

@@ -32,6 +32,8 @@ class Situation:
     """How much there is; None while nobody can say."""
     free: int | None
     """How much of it nobody holds; None while nobody can say."""
+    device: bool = True
+    """Whether the flavour has a device."""
     behind: bool = False
     """Whether others of the group wait for the same before it."""
     aside: Reason | None = None
@@ -88,7 +90,7 @@ def _unsaid(here: Situation) -> Reason:
         return _all_of(here, here.quota)
     if not here.behind:
         return queueing.new(here.title)
-    if here.total and not here.free:
+    if here.device and here.total and not here.free:
         return reasons.busy_capacity(here.title, here.total, alternative=None)
     return queueing.behind(here.group, here.title)
 
@@ -111,10 +113,12 @@ def _taken(why: Explanation, here: Situation) -> Reason:
         return queueing.lent(here.title)
     if here.beyond and here.quota is not None:
         return _all_of(here, here.quota)
-    if here.total == 0:
-        return reasons.capacity_none(here.flavor, here.title, alternative=None)
+    if here.total == 0 and here.device:
+        return reasons.no_node(here.flavor, here.title, alternative=None)
     if why.cause is Cause.TOO_LARGE:
         return queueing.too_large(here.group, here.title)
+    if not here.device and here.free == 0:
+        return reasons.no_room(here.title, alternative=None)
     if here.total and not here.free:
         return reasons.busy_capacity(here.title, here.total, alternative=None)
     if why.cause is Cause.PLACEMENT:
