@@ -447,7 +447,10 @@ async def test_who_lost_the_group_meanwhile_is_refused_and_told(hub: Hub) -> Non
         return "bob" not in await hub.states()
 
     await until(ended)
-    assert (await hub.last("bob"))[0] == "flavor_not_granted"
+    account = (await hub.people.known("bob")).account_id
+    told = await world.store.last_ended(account, "")
+    assert told is not None
+    assert (told.reason, told.ran, told.had_turn) == ("flavor_not_granted", False, True)
     assert await world.store.leases() == {}
 
 
