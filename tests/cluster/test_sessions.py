@@ -249,7 +249,7 @@ def test_the_page_counts_what_the_nodes_have(alone: Hub) -> None:
         cluster.run(["kubectl", "cordon", addresses.NODE_NAME])
         shows("t4", (0, 0), "a cordoned node counts for none")
         said = {
-            one["flavor"]: [reason["message"] for reason in one["reasons"]]
+            one["flavor"]: [reason["sentence"] for reason in one["reasons"]]
             for one in client.get("/hub/arcetri/offers").json()["offers"]
         }
         assert said["t4"] == ["No node that has NVIDIA T4 can start a session now."]
