@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from arcetri_spawner.backends.base import Away, Session
-from arcetri_spawner.errors import ArcetriError, Busy, Denied
+from arcetri_spawner.errors import ArcetriError, Busy, Denied, Kept
 from arcetri_spawner.policy.model import Grant
 
 
@@ -78,4 +78,6 @@ def outcome_of(error: ArcetriError) -> str:
     """What a request that ended so is counted as."""
     if isinstance(error, Denied):
         return "denied"
+    if isinstance(error, Kept):
+        return "queued"
     return "busy" if isinstance(error, Busy) else "failed"

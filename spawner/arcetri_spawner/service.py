@@ -121,8 +121,11 @@ class SessionService:
         )
 
     async def offers(self, identity: Identity, server_name: str = "") -> Offers:
-        """Every flavour this person's groups grant, and why one would not start now."""
-        return await self._gate.offers(identity, server_name)
+        """Every flavour this person's groups grant, and why one would not start now.
+
+        Where the provider says nothing of them, it is of the groups that it named last.
+        """
+        return await self._gate.offers(identity.as_before(), server_name)
 
     async def ask(self, username: str, server_name: str, raw: object) -> Asked:
         """Ask for a session: it is admitted now, or waits in line and starts by itself.

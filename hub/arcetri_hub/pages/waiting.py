@@ -75,7 +75,7 @@ class WaitingPage(LooksAgain, LimitedBody, PlatformHandler):
         except (ArcetriError, HTTPError) as error:
             refusal = refusal_of(error)
             still = service.waiting.find(user.name, server_name)
-            if still is None:
+            if still is not waits:
                 # It was exchanged, and did not start: the next page says why.
                 self.redirect(self.hub_url("waiting", user.name, server_name))
                 return

@@ -58,6 +58,11 @@ class Entry:
         return now() < self.claimed_until
 
     @property
+    def is_kept(self) -> bool:
+        """Whether its turn has come, and it is kept because its start cannot be decided now."""
+        return self.stage == "admitted" and self.trouble is not None
+
+    @property
     def id(self) -> UUID:
         """The request's id."""
         return self.grant.request_id

@@ -20,7 +20,7 @@ from arcetri_spawner import killpoints
 from arcetri_spawner.backends.base import Position, Queue, Ticket, TicketState
 from arcetri_spawner.chores import Chores
 from arcetri_spawner.ending import IN_VAIN
-from arcetri_spawner.errors import ArcetriError, Busy, Conflict, Denied
+from arcetri_spawner.errors import ArcetriError, Busy, Conflict, Denied, Kept
 from arcetri_spawner.gate import Gate
 from arcetri_spawner.policy import reasons
 from arcetri_spawner.policy.model import Grant, Identity, Reason, ReasonKind
@@ -48,6 +48,9 @@ CLAIM: Final = 60.0
 UNDECIDED: Final = frozenset({"identity_unknown", "not_admitted", "session_limit", "flavor_limit"})
 """Refusals that may not hold in a minute: IAM answers again, somebody who is away logs in again, or
 stops another session of theirs. Whose turn has come is kept for a while."""
+
+SILENT: Final = "identity_unknown"
+"""The refusal that nobody means: IAM has said nothing."""
 
 _TRIED_AGAIN: Final = "It starts by itself as soon as IAM answers."
 
@@ -120,7 +123,8 @@ class WaitingRoom:
     async def ask(self, username: str, server_name: str, raw: object) -> Asked:
         """Ask for a session; who asks again for the same server is where they were.
 
-        One that is admitted at once is left to the asker to start, for a minute.
+        One that is admitted at once is left to the asker to start, for a minute; where IAM says
+        nothing, it is kept for ``hold``, and the platform starts it when IAM answers.
 
         Raises:
             Denied: Policy refuses.
@@ -131,7 +135,7 @@ class WaitingRoom:
         async with self._alone(username, server_name):
             if known := self.find(username, server_name):
                 return Asked(known, starts=False)
-            grant = await self._gate.decide_soon(username, server_name, raw)
+            grant, unsure = await self._gate.decide_soon(username, server_name, raw)
             entry = Entry(grant, self._clock())
             # First, so that a ticket that comes in between is known.
             self._add(entry)
@@ -146,10 +150,14 @@ class WaitingRoom:
         if entry.stage == "waiting" and (why := _endless(entry.ticket)):
             await self.leave(entry, why.code, str(reasons.busy(why)))
             raise reasons.busy(why)
-        if entry.stage != "admitted":
+        starts = entry.stage == "admitted" and unsure is None
+        if not starts:
             self.unclaim(entry)
             self._observer.request_decided("queued", "")
-        return Asked(entry, starts=entry.stage == "admitted")
+        if entry.stage == "admitted" and unsure is not None:
+            entry.trouble = told(unsure)
+            await self._its_turn(entry)
+        return Asked(entry, starts)
 
     async def leave(self, entry: Entry, reason: str = LEFT, message: str = "") -> None:
         """Leave the queue; the request is over.
@@ -169,7 +177,8 @@ class WaitingRoom:
         """Exchange a request that waits for one that starts now, or keep it where it is.
 
         Raises:
-            Denied: Policy refuses the other one; the first keeps its place.
+            Denied: Policy refuses the other one, or IAM says nothing, so that nothing would start
+                now; the first keeps its place.
             Busy: The other one would have to wait as well; the first keeps its place.
             Conflict: The first one waits no more.
             StoreError: It could not be recorded.
@@ -181,7 +190,11 @@ class WaitingRoom:
     async def _move(self, entry: Entry, raw: object) -> Entry:
         username, server_name = entry.server
         self._still_waits(entry)
-        grant = await self._gate.decide_soon(username, server_name, raw, instead_of=entry.id)
+        decision = await self._gate.decide_soon(username, server_name, raw, instead_of=entry.id)
+        if (unsure := decision.unsure) is not None:
+            keeps = "Your request keeps its place. Try again when IAM answers."
+            raise Denied(unsure.message, code=unsure.code, remedy=keeps, status=unsure.status)
+        grant = decision.grant
         self._still_waits(entry)
         await self._store.exchange(entry.id, grant)
         killpoints.reach("request.moved")
@@ -264,12 +277,19 @@ class WaitingRoom:
         Raises:
             Denied: Policy refuses. The request is over, or, where that may change soon and its user
                 is not there, is kept for a while.
+            Kept: IAM says nothing any more to who has just asked. The request is kept for a while,
+                and the platform starts it.
         """
         try:
             return await self._gate.decide_again(entry.grant)
         except Denied as error:
             if entry.by_itself and error.code in UNDECIDED:
                 self.put_back(entry, told(error))
+            elif error.code == SILENT:
+                self.put_back(entry, why := told(error))
+                self.unclaim(entry)
+                await self._its_turn(entry)
+                raise Kept(why.sentence, code=why.code, remedy=why.remedy) from error
             else:
                 await self.deny(entry, error)
             raise
@@ -403,6 +423,11 @@ class WaitingRoom:
         if entry.is_claimed:
             # Its start comes at once, and writes where it is.
             return
+        await self._its_turn(entry)
+
+    async def _its_turn(self, entry: Entry) -> None:
+        """Have the platform start an admitted request, and write until when it is kept."""
+        assert entry.hold_until is not None  # noqa: S101 - an admitted one has it; for mypy
         await self._store.admitted(entry.id, entry.hold_until)
         killpoints.reach("request.admitted")
         self.admitted(entry)

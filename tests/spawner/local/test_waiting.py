@@ -15,9 +15,10 @@ from uuid import uuid4
 
 import pytest
 
+from arcetri_spawner import gate
 from arcetri_spawner.backends.base import Session, Ticket, TicketState
 from arcetri_spawner.backends.local import end_instance
-from arcetri_spawner.errors import ArcetriError, BackendError, Busy, Conflict, Denied
+from arcetri_spawner.errors import ArcetriError, BackendError, Busy, Conflict, Denied, Kept
 from arcetri_spawner.estimates.model import ExpectedWait
 from arcetri_spawner.policy import queueing
 from arcetri_spawner.policy.model import Grant, Identity, Standing
@@ -39,6 +40,8 @@ class Everybody(People):
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self.standing: dict[str, Standing] = {}
+        self.refused: set[str] = set()
+        """Whom it did not admit when it last answered."""
         self.silent: dict[str, asyncio.Event] = {}
         """Of whom it answers only when this is set."""
 
@@ -46,10 +49,12 @@ class Everybody(People):
         if username in self.silent:
             await self.silent[username].wait()
         known = await super().fresh(username, reuse=reuse)
-        return replace(known, standing=self.standing.get(username, Standing.ADMITTED))
+        standing = self.standing.get(username, Standing.ADMITTED)
+        return replace(known, standing=standing, was_admitted=username not in self.refused)
 
     async def known(self, username: str) -> Identity:
-        return await super().fresh(username)
+        known = await super().fresh(username)
+        return replace(known, was_admitted=username not in self.refused)
 
 
 class Hub:
@@ -432,6 +437,149 @@ async def test_who_is_kept_for_too_long_makes_room_for_the_next(hub: Hub) -> Non
     code, message = await hub.last("bob")
     assert code == "hold_over"
     assert "IAM does not answer" in message
+
+
+async def test_who_asks_while_iam_is_silent_is_kept_and_started_when_it_answers(hub: Hub) -> None:
+    hub.people.standing["bob"] = Standing.UNKNOWN
+
+    bob, starts = await hub.service.ask("bob", "", T4)
+
+    assert (bob.stage, starts) == ("admitted", False)
+    assert bob.trouble is not None
+    assert bob.trouble.code == "identity_unknown"
+    assert bob.trouble.own == "It starts by itself as soon as IAM answers."
+    assert bob.hold_until == hub.now + timedelta(minutes=10)
+    assert (await hub.ask("carla")).stage == "waiting"
+    assert await hub.states() == {"bob": "admitted", "carla": "waiting"}
+    wait = await hub.service.waiting.tell(bob, await hub.people.fresh("bob"))
+    assert (wait.trouble, wait.alternatives) == (bob.trouble, ())
+    await asyncio.sleep(0.3)
+    assert hub.starts == []
+    hub.people.standing.clear()
+    await until(lambda: hub.runs("bob"))
+    assert hub.starts == [("bob", "")]
+    assert (await hub.states())["carla"] == "waiting"
+
+
+async def test_who_asked_while_iam_is_silent_is_kept_no_longer_than_hold(hub: Hub) -> None:
+    hub.people.standing["bob"] = Standing.UNKNOWN
+    await hub.ask("bob")
+    await hub.ask("carla")
+
+    hub.now += timedelta(minutes=10)
+
+    await until(lambda: hub.runs("carla"))
+    code, message = await hub.last("bob")
+    assert code == "hold_over"
+    assert "IAM does not answer" in message
+
+
+async def test_who_asks_while_iam_is_slow_is_kept_and_started_when_it_answers(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "_PATIENCE", 0.05)
+    answer = hub.people.silent["bob"] = asyncio.Event()
+
+    bob, starts = await hub.service.ask("bob", "", T4)
+
+    assert (bob.stage, bob.is_kept, starts) == ("admitted", True, False)
+    assert await hub.states() == {"bob": "admitted"}
+    answer.set()
+    await until(lambda: hub.runs("bob"))
+
+
+async def test_who_asks_for_what_is_busy_while_iam_is_silent_waits_in_line(hub: Hub) -> None:
+    await hub.ask("alice")
+    hub.people.standing["bob"] = Standing.UNKNOWN
+
+    bob = await hub.ask("bob")
+
+    assert (bob.stage, bob.trouble) == ("waiting", None)
+    hub.people.standing.clear()
+    await hub.end("alice")
+    await until(lambda: hub.runs("bob"))
+
+
+@pytest.mark.parametrize(
+    ("standing", "before", "choice", "code"),
+    [
+        # It says no: nobody is kept anything.
+        (Standing.NOT_ADMITTED, True, T4, "not_admitted"),
+        # It said no when it last said anything.
+        (Standing.UNKNOWN, False, T4, "identity_unknown"),
+        # Not of the groups it named last, and whether of others nobody knows.
+        (Standing.UNKNOWN, True, {"flavor": "h100"}, "identity_unknown"),
+        # What has nothing to do with groups.
+        (Standing.UNKNOWN, True, {**T4, "size": "huge"}, "size_unknown"),
+    ],
+)
+async def test_who_is_refused_though_iam_is_silent(
+    hub: Hub, standing: Standing, before: bool, choice: dict[str, str], code: str
+) -> None:
+    hub.people.standing["bob"] = standing
+    hub.people.refused = set() if before else {"bob"}
+
+    with pytest.raises(Denied) as caught:
+        await hub.ask("bob", choice)
+
+    assert caught.value.code == code
+    assert await hub.states() == {}
+    assert hub.service.waiting.entries() == []
+
+
+async def test_a_start_that_finds_iam_silent_keeps_the_request_that_was_admitted_at_once(
+    hub: Hub,
+) -> None:
+    bob, starts = await hub.service.ask("bob", "", T4)
+    assert starts
+    hub.people.standing["bob"] = Standing.UNKNOWN
+
+    with pytest.raises(Kept, match="It starts by itself as soon as IAM answers"):
+        await hub.service.start("bob", "", T4, launch())
+
+    assert bob.is_kept
+    assert await hub.states() == {"bob": "admitted"}
+    hub.people.standing.clear()
+    await until(lambda: hub.runs("bob"))
+    assert hub.starts == [("bob", "")]
+
+
+async def test_a_start_that_iam_refuses_ends_the_request_that_was_admitted_at_once(
+    hub: Hub,
+) -> None:
+    await hub.service.ask("bob", "", T4)
+    hub.people.standing["bob"] = Standing.NOT_ADMITTED
+
+    with pytest.raises(Denied):
+        await hub.service.start("bob", "", T4, launch())
+
+    assert await hub.states() == {}
+    assert (await hub.last("bob"))[0] == "not_admitted"
+
+
+async def test_who_is_kept_is_kept_by_the_next_hub_too(tmp_path: Path) -> None:
+    instance, catalog = uuid4().hex, text(t4=1, a100=1)
+    try:
+        async with a_hub(tmp_path, instance, catalog) as first:
+            first.people.standing["bob"] = Standing.UNKNOWN
+            await first.ask("bob")
+        async with a_hub(tmp_path, instance, catalog) as second:
+            await until(lambda: second.runs("bob"))
+            assert second.starts == [("bob", "")]
+    finally:
+        end_instance(instance, grace=0.0)
+
+
+async def test_an_alternative_is_not_taken_while_iam_is_silent(hub: Hub) -> None:
+    await hub.ask("alice")
+    bob = await hub.ask("bob")
+    hub.people.standing["bob"] = Standing.UNKNOWN
+
+    with pytest.raises(Denied, match="Your request keeps its place"):
+        await hub.service.waiting.move(bob, A100)
+
+    assert hub.service.waiting.find("bob", "") is bob
+    assert (await hub.states())["bob"] == "waiting"
 
 
 async def test_who_lost_the_group_meanwhile_is_refused_and_told(hub: Hub) -> None:
