@@ -48,7 +48,8 @@ class _Explains(PlatformHandler):
         }
         if name == "stop_pending.html":
             more["doubt"] = self.platform.service.in_doubt(user.name, server_name)
-        if self.platform.service.waiting.find(user.name, server_name):
+        if waits := self.platform.service.waiting.find(user.name, server_name):
+            more["kept"] = waits.is_kept
             more["waits_url"] = self.hub_url("waiting", user.name, server_name)
         raw = await may_read_details(self, user.name)
         if known.get("failed"):
