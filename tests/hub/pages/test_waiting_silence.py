@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from arcetri_hub.pages.servers import begun_by_asker
 from arcetri_spawner.errors import Kept
 from arcetri_spawner.policy.model import Standing
+from tests.hub.pages.test_fresh import ONCE
 from tests.hub.pages.test_waiting import one_t4, state
 from tests.hub.pages.web import action, ask
 from tests.spawner.local.test_waiting import T4, Hub, a_hub, launch, text
@@ -51,6 +53,7 @@ def test_what_is_asked_for_while_iam_is_silent_is_kept_by_every_way_in(platform:
         platform.api("alice") as alice,
     ):
         with silent_iam(platform):
+            time.sleep(ONCE)
             # A link leads to the form, which says what will become of it.
             page = bruno.get("/hub/spawn?flavor=t4&group=/arcetri/cms")
             assert "What you ask for now is kept for you" in page.text
