@@ -35,6 +35,10 @@ class Entry:
     ticket: Ticket | None = None
     trouble: Reason | None = None
     """Why the queue could not be asked, or why its start cannot be decided now."""
+    unasked: Reason | None = None
+    """Of ``trouble``, why the queue could not be asked; over as soon as it can."""
+    behind: bool = False
+    """Whether its ticket still asks for what another catalog said."""
     hold_until: datetime | None = None
     """Of an admitted one, until when it is kept."""
     claimed_until: float = 0.0

@@ -359,10 +359,22 @@ class WaitingRoom:
         return self._catalogs.current
 
     async def ask_again(self) -> None:
-        """Have those that wait ask for what another catalog says of their flavours, in order."""
-        for entry in self.entries():
-            if entry.stage == "waiting" and self.get(entry.id) is entry:
+        """Have those that wait ask for what another catalog says of their flavours, in order.
+
+        With whom that fails stays behind, and is to be submitted again.
+        """
+        waiting = [entry for entry in self.entries() if entry.stage == "waiting"]
+        for entry in waiting:
+            entry.behind = True
+        for entry in waiting:
+            if entry.stage != "waiting" or self.get(entry.id) is not entry:
+                continue
+            try:
                 await self.submit(entry)
+            except Exception:
+                # A fault with one must not keep the others behind.
+                entry.try_after = now() + RETRY
+                log.exception("a request is asked for again later", request=str(entry.id))
 
     async def recover(self, rows: Iterable[RequestRow]) -> None:
         """Take up again who waited or was admitted when the last hub ended, in their order."""
@@ -390,9 +402,12 @@ class WaitingRoom:
             return True
         except ArcetriError as error:
             log.warning("the queue cannot be asked", request=str(entry.id), why=error.code)
-            entry.trouble = told(error)
+            entry.trouble = entry.unasked = told(error)
             entry.try_after = now() + RETRY
             return False
+        entry.behind = False
+        if entry.trouble is entry.unasked:
+            entry.trouble = None
         await self.note(entry, ticket)
         return True
 

@@ -682,6 +682,40 @@ async def test_a_queue_that_cannot_be_asked_keeps_the_request_and_is_asked_again
     await until(lambda: hub.runs("alice"))
 
 
+@pytest.mark.parametrize("fault", [RuntimeError("ours"), ArcetriError("Away.", code="queue_away")])
+async def test_who_could_not_ask_for_what_another_catalog_says_asks_again(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    await hub.ask("alice")
+    bob, carla = await hub.ask("bob"), await hub.ask("carla")
+    submit = hub.world.queue.submit
+    asked: list[str] = []
+    fails = True
+
+    async def faulty(grant: Grant) -> Ticket:
+        asked.append(grant.username)
+        if fails and grant.username == "bob":
+            raise fault
+        return await submit(grant)
+
+    monkeypatch.setattr(hub.world.queue, "submit", faulty)
+    hub.world.edit(hub.world.profiles.read_text().replace("NVIDIA T4", "Tesla T4"))
+
+    # The fault of one keeps nobody else behind, and is tried again, also when it lasts.
+    await until(lambda: asked.count("bob") >= 3)
+    assert asked.count("carla") == 1
+    assert bob.behind
+    assert not carla.behind
+    fails = False
+    await until(lambda: not bob.behind)
+    told = len(asked)
+    await asyncio.sleep(0.3)
+    assert len(asked) == told
+    assert (bob.stage, bob.trouble) == ("waiting", None)
+    await hub.end("alice")
+    await until(lambda: hub.runs("bob"))
+
+
 async def test_a_ticket_without_a_request_is_taken_away(hub: Hub) -> None:
     world = hub.world
     grant = await world.grant("zoe")
