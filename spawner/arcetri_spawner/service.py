@@ -286,6 +286,11 @@ class SessionService:
         """What a server has that starts or runs."""
         return self._starts.of(key) or self._running.of(*key)
 
+    def request_of(self, username: str, server_name: str) -> UUID | None:
+        """The request of what a server has that waits, starts or runs; None where it has none."""
+        key = (username, server_name)
+        return self._recovery.of(*key) or self._of(key) or self.waiting.request_of(*key)
+
     async def find(self, username: str, server_name: str) -> Session | Unknown | None:
         """The live session of a server, also after the hub was restarted.
 

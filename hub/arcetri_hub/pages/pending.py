@@ -46,6 +46,8 @@ class _Explains(PlatformHandler):
             "stop_url": self.form_url("arcetri", "stop", user.name, server_name),
             "choose_url": self.hub_url("spawn", user.name, server_name),
         }
+        if name == "spawn_pending.html":
+            more["request_id"] = self.platform.service.request_of(user.name, server_name)
         if name == "stop_pending.html":
             more["doubt"] = self.platform.service.in_doubt(user.name, server_name)
         if waits := self.platform.service.waiting.find(user.name, server_name):

@@ -110,6 +110,11 @@ class WaitingRoom:
         entry = self._entries.get(request_id)
         return None if entry is None or entry.starting else entry
 
+    def request_of(self, username: str, server_name: str) -> UUID | None:
+        """The request of a server that has not started yet, or that a start has just taken."""
+        entry = self._by_server.get((username, server_name))
+        return entry.id if entry else None
+
     def known(self, request_id: UUID) -> Entry | None:
         """A request that has not started yet, or that a start has just taken."""
         return self._entries.get(request_id)
