@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -75,13 +76,15 @@ class Hub:
         )
         self.starts: list[tuple[str, str]] = []
         self.opened: set[str] = set()
+        self.env: dict[str, str] = {}
+        """What sessions are started with."""
 
     async def ready(self) -> None:
         """At once."""
 
     async def start(self, username: str, server_name: str, choice: Mapping[str, str]) -> None:
         self.starts.append((username, server_name))
-        await self.service.start(username, server_name, dict(choice), launch())
+        await self.service.start(username, server_name, dict(choice), launch(**self.env))
 
     async def ask(self, name: str, raw: Mapping[str, str] = T4, server: str = "") -> Any:
         """Ask as a page does: who is admitted at once is started at once."""
@@ -113,9 +116,11 @@ def text(**simulated: int) -> str:
 
 
 @asynccontextmanager
-async def a_hub(folder: Path, instance: str, catalog: str) -> AsyncIterator[Hub]:
+async def a_hub(
+    folder: Path, instance: str, catalog: str, **config: Any
+) -> AsyncIterator[Hub]:
     """One hub after another over the same folder."""
-    world = World(folder, catalog, instance_id=instance)
+    world = World(folder, catalog, instance_id=instance, **config)
     world.edit(catalog.replace("local: default", f"local: {world.interpreter}"))
     hub = Hub(world)
     work: list[asyncio.Task[None]] = []
@@ -173,6 +178,38 @@ async def test_the_next_starts_by_itself_when_the_first_ends(hub: Hub) -> None:
     await until(lambda: hub.runs("bob"))
     assert await hub.states() == {"bob": "running", "carla": "waiting"}
     assert hub.starts == [("bob", "")]
+
+
+async def test_no_start_is_too_late_for_a_wait_and_its_time_counts_from_the_turn(
+    tmp_path: Path,
+) -> None:
+    instance, limit = uuid4().hex, 4.0
+    try:
+        async with a_hub(tmp_path, instance, text(t4=1), start_timeout=limit) as hub:
+            await hub.ask("alice")
+            for name in ("bob", "carla"):
+                await hub.ask(name)
+            began = time.monotonic()
+            await asyncio.sleep(1.2 * limit)
+            # Nothing has begun that could be late, and nothing has failed.
+            assert await hub.states() == {"alice": "running", "bob": "waiting", "carla": "waiting"}
+            assert hub.starts == []
+
+            await hub.end("alice")
+            await until(lambda: hub.runs("bob"))
+
+            hub.env = {"FAKE_SILENT": "1"}
+            turn = time.monotonic()
+            assert turn - began > limit
+            await hub.end("bob")
+            await until(lambda: nobody(hub))
+            assert time.monotonic() - turn >= limit
+            code, message = await hub.last("carla")
+            assert code == "start_failed"
+            assert "did not answer within 4 seconds" in message
+            assert hub.starts == [("bob", ""), ("carla", "")]
+    finally:
+        end_instance(instance, grace=0.0)
 
 
 async def test_who_asks_again_is_where_they_were(hub: Hub) -> None:
