@@ -59,7 +59,8 @@ _REFUSALS: Final = frozenset({*ALL_CODES, Busy.default_code})
 _REFUSAL_IS_NEWS: Final = timedelta(minutes=1)
 """For how long pages tell of a start that policy refused: what was in use is soon free.
 
-So long too of one that its user cancelled, who knows that later; not of one that somebody else did.
+So long too of one that its user cancelled, who knows that later; not of one that somebody else did,
+nor of one that was refused when it had waited.
 """
 
 
@@ -107,15 +108,19 @@ def ended(
     """
     if last is None:
         return None
-    code, message, at, details = last
+    code, message, at, details, asked = last
     sentence = message or ENDS.get(code, "")
+    refused = code in _REFUSALS
+    # Who had waited was not there to read it.
+    waited = refused and asked is not None and at - asked > _REFUSAL_IS_NEWS
     # Only a start that somebody else cancelled has a message.
-    brief = code in _REFUSALS or (code == CANCELLED and not message)
+    brief = (refused and not waited) or (code == CANCELLED and not message)
     if brief and now - at > _REFUSAL_IS_NEWS:
         # Nothing ran: the cards say what holds now, and would soon contradict the refusal.
         return None
-    if code in _REFUSALS:
-        sentence = f"Your last start was refused. {message}"
+    if refused:
+        what = "When it was your turn, your start" if waited else "Your last start"
+        sentence = f"{what} was refused. {message}"
     if not sentence:
         return None
     when = amounts.moment(at, timezone, now)

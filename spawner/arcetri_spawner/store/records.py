@@ -139,3 +139,5 @@ class Ended(NamedTuple):
     at: datetime
     details: str = ""
     """What was said of it, word for word."""
+    asked: datetime | None = None
+    """When it was asked for."""

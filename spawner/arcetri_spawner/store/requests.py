@@ -254,7 +254,7 @@ def recent_ends(db: Session, account_id: str) -> list[tuple[str, Ended]]:
 def _ended(row: RequestTable) -> Ended | None:
     if row.ended_at is None:
         return None
-    return Ended(row.reason, row.message, row.ended_at, row.details or "")
+    return Ended(row.reason, row.message, row.ended_at, row.details or "", row.asked_at)
 
 
 def _is_past(ended: datetime, live: RequestTable | None) -> bool:

@@ -91,6 +91,16 @@ def test_a_refusal_is_told_as_past_and_only_while_it_is_news(code: str) -> None:
     assert ended(refused, "UTC", NOW + timedelta(seconds=70)) is None
 
 
+def test_a_refusal_of_what_had_waited_stays_told() -> None:
+    asked = NOW - timedelta(hours=3)
+    refused = Ended("flavor_not_granted", "No group of yours grants it.", NOW, asked=asked)
+    told = ended(refused, "UTC", NOW + timedelta(hours=8))
+    assert told is not None
+    assert told.sentence == (
+        "When it was your turn, your start was refused. No group of yours grants it."
+    )
+
+
 def test_the_end_of_what_ran_stays_told() -> None:
     later = NOW + timedelta(days=1)
     assert ended(Ended("killed", "", NOW), "UTC", later) is not None
