@@ -1,4 +1,4 @@
-"""Who asks while IAM is silent is kept a device or a place, reads why, and starts when it answers."""
+"""Who asks while IAM is silent is kept a device or a place, reads why, and then starts."""
 
 from __future__ import annotations
 
@@ -86,7 +86,8 @@ def test_what_is_asked_for_while_iam_is_silent_is_kept_by_every_way_in(platform:
             assert state(platform, "chiara") == []
 
         until(lambda: state(platform, "bruno") == ["running"], "his starts by itself", 60)
-        until(lambda: sorted(state(platform, "alice")) == ["running", "waiting"], "so does hers", 60)
+        both = ["running", "waiting"]
+        until(lambda: sorted(state(platform, "alice")) == both, "so does hers", 60)
         bruno.post(action(bruno.get("/hub/home"), "/hub/arcetri/stop"))
         until(lambda: state(platform, "alice") == ["running", "running"], "it is her turn", 60)
 

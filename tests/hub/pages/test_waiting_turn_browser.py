@@ -38,7 +38,8 @@ AWAY = """
 """A page in a tab that is not in front, as a browser without a screen cannot show it; and what its
 notifications say, which are real ones."""
 WITNESSED = """
-  Object.defineProperty(document, "hidden", { get: () => sessionStorage.getItem("away") === "yes" });
+  const away = () => sessionStorage.getItem("away") === "yes";
+  Object.defineProperty(document, "hidden", { get: away });
   const Real = window.Notification;
   window.Notification = class extends Real {
     constructor(title, options) {
@@ -153,9 +154,7 @@ def test_what_is_expected_who_never_comes_and_a_notification(
         bruno.add_init_script(AWAY)
         bruno.reload()
         bruno.get_by_role("button", name="Tell me when it is ready").click()
-        expect(bruno.locator("#notify-status")).to_have_text(
-            TOLD
-        )
+        expect(bruno.locator("#notify-status")).to_have_text(TOLD)
         expect(bruno.get_by_role("button", name="Tell me when it is ready")).to_be_hidden()
 
         with platform.api("alice") as alice:

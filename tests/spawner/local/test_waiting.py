@@ -116,9 +116,7 @@ def text(**simulated: int) -> str:
 
 
 @asynccontextmanager
-async def a_hub(
-    folder: Path, instance: str, catalog: str, **config: Any
-) -> AsyncIterator[Hub]:
+async def a_hub(folder: Path, instance: str, catalog: str, **config: Any) -> AsyncIterator[Hub]:
     """One hub after another over the same folder."""
     world = World(folder, catalog, instance_id=instance, **config)
     world.edit(catalog.replace("local: default", f"local: {world.interpreter}"))
