@@ -22,7 +22,8 @@ from arcetri_spawner.live import choice_of
 from arcetri_spawner.policy import queueing
 from arcetri_spawner.policy.model import Grant
 from arcetri_spawner.waiting.model import RETRY, Entry, Starter, now
-from arcetri_spawner.waiting.room import UNDECIDED, WaitingRoom, told
+from arcetri_spawner.waiting.room import UNDECIDED, WaitingRoom
+from arcetri_spawner.waiting.why import told
 
 if TYPE_CHECKING:
     from arcetri_spawner.live import ServiceObserver

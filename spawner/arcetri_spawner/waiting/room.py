@@ -7,40 +7,32 @@ reconciler.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
-from uuid import UUID
 from weakref import WeakValueDictionary
 
 import structlog
 
 from arcetri_spawner import killpoints
 from arcetri_spawner.backends.base import Position, Queue, Ticket, TicketState
-from arcetri_spawner.chores import Chores
-from arcetri_spawner.ending import IN_VAIN
-from arcetri_spawner.errors import ArcetriError, Busy, Conflict, Denied, Kept
+from arcetri_spawner.errors import ArcetriError, Busy, Denied, Kept
 from arcetri_spawner.gate import Gate
 from arcetri_spawner.policy import reasons
 from arcetri_spawner.policy.model import Grant, Identity, Reason, ReasonKind
 from arcetri_spawner.policy.sizes import in_size
 from arcetri_spawner.store.waiting import waits_no_more
+from arcetri_spawner.waiting.line import Line
 from arcetri_spawner.waiting.model import RETRY, Asked, Entry, Estimator, Wait, now
-from arcetri_spawner.waiting.why import end_with_sessions, instead_of, offer_of, waits_for
+from arcetri_spawner.waiting.why import end_with_sessions, instead_of, offer_of, told, waits_for
 
 if TYPE_CHECKING:
     from arcetri_spawner.catalog import CatalogHolder
     from arcetri_spawner.estimates.model import ExpectedWait
     from arcetri_spawner.live import ServiceObserver
-    from arcetri_spawner.store import RequestRow, Store
+    from arcetri_spawner.store import Store
 
 log = structlog.get_logger(__name__)
-
-AGAIN: Final = 15.0
-"""Seconds until a request is tried again whose turn was in vain; twice as long each time."""
-AGAIN_MOST: Final = 240.0
-"""Seconds after which it is tried again however often it was in vain."""
 
 CLAIM: Final = 60.0
 """Seconds in which who asked, and was admitted at once, has to have begun the start."""
@@ -52,14 +44,12 @@ stops another session of theirs. Whose turn has come is kept for a while."""
 SILENT: Final = "identity_unknown"
 """The refusal that nobody means: IAM has said nothing."""
 
-_TRIED_AGAIN: Final = "It starts by itself as soon as IAM answers."
-
 LEFT: Final = "left"
 """How a request ended whose user left the queue."""
 
 
-class WaitingRoom:
-    """Asks for tickets, and knows what became of them."""
+class WaitingRoom(Line):
+    """Takes requests in, exchanges them, hands them to their starts, and tells of them."""
 
     def __init__(
         self,
@@ -81,47 +71,13 @@ class WaitingRoom:
             observer: Told what becomes of requests.
             clock: Tells the time, aware.
         """
-        self._store = store
-        self._queue = queue
+        super().__init__(
+            store=store, queue=queue, catalogs=catalogs, observer=observer, clock=clock
+        )
         self._gate = gate
-        self._catalogs = catalogs
-        self._observer = observer
-        self._clock = clock
         self.estimator: Estimator | None = None
         """Says how long one will wait; None where nothing is estimated."""
-        self.admitted: Callable[[Entry], None] = lambda _entry: None
-        """Told of each request whose turn has come, and that nobody else is about to start."""
-        self._entries: dict[UUID, Entry] = {}
-        self._by_server: dict[tuple[str, str], Entry] = {}
         self._asking: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
-        self._in_vain: Counter[UUID] = Counter()
-        """How often the turn of who stands at a place was in vain, by its first request."""
-        self._chores = Chores()
-
-    # Who is there
-
-    def find(self, username: str, server_name: str) -> Entry | None:
-        """The request of a server that has not started yet, if there is one."""
-        entry = self._by_server.get((username, server_name))
-        return None if entry is None or entry.starting else entry
-
-    def get(self, request_id: UUID) -> Entry | None:
-        """A request that has not started yet, if it is one."""
-        entry = self._entries.get(request_id)
-        return None if entry is None or entry.starting else entry
-
-    def request_of(self, username: str, server_name: str) -> UUID | None:
-        """The request of a server that has not started yet, or that a start has just taken."""
-        entry = self._by_server.get((username, server_name))
-        return entry.id if entry else None
-
-    def known(self, request_id: UUID) -> Entry | None:
-        """A request that has not started yet, or that a start has just taken."""
-        return self._entries.get(request_id)
-
-    def entries(self) -> list[Entry]:
-        """Everybody, oldest first."""
-        return list(self._entries.values())
 
     # Coming and going
 
@@ -228,36 +184,23 @@ class WaitingRoom:
         if self.get(entry.id) is not entry or entry.stage == "admitted":
             raise waits_no_more()
 
-    async def go_back(self, grant: Grant, asked: datetime, in_vain: str = "") -> None:
-        """Have a request stand in line that the store has at its old place.
-
-        Where the queue gives no answer, it is asked again.
-
-        Args:
-            grant: What it was granted.
-            asked: When it was asked for.
-            in_vain: Why its turn was in vain, where it was: then it is not tried again at once, and
-                each time later.
-        """
-        entry = self._entries.get(grant.request_id)
-        if entry is None:
-            entry = Entry(grant, asked, counted=True)
-            self._add(entry)
-            if in_vain:
-                place = grant.earlier[0]
-                self._in_vain[place] += 1
-                wait = min(AGAIN * 2 ** (self._in_vain[place] - 1), AGAIN_MOST)
-                entry.not_before = now() + wait
-                remedy = f"It is tried again in {wait:.0f} seconds, or as soon as it can be."
-                entry.in_vain = Reason(IN_VAIN, ReasonKind.WAIT, in_vain, remedy, remedy)
-        await self.submit(entry)
-
     async def _take_back(self, entry: Entry, instead: Entry) -> None:
         await self._store.take_back(entry.id, instead.id)
         self._drop(instead)
         self._add(entry)
         await self.finish(Ticket(instead.id, TicketState.GONE))
         await self.submit(entry)
+
+    def _alone(self, username: str, server_name: str) -> asyncio.Lock:
+        """Held by who asks or exchanges for a server; gone when nobody does."""
+        return self._asking.setdefault((username, server_name), asyncio.Lock())
+
+    def _claim(self, entry: Entry) -> None:
+        entry.claimed_until = now() + CLAIM
+
+    def unclaim(self, entry: Entry) -> None:
+        """Who asked will not start it: the platform does, when its turn comes."""
+        entry.claimed_until = 0.0
 
     # Starting
 
@@ -308,14 +251,9 @@ class WaitingRoom:
         entry.trouble = trouble
         entry.try_after = now() + RETRY
 
-    def over(self, grant: Grant) -> None:
-        """Forget how often a request's turn was in vain, since it runs or has left."""
-        if grant.earlier:
-            self._in_vain.pop(grant.earlier[0], None)
-
-    def begun(self, entry: Entry) -> None:
-        """Forget a request that starts: it is a session's from now on."""
-        self._drop(entry)
+    async def deny(self, entry: Entry, error: Denied) -> None:
+        """End a request that policy refuses by now."""
+        await self.leave(entry, error.code, str(error))
 
     # What is told
 
@@ -356,165 +294,10 @@ class WaitingRoom:
             log.warning("the queue does not say who is ahead", why=error.code)
             return None
 
-    # Following the queue
-
-    @property
-    def catalog(self) -> object:
-        """The catalog of the moment, to see whether it is another."""
-        return self._catalogs.current
-
-    async def ask_again(self) -> None:
-        """Have those that wait ask for what another catalog says of their flavours, in order.
-
-        With whom that fails stays behind, and is to be submitted again.
-        """
-        waiting = [entry for entry in self.entries() if entry.stage == "waiting"]
-        for entry in waiting:
-            entry.behind = True
-        for entry in waiting:
-            if entry.stage != "waiting" or self.get(entry.id) is not entry:
-                continue
-            try:
-                await self.submit(entry)
-            except Exception:
-                # A fault with one must not keep the others behind.
-                entry.try_after = now() + RETRY
-                log.exception("a request is asked for again later", request=str(entry.id))
-
-    async def recover(self, rows: Iterable[RequestRow]) -> None:
-        """Take up again who waited or was admitted when the last hub ended, in their order."""
-        answers = True
-        for row in rows:
-            if row.id in self._entries:
-                continue
-            counted = row.admitted is not None or bool(row.grant.earlier)
-            entry = Entry(row.grant, row.asked, counted=counted)
-            self._add(entry)
-            # One silence is enough to know: the others are asked for later.
-            answers = answers and await self.submit(entry)
-
-    async def close(self) -> None:
-        """Give up what is under way; all of it is taken up again by the next hub."""
-        await self._chores.close()
-
-    async def submit(self, entry: Entry) -> bool:
-        """Have a request stand in line; False when the queue could not be asked, and is later."""
-        try:
-            ticket = await self._queue.submit(entry.grant)
-        except Conflict:
-            # It ended while this was asked.
-            self._drop(entry)
-            return True
-        except ArcetriError as error:
-            log.warning("the queue cannot be asked", request=str(entry.id), why=error.code)
-            entry.trouble = entry.unasked = told(error)
-            entry.try_after = now() + RETRY
-            return False
-        entry.behind = False
-        if entry.trouble is entry.unasked:
-            entry.trouble = None
-        await self.note(entry, ticket)
-        return True
-
-    async def note(self, entry: Entry, ticket: Ticket) -> None:
-        """Keep what the queue says of a request, and act on it."""
-        before, entry.ticket = entry.stage, ticket
-        if ticket.state is TicketState.ADMITTED and now() >= entry.not_before:
-            if before != "admitted":
-                await self._admit(entry)
-            return
-        entry.stage, entry.hold_until = "waiting", None
-        if ticket.state is TicketState.ADMITTED:
-            # It has another turn, and would have it in vain as before.
-            entry.trouble = entry.in_vain
-            return
-        if before != "waiting":
-            entry.trouble = None
-            await self._store.mark(entry.id, "waiting")
-            killpoints.reach("request.waiting")
-
-    async def _admit(self, entry: Entry) -> None:
-        at = self._clock()
-        entry.stage, entry.trouble = "admitted", None
-        entry.hold_until = at + self._catalogs.current.catalog.defaults.hold
-        if not entry.counted:
-            entry.counted = True
-            self._observer.request_admitted(entry.grant, at - entry.asked)
-        if entry.is_claimed:
-            # Its start comes at once, and writes where it is.
-            return
-        await self._its_turn(entry)
-
-    async def _its_turn(self, entry: Entry) -> None:
-        """Have the platform start an admitted request, and write until when it is kept."""
-        assert entry.hold_until is not None  # noqa: S101 - an admitted one has it; for mypy
-        await self._store.admitted(entry.id, entry.hold_until)
-        killpoints.reach("request.admitted")
-        self.admitted(entry)
-
-    async def deny(self, entry: Entry, error: Denied) -> None:
-        """End a request that policy refuses by now."""
-        await self.leave(entry, error.code, str(error))
-
-    async def _give_up(self, entry: Entry) -> None:
-        """Have a request's ticket taken away, also where it has yet to take over another's."""
-        for request in (entry.id, *entry.grant.earlier):
-            await self.finish(Ticket(request, TicketState.GONE))
-
-    async def finish(self, ticket: Ticket) -> None:
-        """Have a ticket taken away; where the queue gives no answer, when it does."""
-        try:
-            await self._queue.finish(ticket)
-        except ArcetriError as error:
-            log.warning("a ticket is not taken away yet", why=error.code)
-            self._chores.start(self._finish_later(ticket))
-
-    async def _finish_later(self, ticket: Ticket) -> None:
-        while True:
-            await asyncio.sleep(RETRY)
-            try:
-                await self._queue.finish(ticket)
-                return
-            except ArcetriError as error:
-                log.warning("a ticket is not taken away yet", why=error.code)
-
-    # Keeping
-
-    def _add(self, entry: Entry) -> None:
-        self._entries[entry.id] = entry
-        self._by_server[entry.server] = entry
-
-    def _drop(self, entry: Entry) -> None:
-        self._entries.pop(entry.id, None)
-        if self._by_server.get(entry.server) is entry:
-            del self._by_server[entry.server]
-            # One that came first, and is still there, is found again.
-            others = (one for one in self._entries.values() if one.server == entry.server)
-            if other := next(others, None):
-                self._by_server[entry.server] = other
-
-    def _alone(self, username: str, server_name: str) -> asyncio.Lock:
-        """Held by who asks or exchanges for a server; gone when nobody does."""
-        return self._asking.setdefault((username, server_name), asyncio.Lock())
-
-    def _claim(self, entry: Entry) -> None:
-        entry.claimed_until = now() + CLAIM
-
-    def unclaim(self, entry: Entry) -> None:
-        """Who asked will not start it: the platform does, when its turn comes."""
-        entry.claimed_until = 0.0
-
 
 def _endless(ticket: Ticket | None) -> Reason | None:
     reason = ticket.reason if ticket else None
     return reason if reason and reason.endless else None
-
-
-def told(error: ArcetriError) -> Reason:
-    """Why something has to wait, as it was said."""
-    # Who asks for a start is told to do so again; whose turn has come need not.
-    own = _TRIED_AGAIN if error.code == "identity_unknown" else error.remedy
-    return Reason(error.code, ReasonKind.WAIT, error.message, own, own)
 
 
 def _cannot_say(sentence: str) -> Reason:

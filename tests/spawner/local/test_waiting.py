@@ -24,7 +24,7 @@ from arcetri_spawner.estimates.model import ExpectedWait
 from arcetri_spawner.policy import queueing
 from arcetri_spawner.policy.model import Grant, Identity, Standing
 from arcetri_spawner.service import SessionService
-from arcetri_spawner.waiting import Entry, reconciler, room, unopened
+from arcetri_spawner.waiting import Entry, line, reconciler, room, unopened
 from tests.spawner.local.test_service import People, until
 from tests.spawner.local.world import World, catalog_text, launch
 from tests.support import builders
@@ -144,6 +144,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name in (
         (reconciler, "SWEEP"),
         (reconciler, "RETRY"),
+        (line, "RETRY"),
         (room, "RETRY"),
         (unopened, "LOOK"),
     ):
