@@ -2,8 +2,8 @@
 
 Nothing else starts or ends a session. Forms, links and REST handlers come before ``start``; the
 JupyterHub spawner is a thin adapter over it; the reaper and the admins' page end sessions through
-``end``, which is in ``stopping``; what there is at the moment is found in ``lookups``. Whatever fails
-or is cancelled on the way leaves no lease, no process and no live request.
+``end``, which is in ``stopping``; what there is at the moment is found in ``lookups``. Whatever
+fails or is cancelled on the way leaves no lease, no process and no live request.
 """
 
 from __future__ import annotations

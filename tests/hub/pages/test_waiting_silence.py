@@ -67,6 +67,8 @@ def test_what_is_asked_for_while_iam_is_silent_is_kept_by_every_way_in(platform:
             assert state(platform, "bruno") == ["admitted"]
             inside = bruno.get("/user/bruno/lab", follow_redirects=True).text
             assert "cannot be started yet" in inside
+            pending = bruno.get("/hub/spawn-pending/bruno")
+            assert pending.headers["Location"] == "/hub/waiting/bruno"
             # It is not the start that is waited for.
             assert "See your place" in bruno.get("/hub/home").text
 
