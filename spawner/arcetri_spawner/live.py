@@ -55,6 +55,8 @@ class LiveRow:
     """Of what started by itself: until when it is kept for its user to open it."""
     ending: bool = False
     """Whether somebody wants it ended, and it has not ended yet."""
+    kept: bool = False
+    """Whether its turn has come, and its start cannot be decided or begun now."""
     away: Away | None = None
     """What it runs on gives no answer; None where it does, or nobody can say."""
 

@@ -134,6 +134,7 @@ class Lookups:
                 session=self._running.get(row.id),
                 asked=row.asked,
                 open_by=self.unopened.until(row.id),
+                kept=(waits := self.waiting.get(row.id)) is not None and waits.is_kept,
                 away=self._running.away(row.id),
                 ending=bool(row.reason) or self.ends(row.id),
             )

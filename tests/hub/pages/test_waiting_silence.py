@@ -70,7 +70,9 @@ def test_what_is_asked_for_while_iam_is_silent_is_kept_by_every_way_in(platform:
             pending = bruno.get("/hub/spawn-pending/bruno")
             assert pending.headers["Location"] == "/hub/waiting/bruno"
             # It is not the start that is waited for.
-            assert "See your place" in bruno.get("/hub/home").text
+            home = bruno.get("/hub/home").text
+            assert "cannot be started yet" in home
+            assert "See your place" in home
 
             # Nothing is left of the T4: who comes second stands in line.
             queued = alice.post("/users/alice/server", json=choice)

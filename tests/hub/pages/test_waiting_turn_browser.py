@@ -15,13 +15,16 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from arcetri_hub.usage import WITNESS
 from tests.hub.pages.browser import log_in
 from tests.hub.pages.test_waiting import one_t4, state
-from tests.hub.pages.test_waiting_browser import PATIENCE, place, wait_for_t4
+from tests.hub.pages.test_waiting_browser import PATIENCE, pictures, place, wait_for_t4
 from tests.support.platform import Platform, running, until
+
+__all__ = ["pictures"]
 
 pytestmark = pytest.mark.browser
 
@@ -225,7 +228,7 @@ def notes(page: Page) -> list[list[str]]:
 
 
 def test_who_is_taken_out_of_the_queue_is_told_where_they_are(
-    platform: Platform, in_line: Page
+    platform: Platform, in_line: Page, pictures: Path
 ) -> None:
     go_away(in_line)
     [(request,)] = platform.rows(
@@ -249,6 +252,9 @@ def test_who_is_taken_out_of_the_queue_is_told_where_they_are(
     expect(in_line.locator(".lead")).to_contain_text("The T4 is needed.")
     for gone_too in ("Leave the queue", "Keep waiting"):
         expect(in_line.get_by_text(gone_too)).to_be_hidden()
+    found = Axe().run(in_line).response["violations"]
+    assert [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found] == []
+    in_line.screenshot(path=pictures / "waiting-ended.png", full_page=True)
     in_line.get_by_role("link", name="Choose and start").click()
     in_line.wait_for_url("**/hub/spawn/bruno")
 
