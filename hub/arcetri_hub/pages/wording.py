@@ -52,6 +52,8 @@ STATES = {
 }
 """Where a session is, in words."""
 
+KEPT: Final = "cannot be started yet"
+"""The same of one whose turn has come, and of which it cannot be decided whether it may start."""
 AWAY: Final = "its node does not answer"
 """The same of one that was seen running, and of which nobody can say so now."""
 _REFUSALS: Final = frozenset({*ALL_CODES, Busy.default_code})
@@ -59,7 +61,8 @@ _REFUSALS: Final = frozenset({*ALL_CODES, Busy.default_code})
 _REFUSAL_IS_NEWS: Final = timedelta(minutes=1)
 """For how long pages tell of a start that policy refused at once: what was in use is soon free.
 
-So long too of one that its user cancelled, who knows that later; not of one that somebody else did.
+So long too of one that its user cancelled, who knows that later; not of one that somebody else did,
+nor of one that was refused when it had waited.
 """
 
 
@@ -80,6 +83,8 @@ def state_text(row: LiveRow) -> str:
     """Where a session is, in words: what somebody wants of it first, then what can be said."""
     if row.ending:
         return STATES["ending"]
+    if row.kept:
+        return KEPT
     return AWAY if row.away else STATES.get(row.state, row.state)
 
 

@@ -22,7 +22,8 @@ from arcetri_spawner.live import choice_of
 from arcetri_spawner.policy import queueing
 from arcetri_spawner.policy.model import Grant
 from arcetri_spawner.waiting.model import RETRY, Entry, Starter, now
-from arcetri_spawner.waiting.room import UNDECIDED, WaitingRoom, told
+from arcetri_spawner.waiting.room import UNDECIDED, WaitingRoom
+from arcetri_spawner.waiting.why import told
 
 if TYPE_CHECKING:
     from arcetri_spawner.live import ServiceObserver
@@ -221,7 +222,7 @@ class Reconciler:
         while True:
             if self._room.catalog is not catalog:
                 catalog = self._room.catalog
-                await self._ask_again()
+                await self._room.ask_again()
             for entry in self._room.entries():
                 # Most only wait, and there can be hundreds.
                 if self._only_waits(entry):
@@ -232,6 +233,7 @@ class Reconciler:
                     log.warning("a request waits", request=str(entry.id), why=error.code)
                 except Exception:
                     # A fault of ours with one must not stop the others.
+                    entry.try_after = now() + RETRY
                     log.exception("a request waits", request=str(entry.id))
             if loop.time() > resync:
                 resync = loop.time() + RESYNC
@@ -241,16 +243,9 @@ class Reconciler:
                     log.warning("requests and tickets are not compared", why=error.code)
             await asyncio.sleep(SWEEP)
 
-    async def _ask_again(self) -> None:
-        try:
-            await self._room.ask_again()
-        except Exception:
-            # Whoever is left asks when there is another catalog, or another hub.
-            log.exception("those that wait do not all ask for what the catalog says now")
-
     def _only_waits(self, entry: Entry) -> bool:
         """Whether nothing is to be done for a request but to wait for the queue's word."""
-        if entry.stage != "waiting" or entry.ticket is None:
+        if entry.stage != "waiting" or entry.ticket is None or entry.behind:
             return False
         return entry.ticket.state is TicketState.WAITING and not self._demands.is_evicted(entry.id)
 
@@ -263,7 +258,7 @@ class Reconciler:
         elif entry.stage == "admitted" and entry.hold_until and self._clock() >= entry.hold_until:
             await self._let_go(entry)
         elif now() >= entry.try_after:
-            if entry.ticket is None:
+            if entry.ticket is None or (entry.behind and entry.stage == "waiting"):
                 await self._room.submit(entry)
             elif entry.stage == "waiting" and entry.ticket.state is TicketState.ADMITTED:
                 await self._room.note(entry, entry.ticket)

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from arcetri_spawner.catalog.models import Catalog
 from arcetri_spawner.policy import queueing, reasons
 from arcetri_spawner.policy.model import Grant, Offer, Offers, Reason, ReasonKind
 
+if TYPE_CHECKING:
+    from arcetri_spawner.errors import ArcetriError
+
+_TRIED_AGAIN: Final = "It starts by itself as soon as IAM answers."
 _POLICY_KNOWS: Final = frozenset({"queue_new", "queue_behind", "queue_busy", "queue_maintenance"})
 """Codes of a queue's reasons of which policy says the same or more, and newer."""
 _WAITING_DOES: Final = frozenset({"busy_quota", "busy_capacity", "busy_room", "maintenance"})
@@ -163,3 +167,10 @@ def instead_of(grant: Grant, offered: Offers, sized: Offers) -> tuple[Offer, ...
         for one, asked in zip(offered.offers, sized.offers, strict=True)
         if one.startable and (one.flavor != grant.flavor or not asked.startable)
     )
+
+
+def told(error: ArcetriError) -> Reason:
+    """Why something has to wait, as it was said."""
+    # Who asks for a start is told to do so again; whose turn has come need not.
+    own = _TRIED_AGAIN if error.code == "identity_unknown" else error.remedy
+    return Reason(error.code, ReasonKind.WAIT, error.message, own, own)
