@@ -93,6 +93,8 @@ class WaitingRoom:
         self._asking: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._in_vain: Counter[UUID] = Counter()
         """How often the turn of who stands at a place was in vain, by its first request."""
+        self._moving: set[UUID] = set()
+        """Requests instead of which another one is tried."""
         self._chores = Chores()
 
     # Who is there
@@ -110,6 +112,10 @@ class WaitingRoom:
     def known(self, request_id: UUID) -> Entry | None:
         """A request that has not started yet, or that a start has just taken."""
         return self._entries.get(request_id)
+
+    def keeps_place_of(self, request_id: UUID) -> bool:
+        """Whether a request is out while another one is tried, and may come back to its place."""
+        return request_id in self._moving and request_id not in self._entries
 
     def entries(self) -> list[Entry]:
         """Everybody, oldest first."""
@@ -176,7 +182,11 @@ class WaitingRoom:
         """
         # Until it has its place or is back: an ask or another move meanwhile would lose one.
         async with self._alone(*entry.server):
-            return await self._move(entry, raw)
+            self._moving.add(entry.id)
+            try:
+                return await self._move(entry, raw)
+            finally:
+                self._moving.discard(entry.id)
 
     async def _move(self, entry: Entry, raw: object) -> Entry:
         username, server_name = entry.server
@@ -239,7 +249,9 @@ class WaitingRoom:
         self._drop(instead)
         self._add(entry)
         await self.finish(Ticket(instead.id, TicketState.GONE))
-        await self.submit(entry)
+        if not await self.submit(entry):
+            # What the queue said of it meanwhile was not heard: it is asked again.
+            entry.ticket = None
 
     # Starting
 
