@@ -305,10 +305,11 @@ class Reconciler:
             if lost and row.state in ("waiting", "admitted"):
                 log.warning("a request without a ticket is put in line", request=str(row.id))
                 await self._room.recover([row])
-        for request_id in before:
-            if request_id in rows:
-                continue
-            if (entry := self._room.get(request_id)) is not None:
+        over = [one for one in before if one not in rows and self._room.get(one)]
+        # One that was exchanged when the rows were read, and has come back, is there by now.
+        live = {row.id for row in await self._store.live_requests()} if over else set()
+        for request_id in over:
+            if request_id not in live and (entry := self._room.get(request_id)):
                 self._room.begun(entry)
                 await self._room.finish(Ticket(request_id, TicketState.GONE))
         await self._take_away(tickets, rows.values())

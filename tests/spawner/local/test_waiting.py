@@ -621,6 +621,27 @@ async def test_a_stray_ticket_that_came_while_the_database_was_away_is_found_aga
     assert await world.queue.position(Ticket(bob.id, TicketState.WAITING)) is not None
 
 
+async def test_who_came_back_from_an_exchange_while_the_rows_were_read_is_kept(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await hub.ask("alice")
+    bob = await hub.ask("bob")
+    live = hub.world.store.live_requests
+    during = [row for row in await live() if row.id != bob.id]
+
+    async def rows() -> Any:
+        monkeypatch.setattr(hub.world.store, "live_requests", live)
+        return during
+
+    monkeypatch.setattr(hub.world.store, "live_requests", rows)
+    await hub.service.reconciler._resync()
+    assert hub.service.waiting.get(bob.id) is bob
+    # What has ended indeed goes.
+    await hub.world.store.mark(bob.id, "ended", reason="behind its back")
+    await hub.service.reconciler._resync()
+    assert hub.service.waiting.get(bob.id) is None
+
+
 async def test_a_ticket_that_vanishes_is_asked_for_again(hub: Hub) -> None:
     await hub.ask("alice")
     bob = await hub.ask("bob")
