@@ -391,7 +391,7 @@ async def test_an_alternative_that_is_refused_leaves_the_place(hub: Hub, refused
 async def test_what_the_queue_says_of_who_tries_an_alternative_costs_no_place(
     hub: Hub, monkeypatch: pytest.MonkeyPatch, away: bool
 ) -> None:
-    """A queue apart, which knows nothing of exchanges: the old ticket stands in it all the while."""
+    """In a queue apart, which knows nothing of exchanges, the old ticket stands all the while."""
     await hub.ask("alice")
     bob = await hub.ask("bob")
     queue, store = hub.world.queue, hub.world.store
