@@ -78,6 +78,12 @@ class WaitingRoom(Line):
         self.estimator: Estimator | None = None
         """Says how long one will wait; None where nothing is estimated."""
         self._asking: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+        self._moving: set[UUID] = set()
+        """Requests instead of which another one is tried."""
+
+    def keeps_place_of(self, request_id: UUID) -> bool:
+        """Whether a request is out while another one is tried, and may come back to its place."""
+        return request_id in self._moving and request_id not in self._entries
 
     # Coming and going
 
@@ -146,7 +152,11 @@ class WaitingRoom(Line):
         """
         # Until it has its place or is back: an ask or another move meanwhile would lose one.
         async with self._alone(*entry.server):
-            return await self._move(entry, raw)
+            self._moving.add(entry.id)
+            try:
+                return await self._move(entry, raw)
+            finally:
+                self._moving.discard(entry.id)
 
     async def _move(self, entry: Entry, raw: object) -> Entry:
         username, server_name = entry.server
@@ -189,7 +199,9 @@ class WaitingRoom(Line):
         self._drop(instead)
         self._add(entry)
         await self.finish(Ticket(instead.id, TicketState.GONE))
-        await self.submit(entry)
+        if not await self.submit(entry):
+            # What the queue said of it meanwhile was not heard: it is asked again.
+            entry.ticket = None
 
     def _alone(self, username: str, server_name: str) -> asyncio.Lock:
         """Held by who asks or exchanges for a server; gone when nobody does."""

@@ -288,6 +288,42 @@ async def test_who_follows_is_told_of_nothing_that_is_not_so_any_more() -> None:
     await told.aclose()
 
 
+async def test_of_what_could_not_be_said_only_what_is_before_it_in_its_queue_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    none: Any = None
+    queue = KueueQueue(none, NAMES, "farm", none, none)
+    here: Any = SimpleNamespace(workloads=SimpleNamespace(there={}))
+    queue._open = here
+    told: list[Grant] = []
+
+    async def place(_here: Any, one: Grant) -> None:
+        told.append(one)
+
+    monkeypatch.setattr(queue, "_place", place)
+    monkeypatch.setattr(queue, "_insist", lambda: None)
+    first, second, third = (grant(group="/cms") for _ in range(3))
+    other, fourth = grant(group="/lhcb"), grant(group="/cms")
+    queue._unsent = {one.request_id: one for one in (first, second, other)}
+    # Who asks while others of the queue have yet to be told of comes after them.
+    said = await queue.submit(third)
+    assert said.reason == queueing.silent()
+    assert told == []
+
+    await queue._send_first(here)
+
+    assert {one.request_id for one in told} == {first.request_id, other.request_id}
+    await queue._send_first(here)
+    assert told[2:] == [second]
+    # Of whom Kueue knows is not put in line again.
+    known = grant(group="/cms")
+    here.workloads.there[place_name(known)] = object()
+    assert queue._comes_after_unsent(here, fourth)
+    assert not queue._comes_after_unsent(here, third)
+    assert not queue._comes_after_unsent(here, known)
+    assert not queue._comes_after_unsent(here, grant(group="/lhcb"))
+
+
 def test_a_workload_says_whose_it_is_and_others_say_nothing() -> None:
     one = grant()
     made = workload(one)

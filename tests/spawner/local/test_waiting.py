@@ -12,14 +12,22 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
 from arcetri_spawner import gate
 from arcetri_spawner.backends.base import Session, Ticket, TicketState
 from arcetri_spawner.backends.local import end_instance
-from arcetri_spawner.errors import ArcetriError, BackendError, Busy, Conflict, Denied, Kept
+from arcetri_spawner.errors import (
+    ArcetriError,
+    BackendError,
+    Busy,
+    Conflict,
+    Denied,
+    Kept,
+    StoreError,
+)
 from arcetri_spawner.estimates.model import ExpectedWait
 from arcetri_spawner.policy import queueing
 from arcetri_spawner.policy.model import Grant, Identity, Standing
@@ -428,6 +436,53 @@ async def test_an_alternative_that_is_refused_leaves_the_place(hub: Hub, refused
     assert (await hub.states())["carla"] == "waiting"
 
 
+@pytest.mark.parametrize("away", [False, True], ids=["", "and the queue is silent then"])
+async def test_what_the_queue_says_of_who_tries_an_alternative_costs_no_place(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, away: bool
+) -> None:
+    """In a queue apart, which knows nothing of exchanges, the old ticket stands all the while."""
+    await hub.ask("alice")
+    bob = await hub.ask("bob")
+    queue, store = hub.world.queue, hub.world.store
+    submit, finish = queue.submit, queue.finish
+    rows, finished = await store.live_requests(), list[UUID]()
+    silent = away
+
+    async def before() -> Any:
+        return rows
+
+    async def faster(grant: Grant) -> Ticket:
+        nonlocal silent
+        if grant.request_id != bob.id:
+            # Somebody was faster with the other one, and meanwhile it is this one's turn.
+            queue._news.tell(Ticket(bob.id, TicketState.ADMITTED))
+            await hub.end("alice")
+            await asyncio.sleep(0.1)
+            await hub.service.reconciler._resync()
+            with monkeypatch.context() as late:
+                late.setattr(store, "live_requests", before)
+                await hub.service.reconciler._resync()
+            assert hub.service.waiting.known(bob.id) is None
+            return Ticket(grant.request_id, TicketState.WAITING, reason=queueing.silent())
+        if silent:
+            silent = False
+            raise BackendError("Away.", code="queue_away")
+        return await submit(grant)
+
+    async def noted(ticket: Ticket) -> None:
+        finished.append(ticket.request_id)
+        await finish(ticket)
+
+    monkeypatch.setattr(queue, "submit", faster)
+    monkeypatch.setattr(queue, "finish", noted)
+    with pytest.raises(Busy, match="Your request keeps its place"):
+        await hub.service.waiting.move(bob, A100)
+
+    assert bob.id not in finished
+    await until(lambda: hub.runs("bob"))
+    assert hub.starts == [("bob", "")]
+
+
 async def test_what_could_only_wait_for_ever_is_refused(hub: Hub) -> None:
     with pytest.raises(Busy) as caught:
         await hub.ask("alice", {"flavor": "v70"})
@@ -765,6 +820,55 @@ async def test_a_ticket_without_a_request_is_taken_away(hub: Hub) -> None:
     await hub.service.reconciler._stray(Ticket(grant.request_id, TicketState.ADMITTED))
 
     assert await world.store.leases() == {}
+
+
+async def test_a_stray_ticket_that_came_while_the_database_was_away_is_found_again(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = hub.world
+    await hub.ask("alice")
+    bob = await hub.ask("bob")
+    before = await world.store.leases()
+    zoe = await world.grant("zoe", "a100")
+    looked = asyncio.Event()
+
+    async def away() -> Any:
+        looked.set()
+        raise StoreError("Away.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(world.store, "live_requests", away)
+        await world.queue.submit(zoe)
+        await asyncio.wait_for(looked.wait(), 10)
+        await world.store.mark(zoe.request_id, "ended", reason="behind its back")
+    assert len(await world.store.leases()) == 2
+
+    await hub.service.reconciler._resync()
+
+    assert await world.store.leases() == before
+    assert await hub.states() == {"alice": "running", "bob": "waiting"}
+    assert await world.queue.position(Ticket(bob.id, TicketState.WAITING)) is not None
+
+
+async def test_who_came_back_from_an_exchange_while_the_rows_were_read_is_kept(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await hub.ask("alice")
+    bob = await hub.ask("bob")
+    live = hub.world.store.live_requests
+    during = [row for row in await live() if row.id != bob.id]
+
+    async def rows() -> Any:
+        monkeypatch.setattr(hub.world.store, "live_requests", live)
+        return during
+
+    monkeypatch.setattr(hub.world.store, "live_requests", rows)
+    await hub.service.reconciler._resync()
+    assert hub.service.waiting.get(bob.id) is bob
+    # What has ended indeed goes.
+    await hub.world.store.mark(bob.id, "ended", reason="behind its back")
+    await hub.service.reconciler._resync()
+    assert hub.service.waiting.get(bob.id) is None
 
 
 async def test_a_ticket_that_vanishes_is_asked_for_again(hub: Hub) -> None:
