@@ -11,12 +11,14 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
 
 import httpx
 import pytest
+import yaml
 
 from arcetri_spawner import lab as lab_extension
 from arcetri_spawner.queues.names import Names
@@ -327,4 +329,63 @@ def test_a_queue_is_drained_and_the_hub_killed_in_the_grace(site: Hub, kueue: Ku
     assert live(site, "alice") == (again, "running")
     with site.platform.api("alice") as api:
         api.delete("/users/alice/server")
+    until(lambda: not kueue.workloads.list(NAMESPACE).items, "every place is free", 60)
+
+
+def test_maintenance_ends_a_session_that_waits_at_its_place_until_it_is_over(
+    site: Hub, kueue: Kueue
+) -> None:
+    own = holds(kueue, "/arcetri/cms")
+    alice = site.platform.start_session("alice", **CMS, **SMALL)
+    chiara = UUID(asks(site, "chiara", {**CMS, **SMALL})["request"])
+    profiles = site.settings.profiles
+    before = profiles.read_text(encoding="utf-8")
+    begins = datetime.now(UTC) + timedelta(seconds=GRACE + 1)
+    made = yaml.safe_load(before)
+    made["flavors"]["t4"]["maintenance"] = {"from": begins.isoformat(), "message": "new fans"}
+    try:
+        profiles.write_text(yaml.safe_dump(made), encoding="utf-8")
+        with site.platform.login("alice") as client:
+            until(lambda: announced(client), "she is told", 30)
+            said = announced(client)
+            assert said is not None
+            assert (said["code"], said["saves"], said["returns"]) == ("maintenance", True, True)
+            assert said["sentence"].startswith("NVIDIA T4 goes into maintenance: new fans.")
+            assert GRACE - 8 < said["seconds"] <= GRACE
+            # Beforehand: all is as it was, and what she saves is there afterwards.
+            assert live(site, "alice") == (alice, "running")
+            site.sh(f"session-{alice}", "echo 43 > ~/saved")
+            until(lambda: live(site, "alice")[0] != alice, "her session has ended", GRACE + 40)
+            again, state = live(site, "alice")
+            assert state == "waiting"
+            assert datetime.now(UTC) >= begins
+            over = client.get(f"/hub/api/arcetri/requests/{alice}").json()
+            assert (over["state"], over["code"]) == ("ended", "maintenance")
+            assert "maintenance" in client.get("/hub/waiting/alice").text
+            until(lambda: pods(site) == set(), "nothing runs", 60)
+            # The device is free, and stays so: nobody is given what is under maintenance.
+            for name, request, place in (("alice", again, 1), ("chiara", chiara, 2)):
+                with site.platform.api(name) as api:
+                    waits = api.get(f"/arcetri/requests/{request}").json()
+                assert (waits["state"], waits["place"], codes(waits)) == (
+                    "queued",
+                    place,
+                    ["maintenance"],
+                )
+            second = told(client, "alice/second", "t4", "small")
+            assert (second["free"], codes(second)) == ("0 of 2 free for you now", ["maintenance"])
+            time.sleep(2)
+            assert live(site, "alice") == (again, "waiting")
+            assert live(site, "chiara") == (chiara, "waiting")
+            assert pods(site) == set()
+    finally:
+        profiles.write_text(before, encoding="utf-8")
+    until(lambda: ready(site, "alice"), "her session runs again", 90)
+    assert live(site, "alice") == (again, "running")
+    assert site.sh(f"session-{again}", "cat ~/saved").strip() == "43"
+    assert live(site, "chiara") == (chiara, "waiting")
+    for name in ("chiara", "alice"):
+        with site.platform.api(name) as api:
+            api.delete(f"/users/{name}/server")
+    own.leave()
     until(lambda: not kueue.workloads.list(NAMESPACE).items, "every place is free", 60)
