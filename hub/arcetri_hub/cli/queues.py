@@ -138,6 +138,8 @@ def doctor_command(
 
     REQUEST is a request's id, or its Workload's name: then only this one, and what is wrong.
 
+    Kueue's own configuration is looked at, too, where it may be read.
+
     Asks the cluster as the pod this runs in, else as KUBECONFIG says.
 
     Exit status: 0 when nothing is wrong; 1 when something is.
