@@ -440,6 +440,7 @@ async def test_what_is_under_maintenance_waits_at_its_place_until_it_is_over(des
     farm = desk.farm
     one, waits = asks("lhcb"), asks("lhcb")
     admitted = await desk.queue.submit(one)
+    await asyncio.sleep(1.1)  # ages are told to the second
     assert (await desk.queue.submit(waits)).state is TicketState.WAITING
     profiles = farm.folder / "profiles.yaml"
     text = profiles.read_text(encoding="utf-8")
