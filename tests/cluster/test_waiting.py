@@ -440,8 +440,10 @@ async def test_who_goes_back_in_line_takes_over_the_place(desk: Hub) -> None:
 
 async def test_what_is_under_maintenance_waits_at_its_place_until_it_is_over(desk: Hub) -> None:
     farm = desk.farm
-    one = asks("lhcb")
+    one, waits = asks("lhcb"), asks("lhcb")
     admitted = await desk.queue.submit(one)
+    await asyncio.sleep(1.1)  # ages are told to the second
+    assert (await desk.queue.submit(waits)).state is TicketState.WAITING
     profiles = farm.folder / "profiles.yaml"
     text = profiles.read_text(encoding="utf-8")
     try:
@@ -453,14 +455,20 @@ async def test_what_is_under_maintenance_waits_at_its_place_until_it_is_over(des
         said = await desk.reach(one, TicketState.WAITING, "queue_maintenance")
         assert said.reason is not None
         assert said.reason.sentence == "T4 is under maintenance: dust."
+        later = await desk.reach(waits, TicketState.WAITING, "queue_maintenance")
         await asyncio.sleep(2)
         assert desk.told[one.request_id].state is TicketState.WAITING
+        # Who had waited before is admitted no more than who was sent back, and is behind them.
+        assert desk.told[waits.request_id] == later
+        for place, ticket in enumerate((said, later)):
+            assert await desk.queue.position(ticket) == Position(place, provisional=True)
         found = await asyncio.to_thread(farm.doctor, str(one.request_id))
         assert [each["code"] for each in found["findings"]] == ["maintenance"]
     finally:
         profiles.write_text(text, encoding="utf-8")
         desk.catalogs.reload()
     await desk.reach(one, TicketState.ADMITTED)
+    assert desk.told[waits.request_id].state is TicketState.WAITING
 
 
 async def test_a_lost_node_is_said_and_the_place_kept(desk: Hub) -> None:

@@ -279,6 +279,10 @@ class WaitingRoom(Line):
         sized = in_size(offered, catalog, grant.size)
         found = waits_for(grant, said, sized, catalog) if waits else ()
         position = await self._position(entry)
+        expected = await self._expected(entry) if end_with_sessions(found) else None
+        if entry.stage == "admitted":
+            # It may have come to be its turn while that was asked.
+            found, position, expected = (), None, None
         return Wait(
             grant=grant,
             asked=entry.asked,
@@ -287,7 +291,7 @@ class WaitingRoom(Line):
             offer=offer_of(grant, offered),
             reasons=found,
             alternatives=instead_of(grant, offered, sized),
-            expected=await self._expected(entry) if end_with_sessions(found) else None,
+            expected=expected,
             trouble=entry.trouble,
             hold_until=entry.hold_until,
         )

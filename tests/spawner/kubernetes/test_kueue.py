@@ -13,6 +13,7 @@ import pytest
 from arcetri_spawner.backends.base import Placement, Position, Ticket, TicketState
 from arcetri_spawner.backends.kubernetes.kueue import places, telling, words
 from arcetri_spawner.backends.kubernetes.kueue.asking import (
+    ASIDE,
     asked,
     handed_over,
     need_of,
@@ -378,6 +379,19 @@ def test_a_place_counts_the_groups_own_requests_for_the_flavor() -> None:
         found = places.place(one, everybody, None, contested=False)
         assert found == Position(number, provisional=True)
     assert places.place(third, everybody, names[:-1], contested=False).provisional
+
+
+def test_who_stands_in_no_line_while_there_is_maintenance_keeps_the_place() -> None:
+    waiting = line(30, 20, 10)
+    for one in waiting:
+        one.spec.active = False
+        one.metadata.annotations[ASIDE] = "maintenance"
+    for number, one in enumerate(waiting):
+        found = places.place(one, waiting, [], contested=False)
+        assert found == Position(number, provisional=True)
+    # One of whom Kueue has not heard yet that she stands in no line.
+    (late,) = line(15)
+    assert places.place(late, [*waiting, late], [late.name], contested=False) == Position(2)
 
 
 @pytest.mark.parametrize(

@@ -312,7 +312,8 @@ class KueueQueue:
             known = here.workloads.there.get(here.roster.name_of(ticket.request_id))
             aside = known is not None and self._platform.maintains(known)
             if known is not None and aside:
-                # Kueue knows of no maintenance, and would admit it again at once.
+                # Kueue knows of no maintenance, and would admit it again at once, or who is next.
+                await here.line_up()
                 await self._change(here, known, set_aside(aside=True))
             released = await here.ticket(ticket.request_id).release(activate=not aside)
         except NotFound:

@@ -84,7 +84,7 @@ def situation(
         inventory: What there is.
         held: How many of the group's requests hold the flavour.
         now: For its maintenance.
-        behind: Whether others of the group wait for the same before it.
+        behind: Whether others of the group wait for the same before it, in the same size.
     """
     entitled = catalog.granted_to(who.group, who.flavor)
     flavor = catalog.flavors.get(who.flavor)

@@ -35,7 +35,7 @@ class Situation:
     device: bool = True
     """Whether the flavour has a device."""
     behind: bool = False
-    """Whether others of the group wait for the same before it."""
+    """Whether others of the group wait for the same before it, in the same size."""
     aside: Reason | None = None
     """Why it stands aside, where it does; None: for what is kept for free devices."""
     maintenance: Reason | None = None
