@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
+from uuid import UUID
 from weakref import WeakValueDictionary
 
 import structlog
