@@ -196,6 +196,15 @@ class Cluster:
         """Start a component that was stopped."""
         self._control("start", component)
 
+    @contextlib.contextmanager
+    def hanging(self, component: str) -> Iterator[None]:
+        """Have a component do nothing meanwhile, for which the kernel goes on to answer."""
+        self._control("hang", component)
+        try:
+            yield
+        finally:
+            self._control("wake", component)
+
     def runs(self, component: str) -> bool:
         """Whether a component runs now."""
         return component in self._ask("list").split()

@@ -97,6 +97,41 @@ def test_a_session_outlives_an_api_server_that_is_away_while_the_hub_restarts(al
         until(lambda: not alone.platform.server(api, "alice"), "its end is noticed", 60)
 
 
+def test_an_api_server_that_hangs_is_not_believed(alone: Hub) -> None:
+    session = alone.platform.start_session("alice", flavor="cpu", environment="python")
+    (before,) = alone.pods()
+
+    def unwell() -> list[str]:
+        found = httpx.get(f"{alone.platform.url}/hub/arcetri/health", timeout=30, trust_env=False)
+        told: list[str] = found.json()["unwell"]
+        assert found.status_code == (503 if told else 200)
+        return told
+
+    with alone.platform.login("chiara") as client:
+        assert unwell() == []
+        with alone.cluster.hanging("kube-apiserver"):
+            until(unwell, "it is known", 30)
+            assert unwell() == ["The API server does not answer."]
+            assert 'data-notice="away"' in client.get("/hub/home").text
+            page = plain(client.get("/hub/spawn").text)
+            assert "It is not known now whether No accelerator is free" in page
+            assert answers(alone)
+        until(lambda: not unwell(), "it is known to be back", 60)
+        assert 'data-notice="away"' not in client.get("/hub/home").text
+        until(
+            lambda: "It is not known now" not in plain(client.get("/hub/spawn").text),
+            "what is free is known again",
+            30,
+        )
+    (after,) = alone.pods()
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]
+    assert after["metadata"]["name"] == f"session-{session}"
+    # What happens from now on is news again.
+    with alone.platform.api("alice") as api:
+        assert api.delete("/users/alice/server").status_code in (202, 204)
+        until(lambda: not alone.pods(), "the pod is gone", 60)
+
+
 def it_is_said_that_it_is_away(site: Hub) -> None:
     """See that chiara's pages, and her start, say so in words and with nothing raw."""
     with site.platform.login("chiara") as client:
