@@ -164,6 +164,17 @@ class Cluster:
                     raise
                 time.sleep(0.2)
 
+    def ask(self, command: Sequence[str], patience: float = 120) -> str:
+        """What a command prints, given again while a test beside this one has the server away."""
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                return self.run(command)
+            except AssertionError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
+
     def simulate(self, *nodes: Manifest) -> None:
         """Add simulated nodes; a server answers at the addresses of all their pods.
 

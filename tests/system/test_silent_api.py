@@ -63,9 +63,7 @@ print("ready", flush=True)
 web.run_app(app, host="0.0.0.0", port={PORT}, print=None)
 """
 """As the real one: it says how far a watch is before the end that was asked for."""
-SOONER = tuple(
-    (level, option, max(1, value // 3)) for level, option, value in keepalive.KEEPALIVE
-)
+SOONER = tuple((level, option, max(1, value // 3)) for level, option, value in keepalive.KEEPALIVE)
 """As it is, in a quarter of the time."""
 
 

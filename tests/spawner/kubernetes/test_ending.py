@@ -38,14 +38,17 @@ def server(tmp_path: Path) -> Iterator[tuple[str, Path, threading.Event]]:
     stands, over = threading.Event(), threading.Event()
 
     def serve(plain: socket.socket) -> None:
-        with plain, contextlib.suppress(OSError):
-            with context.wrap_socket(plain, server_side=True) as connection:
-                while b"watch=true" not in connection.recv(65536):
-                    said = f"{HEADERS}Content-Length: {len(LIST)}\r\n\r\n{LIST}"
-                    connection.sendall(said.encode())
-                connection.sendall(f"{HEADERS}Transfer-Encoding: chunked\r\n\r\n".encode())
-                stands.set()
-                over.wait(60)
+        with (
+            contextlib.suppress(OSError),
+            plain,
+            context.wrap_socket(plain, server_side=True) as connection,
+        ):
+            while b"watch=true" not in connection.recv(65536):
+                said = f"{HEADERS}Content-Length: {len(LIST)}\r\n\r\n{LIST}"
+                connection.sendall(said.encode())
+            connection.sendall(f"{HEADERS}Transfer-Encoding: chunked\r\n\r\n".encode())
+            stands.set()
+            over.wait(60)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
