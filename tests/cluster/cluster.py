@@ -175,6 +175,20 @@ class Cluster:
                     raise
                 time.sleep(0.5)
 
+    def remove(self, *namespaces: str) -> None:
+        """Delete namespaces and all that is in them.
+
+        What runs there is ended first: else a namespace is looked at again only after the half of
+        its pods' grace, each time.
+        """
+        makers = "deployments,replicasets,daemonsets,statefulsets,jobs"
+        for namespace in namespaces:
+            for kinds in (makers, "pods"):
+                ended = ["kubectl", "delete", kinds, "--all", f"--namespace={namespace}"]
+                self.run([*ended, "--now", "--ignore-not-found", "--timeout=60s"])
+        gone = ["--now", "--ignore-not-found", "--timeout=90s"]
+        self.run(["kubectl", "delete", "namespace", *namespaces, *gone])
+
     def simulate(self, *nodes: Manifest) -> None:
         """Add simulated nodes; a server answers at the addresses of all their pods.
 

@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from tests.cluster.accounting import container_ids
+from tests.cluster.cluster import Cluster
 from tests.cluster.hub import Hub
 from tests.cluster.test_sessions import (
     NAMESPACE,
@@ -78,8 +79,7 @@ def test_a_session_outlives_an_api_server_that_is_away_while_the_hub_restarts(al
             assert states() == {"": "running", "other": "running"}
             time.sleep(5)
     finally:
-        cluster.start("kube-apiserver")
-        cluster.settle()
+        back(cluster)
     (after,) = [pod for pod in alone.pods() if pod["metadata"]["name"] == f"session-{session}"]
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
 
@@ -130,6 +130,17 @@ def test_an_api_server_that_hangs_is_not_believed(alone: Hub) -> None:
     with alone.platform.api("alice") as api:
         assert api.delete("/users/alice/server").status_code in (202, 204)
         until(lambda: not alone.pods(), "the pod is gone", 60)
+
+
+def back(cluster: Cluster) -> None:
+    """Start the API server again, and have the kubelet ask it at once.
+
+    By itself that asks again after up to a minute, and meanwhile ends and starts nothing.
+    """
+    cluster.start("kube-apiserver")
+    cluster.settle()
+    cluster.stop("kubelet")
+    cluster.start("kubelet")
 
 
 def it_is_said_that_it_is_away(site: Hub) -> None:
@@ -218,8 +229,7 @@ def test_a_start_goes_on_when_hub_and_api_server_are_restarted(alone: Hub) -> No
         try:
             steps_until(alone, SILENCE)
         finally:
-            alone.cluster.start("kube-apiserver")
-            alone.cluster.settle()
+            back(alone.cluster)
         steps_until(alone, "The cluster answers again.")
     with alone.platform.api("alice") as api:
         until(lambda: alone.platform.server(api, "alice").get("ready"), "it is ready", 60)
@@ -264,8 +274,7 @@ def test_a_start_can_be_stopped_though_nobody_knows_how_far_it_is(alone: Hub) ->
                     page = pending_page(client)
                 assert "cannot tell just now whether your session runs" in page, page
             finally:
-                cluster.start("kube-apiserver")
-                cluster.settle()
+                back(cluster)
             until(lambda: not alone.platform.server(api, "alice"), "it is stopped", 60)
         assert alone.pods() == []
     assert last(alone) == ("ended", "cancelled")
@@ -343,6 +352,5 @@ def test_a_stop_that_the_api_server_never_heard_of_is_asked_for_again(alone: Hub
         with alone.platform.login("alice") as client:
             assert ">stopping</span>" in client.get("/hub/home").text
     finally:
-        alone.cluster.start("kube-apiserver")
-        alone.cluster.settle()
+        back(alone.cluster)
     stopped_for_good(alone)
