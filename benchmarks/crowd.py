@@ -26,7 +26,7 @@ def run(crowd: int = CROWD) -> dict[str, Any]:
         site.started("crowd") as cluster,
     ):
         site.simulate(cluster, -(-crowd // site.DEVICES_A_NODE))
-        with hubs.ours(cluster, Path(name), "none", users, flavor="simulated") as hub:
+        with hubs.ours(cluster, Path(name), "none", users, flavor="simulated", whole=True) as hub:
             cpu, begin = hub.cpu(), time.monotonic()
             outcomes = asyncio.run(_everybody(hub))
             elapsed, spent = time.monotonic() - begin, hub.cpu() - cpu

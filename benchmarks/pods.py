@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,8 @@ def run(pairs: int = 30) -> dict[str, Any]:
         folder = Path(name)
         with (
             hubs.stock(cluster, folder, image, [user], flavor="gpu") as reference,
-            hubs.ours(cluster, folder, image, [user], flavor="gpu") as hub,
+            hubs.ours(cluster, folder, image, [user], flavor="gpu", whole=True) as hub,
         ):
-            site.home(cluster, site.OURS, f"home/{user}", hubs.FIRST_NUMBER)
             site.home(cluster, site.STOCK, f"home/{user}", hubs.IMAGES_NUMBER)
             found = _pairs(
                 hub,
@@ -85,7 +85,7 @@ def memory(sessions: int = MEMORY_SESSIONS) -> dict[str, Any]:
     grown: dict[str, float] = {}
     whole: dict[str, int] = {}
     users = site.people(sessions)
-    for make in (hubs.stock, hubs.ours):
+    for make in (hubs.stock, partial(hubs.ours, whole=True)):
         with (
             tempfile.TemporaryDirectory(prefix="arcetri-bench-") as name,
             site.started("memory") as cluster,

@@ -2,8 +2,9 @@
 
 Twenty groups share a hundred devices of simulated nodes, five each. First it is seen what waiting
 costs: a hundred sessions run, and a hundred people wait, then four hundred, in the same queues; the
-hub's processor time and what it asks of the API server are counted while nothing happens. Then
-everybody asks at the same moment, and each session is ended as soon as it runs.
+hub's processor time and what it asks of the API server are counted while nothing happens, once with
+nobody looking and once with everybody's page open in a tab behind others. Then everybody asks at
+the same moment, and each session is ended as soon as it runs.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ import itertools
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
+from uuid import UUID
 
 import httpx
 from kubernetes.aio import client, config
@@ -35,6 +37,8 @@ GROUPS = 20
 WATCHED_SECONDS = 60.0
 """As long as the longest of the rounds that the hub makes."""
 SETTLE_SECONDS: Final = 12.0
+LOOKS_EVERY: Final = 10.0
+"""As a waiting page that is not in view asks how it stands (HIDDEN in waiting.js), in seconds."""
 PATIENCE: Final = 420.0
 LOOK: Final = 0.5
 AT_ONCE: Final = 20
@@ -93,6 +97,8 @@ async def _costs(
             await _ask_all(web, hub, users[room + before : room + waiting])
             await _until(hub, {"running": room, "waiting": waiting})
             found[name] = await _at_rest(hub, asked, waiting, watched)
+            async with _pages(web, hub) as looks:
+                found[f"{name}_look"] = await _at_rest(hub, asked, waiting, watched, looks)
         # Who waits goes first, so that nobody starts any more.
         for some in (users[room:], users[:room]):
             await asyncio.gather(*(_end(web, hub, user) for user in some))
@@ -100,19 +106,60 @@ async def _costs(
     return found
 
 
-async def _at_rest(hub: Hub, asked: Asked, waiting: int, seconds: float) -> dict[str, Any]:
+async def _at_rest(
+    hub: Hub, asked: Asked, waiting: int, seconds: float, looks: list[float] | None = None
+) -> dict[str, Any]:
     await asyncio.sleep(SETTLE_SECONDS)
     await asyncio.to_thread(asked.since_last)
     began, cpu = time.monotonic(), hub.cpu()
+    if looks is not None:
+        looks.clear()
     await asyncio.sleep(seconds)
     spent, took = hub.cpu() - cpu, time.monotonic() - began
+    seen = sorted(looks or ())
     requests = await asyncio.to_thread(asked.since_last)
-    return {
+    found = {
         "waiting": waiting,
         "cpu_of_a_core": spent / took,
         "requests_a_minute": requests.total() * 60 / took,
         "requests": dict(requests),
     }
+    if looks is None:
+        return found
+    return {
+        **found,
+        "looks_a_second": len(seen) / took,
+        "median_seconds_a_look": seen[len(seen) // 2],
+        "longest_seconds_a_look": seen[-1],
+    }
+
+
+@contextlib.asynccontextmanager
+async def _pages(web: httpx.AsyncClient, hub: Hub) -> AsyncIterator[list[float]]:
+    """Keep everybody's waiting page open; what each of its looks took, in seconds, is added."""
+    looks: list[float] = []
+    rows = hub.rows("select username, id from arcetri_request where state = 'waiting'")
+
+    async def page(user: str, request: str, first: float) -> None:
+        await asyncio.sleep(first)
+        while True:
+            began = time.monotonic()
+            url = f"/arcetri/requests/{UUID(request)}"
+            answer = await web.get(url, headers=_headers(hub, user))
+            took = time.monotonic() - began
+            if answer.raise_for_status().json()["state"] != "queued":
+                raise RuntimeError(f"{user} does not wait: {answer.text}")
+            looks.append(took)
+            await asyncio.sleep(max(0.0, LOOKS_EVERY - took))
+
+    async with asyncio.TaskGroup() as group:
+        pages = [
+            group.create_task(page(user, request, LOOKS_EVERY * number / len(rows)))
+            for number, (user, request) in enumerate(rows)
+        ]
+        yield looks
+        for one in pages:
+            one.cancel()
 
 
 async def _ask_all(web: httpx.AsyncClient, hub: Hub, users: Sequence[str]) -> None:

@@ -22,6 +22,7 @@ import yaml
 
 from arcetri_hub.up import ports
 from benchmarks.cluster import site
+from benchmarks.cluster.installed import Beside, beside
 from benchmarks.hubs import GROUP, Hub, enroll, token_of
 from tests.cluster import addresses, hub
 from tests.cluster.cluster import Cluster
@@ -77,6 +78,7 @@ def ours(
     flavor: str,
     groups: Mapping[str, dict[str, Any]] | None = None,
     queues: str = "",
+    whole: bool = False,
 ) -> Iterator[Hub]:
     """Our hub, with these people logged in.
 
@@ -88,6 +90,8 @@ def ours(
         flavor: What a start asks for.
         groups: What the catalog says of each group; one that is granted everything by default.
         queues: What its queues in Kueue are called; without a name it does without Kueue.
+        whole: With the provisioner, the ledger and an agent, as the chart installs it; without
+            them folders must be there, and nobody is told of a session.
     """
     site.namespace(cluster, site.OURS)
     entry = catalog(image)
@@ -96,7 +100,20 @@ def ours(
     of = {user: paths[number % len(paths)] for number, user in enumerate(users)}
     if queues:
         _sync(cluster, folder, entry, queues)
-    with hub.running(cluster, folder / "ours", site.OURS, entry, queues=queues) as made:
+    with contextlib.ExitStack() as stack:
+        near = Beside()
+        if whole:
+            near = stack.enter_context(beside(cluster, folder / "beside", site.OURS))
+        running = hub.running(
+            cluster,
+            folder / "ours",
+            site.OURS,
+            entry,
+            usage=near.usage,
+            provisioner=near.provisioner,
+            queues=queues,
+        )
+        made = stack.enter_context(running)
         settings = made.settings
         yield Hub(
             name="arcetri",

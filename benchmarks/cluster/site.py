@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tests.cluster import launch, volumes
@@ -32,9 +33,14 @@ def started(name: str) -> Iterator[Cluster]:
         launch.stop(state)
 
 
+def homes(cluster: Cluster, name: str) -> Path:
+    """The folder behind a namespace's claim for homes."""
+    return cluster.state.folder / f"homes-{name}"
+
+
 def namespace(cluster: Cluster, name: str) -> None:
     """Make a namespace that insists on the level "restricted", with a claim for homes in it."""
-    folder = cluster.state.folder / f"homes-{name}"
+    folder = homes(cluster, name)
     folder.mkdir()
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     cluster.apply(
@@ -45,7 +51,7 @@ def namespace(cluster: Cluster, name: str) -> None:
 
 def home(cluster: Cluster, name: str, path: str, number: int) -> None:
     """Make a folder on a namespace's claim, for one numeric id."""
-    folder = cluster.state.folder / f"homes-{name}" / path
+    folder = homes(cluster, name) / path
     folder.mkdir(parents=True)
     os.chown(folder, number, number)
 

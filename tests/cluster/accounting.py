@@ -276,14 +276,13 @@ def stand_in(cluster: Cluster, name: str, namespace: str) -> Path:
     return Path(f"/var/lib/kubelet/pods/{uid}/volumes/kubernetes.io~projected")
 
 
-@contextlib.contextmanager
-def on(cluster: Cluster, folder: Path, sessions: str) -> Iterator[Site]:
-    """Run an agent and a ledger on a cluster.
+def begin(cluster: Cluster, folder: Path, sessions: str) -> Site:
+    """Start an agent and a ledger on a cluster; ``Site.end`` ends them.
 
     Args:
         cluster: Where.
         folder: For what they keep.
-        sessions: The namespace where sessions run; made, and taken away again.
+        sessions: The namespace where sessions run; made where it is not there.
     """
     for name in (AGENTS, HOME, sessions):
         cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
@@ -301,6 +300,23 @@ def on(cluster: Cluster, folder: Path, sessions: str) -> Iterator[Site]:
         for name in ("ledger", "agent"):
             site.start(name)
         site.until(lambda: site.rows("select node from usage_node"), "the agent is heard of")
+    except BaseException:
+        site.end()
+        raise
+    return site
+
+
+@contextlib.contextmanager
+def on(cluster: Cluster, folder: Path, sessions: str) -> Iterator[Site]:
+    """Run an agent and a ledger on a cluster, and take everything away again.
+
+    Args:
+        cluster: Where.
+        folder: For what they keep.
+        sessions: The namespace where sessions run.
+    """
+    site = begin(cluster, folder, sessions)
+    try:
         yield site
     finally:
         site.end()
