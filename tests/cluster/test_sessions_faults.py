@@ -133,14 +133,16 @@ def test_an_api_server_that_hangs_is_not_believed(alone: Hub) -> None:
 
 
 def back(cluster: Cluster) -> None:
-    """Start the API server again, and have the kubelet ask it at once.
+    """Start the API server again, and have those ask it at once by whom pods come and go.
 
-    By itself that asks again after up to a minute, and meanwhile ends and starts nothing.
+    By themselves they ask again after up to a minute, for which nobody here waits.
     """
     cluster.start("kube-apiserver")
     cluster.settle()
-    cluster.stop("kubelet")
-    cluster.start("kubelet")
+    for name in ("kube-controller-manager", "kube-scheduler", "kubelet"):
+        if cluster.runs(name):
+            cluster.stop(name)
+            cluster.start(name)
 
 
 def it_is_said_that_it_is_away(site: Hub) -> None:
