@@ -183,8 +183,9 @@ class Cluster:
         """
         makers = "deployments,replicasets,daemonsets,statefulsets,jobs"
         for namespace in namespaces:
-            for kinds in (makers, "pods"):
-                ended = ["kubectl", "delete", kinds, "--all", f"--namespace={namespace}"]
+            # Else whoever made a pod would end it too, with its whole grace.
+            for kinds in ([makers, "--cascade=orphan"], ["pods"]):
+                ended = ["kubectl", "delete", *kinds, "--all", f"--namespace={namespace}"]
                 self.run([*ended, "--now", "--ignore-not-found", "--timeout=60s"])
         gone = ["--now", "--ignore-not-found", "--timeout=90s"]
         self.run(["kubectl", "delete", "namespace", *namespaces, *gone])
