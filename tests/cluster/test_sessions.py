@@ -115,8 +115,8 @@ def site(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         with hub.running(cluster, state, NAMESPACE, catalog(image), site=COUNTS) as started:
             yield started
     finally:
-        for kind in ("namespace", "pv"):
-            cluster.run(["kubectl", "delete", kind, NAMESPACE, "--now", "--timeout=60s"])
+        cluster.remove(NAMESPACE)
+        cluster.run(["kubectl", "delete", "pv", NAMESPACE, "--now", "--timeout=60s"])
 
 
 @pytest.fixture
