@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID, uuid4
 
-from arcetri_spawner.backends.base import Backend
+from arcetri_spawner.backends.base import Backend, Queue
 from arcetri_spawner.errors import Denied
 from arcetri_spawner.live import choice_of
 from arcetri_spawner.policy import authorize, offers, parse_options, reasons
@@ -45,12 +45,14 @@ class Gate:
         catalogs: CatalogHolder,
         store: Store,
         backend: Backend,
+        queue: Queue,
         identities: IdentitySource,
         clock: Callable[[], datetime],
     ) -> None:
         self._catalogs = catalogs
         self._store = store
         self._backend = backend
+        self._queue = queue
         self._identities = identities
         self._clock = clock
 
@@ -61,7 +63,7 @@ class Gate:
         return offers(
             self._catalogs.current.catalog,
             identity,
-            self._backend.current_inventory(),
+            replace(self._backend.current_inventory(), queued=self._queue.bounds()),
             await self._store.live_sessions(),
             self._clock(),
             server_name=server_name,

@@ -52,7 +52,7 @@ class SessionService(Stopping):
         observer: ServiceObserver | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        gate = Gate(catalogs, store, backend, identities, clock)
+        gate = Gate(catalogs, store, backend, queue, identities, clock)
         watched: dict[str, Any] = {
             "store": store,
             "queue": queue,

@@ -145,7 +145,8 @@ def explanation(
     for one in (_over, _held, _inactive):
         if (answer := one(found, now or datetime.now(UTC))) is not None:
             return because(*answer)
-    if (answer := _queues(found, local, cluster, missing=missing)) is not None:
+    where = found.spec.queue_name, found.namespace
+    if (answer := closed(*where, local, cluster, missing=missing)) is not None:
         return because(*answer)
     if said is None:
         return because(*_unsaid(found, position, now or datetime.now(UTC)))
@@ -191,12 +192,28 @@ def _inactive(found: Workload, now: datetime) -> _Answer | None:
     return None
 
 
-def _queues(
-    found: Workload, local: LocalQueue | None, cluster: ClusterQueue | None, *, missing: bool
-) -> _Answer | None:
-    name = found.spec.queue_name
+def closed(
+    name: str,
+    namespace: str,
+    local: LocalQueue | None,
+    cluster: ClusterQueue | None,
+    *,
+    missing: bool,
+) -> tuple[Cause, str] | None:
+    """Say why a LocalQueue admits nothing at all, whatever is asked of it; None where it may. Pure.
+
+    Args:
+        name: Which.
+        namespace: Where.
+        local: It, where it was looked at.
+        cluster: Its ClusterQueue, where it was looked at.
+        missing: Whether it was looked for and is not there.
+
+    Returns:
+        The cause, and a sentence for people.
+    """
     if missing:
-        return Cause.LOCAL_QUEUE_MISSING, f"There is no LocalQueue {name} in {found.namespace}."
+        return Cause.LOCAL_QUEUE_MISSING, f"There is no LocalQueue {name} in {namespace}."
     if local is not None and local.spec.stop_policy not in (None, "None"):
         return (
             Cause.LOCAL_QUEUE_STOPPED,

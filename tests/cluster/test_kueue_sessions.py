@@ -98,7 +98,6 @@ def test_who_waits_is_told_what_only_the_queue_knows(
     """By page and API, while the device itself is in use all the time."""
     platform = site.platform
     choice = {"flavor": "v70", "group": "/arcetri/cms", "environment": "python"}
-    session = platform.start_session("alice", flavor="v70", environment="python")
     queue = NAMES.local_queue("/arcetri/cms")
 
     def told(word: str, code: str) -> None:
@@ -109,11 +108,20 @@ def test_who_waits_is_told_what_only_the_queue_knows(
         stuck = "Your request cannot start as it is" in page
         assert stuck == (code == "queue_set_aside"), page
 
+    # What is asked for beforehand, while the device is free.
+    assert _offered(site, "v70") == (1, [])
+    for stop, found in (("Hold", (0, ["queue_closed"])), ("None", (1, []))):
+        kueue.local_queues.patch(queue, NAMESPACE, change={"spec": {"stopPolicy": stop}})
+        until(lambda: _offered(site, "v70") == found, f"it is offered as {stop} has it", 30)  # noqa: B023 - at once
+    session = platform.start_session("alice", flavor="v70", environment="python")
     with platform.api("alice") as hers, platform.api("bruno") as api:
         with stopped(site.cluster):
+            # Nobody has asked for anything: the hub sees for itself that it is silent.
+            until(lambda: _offered(site, "cpu") == (0, ["queue_silent"]), "nothing is free", 60)
             assert api.post("/users/bruno/server", json=choice).is_success
             told("The queue does not answer just now.", "queue_silent")
         told("The only AMD Alveo V70 is in use", "busy_quota")
+        until(lambda: _offered(site, "cpu")[0] > 0, "what nobody uses is free again", 30)
         for stop, code in (("Hold", "queue_closed"), ("None", "busy_quota")):
             change = {"spec": {"stopPolicy": stop}}
             kueue.local_queues.patch(queue, NAMESPACE, change=change)
@@ -124,11 +132,21 @@ def test_who_waits_is_told_what_only_the_queue_knows(
             told("is in use" if active else "An operator has set your request aside", code)
         kueue.local_queues.delete(queue, NAMESPACE)
         told("is not ready on the cluster", "queue_unready")
+        assert "queue_unready" in _offered(site, "v70")[1]
         place.command(["sync", "--overcommit"], site.state.with_name("profiles.yaml"), tmp_path)
         told("is in use", "busy_quota")
         api.delete("/users/bruno/server")
         hers.delete("/users/alice/server")
     until(lambda: not _held(kueue), "every place is free", 60)
+
+
+def _offered(site: Hub, flavor: str) -> tuple[int, list[str]]:
+    """How many of a flavour would start for Bruno now, charged to CMS, and why none would."""
+    with site.platform.login("bruno") as browser:
+        found = browser.get("/hub/arcetri/offers?server=other").json()["offers"]
+    one = next(offer for offer in found if offer["flavor"] == flavor)
+    one |= one["charged"].get("/arcetri/cms", {})
+    return one["startable"], [reason["code"] for reason in one["reasons"]]
 
 
 def _codes(site: Hub) -> list[str]:

@@ -12,7 +12,8 @@ import pytest
 
 from arcetri_spawner.errors import Denied
 from arcetri_spawner.gate import Gate
-from arcetri_spawner.policy.model import Identity, LiveSession, Standing
+from arcetri_spawner.policy.model import Identity, LiveSession, QueueBound, Standing
+from arcetri_spawner.policy.queueing import closed
 from tests.spawner.local.test_service import People, use_fake_servers
 from tests.spawner.local.world import World
 
@@ -58,7 +59,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 def a_gate(world: World, people: Provider) -> tuple[Gate, Counting]:
     store = Counting(world)
     clock = lambda: datetime.now(UTC)  # noqa: E731
-    return Gate(world.catalogs, store, world.backend, people, clock), store  # type: ignore[arg-type]  # reads only
+    return Gate(world.catalogs, store, world.backend, world.queue, people, clock), store  # type: ignore[arg-type]  # reads only
 
 
 async def test_what_iam_says_again_is_not_decided_again(world: World) -> None:
@@ -96,3 +97,17 @@ async def test_nobody_is_refused_for_what_they_were(world: World) -> None:
 
     people.known = nobody  # type: ignore[method-assign]  # what was known before
     assert (await gate.decide_soon("alice", "", T4)).grant.flavor == "t4"
+
+
+async def test_of_what_the_queue_does_not_admit_nothing_is_offered(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, _ = a_gate(world, Provider(world))
+    person = await Provider(world).known("alice")
+    (before,) = [one for one in (await gate.offers(person, "")).offers if one.flavor == "t4"]
+    assert before.startable > 0
+    bounds = {(g.group, "t4"): QueueBound(0, closed(g.group)) for g in before.groups}
+    monkeypatch.setattr(world.queue, "bounds", lambda: bounds)
+    (after,) = [one for one in (await gate.offers(person, "")).offers if one.flavor == "t4"]
+    assert (after.startable, after.ahead) == (0, 0)
+    assert after.reasons[0].code == "queue_closed"

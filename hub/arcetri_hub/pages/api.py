@@ -159,7 +159,7 @@ class ServerApi(
         wait = await self.platform.service.waiting.tell(asked, identity)
         self.set_status(202)
         self.set_header("Content-Type", "application/json")
-        self.finish(wait_json(wait, self.hub_url))
+        self.finish(wait_json(wait, self.platform.catalogs.current.catalog, self.hub_url))
 
     @needs_scope("delete:servers")  # type: ignore[untyped-decorator]  # JupyterHub's
     async def delete(self, user_name: str, server_name: str = "") -> None:

@@ -5,7 +5,7 @@ Templates only lay out what is decided here; nothing in this module does I/O.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Literal
@@ -22,6 +22,7 @@ from arcetri_spawner.policy.model import (
     Offers,
     Reason,
 )
+from arcetri_spawner.policy.sides import charged_to
 from arcetri_spawner.policy.sizes import in_size, title_of
 from arcetri_spawner.policy.volumes import volumes_of
 
@@ -57,7 +58,19 @@ Lamp = Literal["mine", "others", "used"]
 _MOST_LAMPS = 16
 NEWS_LASTS = timedelta(days=30)
 """How long news of an environment is news."""
-_BOUNDS = frozenset({"session_limit", "request_limit", "flavor_limit", "busy_quota", "queue_kept"})
+_BOUNDS = frozenset(
+    {
+        "session_limit",
+        "request_limit",
+        "flavor_limit",
+        "busy_quota",
+        "queue_kept",
+        "queue_closed",
+        "queue_unready",
+        "queue_no_flavor",
+        "queue_too_large",
+    }
+)
 """Codes of reasons that bound the person, not the flavour."""
 
 
@@ -83,8 +96,13 @@ class Card:
     reasons: tuple[Reason, ...]
     hint: str
     """What to do where there is no alternative."""
-    waits: str
-    """Of one that would wait in line: who is ahead, in words; else empty."""
+    waits: bool
+    """Whether one who asks would wait in line."""
+    line: str
+    """Who would be ahead in line, and whom to charge to start now, in words; empty where neither
+    matters."""
+    choosable: bool
+    """Whether any of one's groups would let one start it, or wait."""
     borrowed: str
     """Of one that would be borrowed and may be asked back: that, in words; else empty."""
     alternative: str
@@ -155,12 +173,18 @@ def spawn_page(
     """
     wishes = tuple(wishes)
     today = now.astimezone(ZoneInfo(catalog.site.timezone)).date()
-    chosen, offers = _chosen(catalog, offers, wishes)
+    chosen, offers, whole = _chosen(catalog, offers, wishes)
     wished = _group(chosen, wishes)
     titles = {offer.flavor: offer.title for offer in offers.offers}
     cards = {
-        offer.flavor: _card(offer, titles, catalog.defaults.grace, checked=offer is chosen)
-        for offer in offers.offers
+        offer.flavor: _card(
+            offer,
+            titles,
+            catalog.defaults.grace,
+            checked=offer is chosen,
+            choosable=one.startable > 0 or one.ahead is not None,
+        )
+        for offer, one in zip(offers.offers, whole.offers, strict=True)
     }
     sections = tuple(
         Section(kind, title, found)
@@ -175,8 +199,7 @@ def spawn_page(
         mounts=mounts_of(catalog, identity, wished),
         refusals=offers.refusals,
         simulated=any(offer.simulated for offer in offers.offers),
-        can_start=not offers.refusals
-        and any(card.available or card.waits for card in cards.values()),
+        can_start=not offers.refusals and any(card.choosable for card in cards.values()),
         waits=any(card.checked and card.waits for card in cards.values()),
     )
 
@@ -224,15 +247,28 @@ def unmet(page: SpawnPage, link: Choice) -> tuple[str, ...]:
 
 def _chosen(
     catalog: Catalog, offers: Offers, wishes: tuple[Choice, ...]
-) -> tuple[Offer | None, Offers]:
-    """The preselected flavour, and all of them in the size that is preselected with it."""
+) -> tuple[Offer | None, Offers, Offers]:
+    """What is preselected.
+
+    Returns:
+        The flavour; all of them in the size and charged to the group that is preselected with it;
+        and all in that size, whomever one charges.
+    """
     known = {size for offer in offers.offers for size in offer.sizes}
     size = next((wish.size for wish in wishes if wish.size in known), "")
-    flavor = _flavor(in_size(offers, catalog, size), wishes) or _flavor(offers, wishes)
+    grantors = {group.group for offer in offers.offers for group in offer.groups}
+    group = next((wish.group for wish in wishes if wish.group in grantors), "")
+    roomy = in_size(offers, catalog, size)
+    flavor = (
+        _flavor(charged_to(roomy, catalog, group), wishes)
+        or _flavor(roomy, wishes)
+        or _flavor(offers, wishes)
+    )
     if flavor is None:
-        return None, offers
+        return None, offers, offers
     sized = in_size(offers, catalog, _size(flavor, wishes))
-    return next(offer for offer in sized.offers if offer.flavor == flavor.flavor), sized
+    found = charged_to(sized, catalog, _group(flavor, wishes))
+    return next(one for one in found.offers if one.flavor == flavor.flavor), found, sized
 
 
 def _flavor(offers: Offers, wishes: tuple[Choice, ...]) -> Offer | None:
@@ -248,7 +284,9 @@ def _size(chosen: Offer | None, wishes: tuple[Choice, ...]) -> str:
     return _pick(chosen.sizes if chosen else (), (wish.size for wish in wishes))
 
 
-def _card(offer: Offer, titles: Mapping[str, str], grace: timedelta, *, checked: bool) -> Card:
+def _card(
+    offer: Offer, titles: Mapping[str, str], grace: timedelta, *, checked: bool, choosable: bool
+) -> Card:
     return Card(
         flavor=offer.flavor,
         title=offer.title,
@@ -264,7 +302,9 @@ def _card(offer: Offer, titles: Mapping[str, str], grace: timedelta, *, checked:
         checked=checked,
         reasons=offer.reasons,
         hint=hint(offer),
-        waits=waits_text(offer),
+        waits=offer.ahead is not None,
+        line=line_text(offer),
+        choosable=choosable,
         borrowed=borrowed_text(offer, grace),
         alternative=offer.alternative or "",
         alternative_title=titles.get(offer.alternative or "", ""),
@@ -274,20 +314,59 @@ def _card(offer: Offer, titles: Mapping[str, str], grace: timedelta, *, checked:
     )
 
 
-def waits_text(offer: Offer) -> str:
-    """What who asks for a busy flavour would find: ``You would wait: 2 ahead of you.``."""
-    ahead = offer.ahead
-    if ahead is None:
-        return ""
-    if ahead == 0:
-        return "You would wait, first in line of your group."
-    return f"You would wait: {ahead} of your group ahead of you."
+def line_text(offer: Offer) -> str:
+    """What who asks for a busy flavour would find: ``You would wait: 2 of your group ahead.``.
+
+    Where groups differ and none is chosen, it is said of each; where another one than the chosen
+    would let it start, that.
+    """
+    lines = [side for side in offer.sides if side.waitable]
+    said: list[str] = []
+    if offer.charged is None and len(offer.groups) > 1:
+        said += _of_each(lines, starts=bool(offer.startable))
+    elif lines:
+        said.append(_of_one(lines[0]))
+    if not offer.startable:
+        able = [one for one in offer.groups if one.startable and one.group != offer.charged]
+        said += [f"Charged to {_titles(able, 'or')} one would start now."] if able else []
+    return " ".join(said)
+
+
+def _of_one(line: GroupOffer) -> str:
+    if line.waiting:
+        said = f"You would wait: {line.waiting} of your group ahead of you."
+    else:
+        said = "You would wait, first in line of your group."
+    if line.others == 1:
+        said += " 1 earlier request of another group may come before you."
+    elif line.others:
+        said += f" {line.others} earlier requests of other groups may come before you."
+    return said
+
+
+def _of_each(lines: list[GroupOffer], *, starts: bool) -> Iterator[str]:
+    """The lines of several groups of which none is chosen."""
+    if not lines:
+        return
+    told = [
+        (
+            f"{line.waiting} ahead of you" if line.waiting else "first in line",
+            group_title(line.group, line.title),
+        )
+        for line in lines
+    ]
+    if starts:
+        yield from (f"Charged to {group} you would wait, {place}." for place, group in told)
+    else:
+        yield f"You would wait: {', '.join(f'{place} with {group}' for place, group in told)}."
+    if any(line.others for line in lines):
+        yield "Earlier requests of other groups may come before you."
 
 
 def borrowed_text(offer: Offer, grace: timedelta) -> str:
     """That what starts now would be borrowed, charged to whichever of one's groups it would be."""
-    lent = [one for one in offer.groups if one.would_borrow]
-    shared = [one for one in offer.groups if one.shares and one.startable]
+    lent = [one for one in offer.sides if one.would_borrow]
+    shared = [one for one in offer.sides if one.shares and one.startable]
     told = []
     if lent:
         told.append(
@@ -302,8 +381,8 @@ def borrowed_text(offer: Offer, grace: timedelta) -> str:
     return " ".join(f"{one}, you have {amounts.span(grace)} to save your work." for one in told)
 
 
-def _titles(groups: Iterable[GroupOffer]) -> str:
-    return " and ".join(group_title(one.group, one.title) for one in groups)
+def _titles(groups: Iterable[GroupOffer], word: str = "and") -> str:
+    return f" {word} ".join(group_title(one.group, one.title) for one in groups)
 
 
 def free_text(offer: Offer) -> str:

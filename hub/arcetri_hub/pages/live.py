@@ -14,13 +14,14 @@ from arcetri_hub.pages.choices import (
     group_line,
     hint,
     lamps,
+    line_text,
     others_text,
-    waits_text,
 )
 from arcetri_hub.pages.refusals import Refused
 from arcetri_spawner.catalog.models import Catalog
 from arcetri_spawner.errors import ArcetriError
 from arcetri_spawner.policy.model import Offer, Offers, Reason
+from arcetri_spawner.policy.sides import charged_to
 from arcetri_spawner.policy.sizes import in_size
 
 
@@ -47,22 +48,41 @@ def offers_json(offers: Offers, catalog: Catalog) -> dict[str, Any]:
         offers: What policy offers.
         catalog: Its sizes, and how long one has to save what is asked back.
     """
-    grace = catalog.defaults.grace
-    sized = {size: in_size(offers, catalog, size).offers for size in catalog.sizes}
+    every = _told(offers, catalog)
+    sized = {
+        size: _told(found, catalog)
+        for size in catalog.sizes
+        if (found := in_size(offers, catalog, size)) is not offers
+    }
     return {
         "refusals": [_reason(reason) for reason in offers.refusals],
         "offers": [
             {
-                **_offer(offer, grace),
+                **one,
                 "sizes": {
-                    size: _offer(found[place], grace)
-                    for size, found in sized.items()
-                    if found[place] != offer
+                    size: found[place] for size, found in sized.items() if found[place] != one
                 },
             }
-            for place, offer in enumerate(offers.offers)
+            for place, one in enumerate(every)
         ],
     }
+
+
+def _told(offers: Offers, catalog: Catalog) -> list[dict[str, Any]]:
+    """Each offer, and what of it is otherwise for the groups among which one chooses."""
+    grace = catalog.defaults.grace
+    told = [{**_offer(offer, grace), "charged": {}} for offer in offers.offers]
+    contested = {g.group for one in offers.offers if len(one.groups) > 1 for g in one.groups}
+    for group in contested:
+        charged = charged_to(offers, catalog, group).offers
+        for whole, offer in zip(told, charged, strict=True):
+            if offer.charged is None:
+                continue
+            found = _offer(offer, grace)
+            other = {key: value for key, value in found.items() if value != whole[key]}
+            if other:
+                whole["charged"][group] = other
+    return told
 
 
 def _offer(offer: Offer, grace: timedelta) -> dict[str, Any]:
@@ -74,7 +94,7 @@ def _offer(offer: Offer, grace: timedelta) -> dict[str, Any]:
         "others": others_text(offer),
         "lamps": lamps(offer),
         "hint": hint(offer),
-        "waits": waits_text(offer),
+        "waits": line_text(offer),
         "borrowed": borrowed_text(offer, grace),
         "ahead": offer.ahead,
         "simulated": offer.simulated,
@@ -84,6 +104,8 @@ def _offer(offer: Offer, grace: timedelta) -> dict[str, Any]:
             {
                 "group": group.group,
                 "startable": group.startable,
+                "ahead": group.waiting if group.waitable else None,
+                "ahead_of_other_groups": group.others if group.waitable else None,
                 "use": group_line(group).use,
             }
             for group in offer.groups

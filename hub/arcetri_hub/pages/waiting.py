@@ -147,7 +147,8 @@ class RequestNow(JsonErrors, PlatformHandler):
         waits = service.waiting.find(user_name, server_name)
         if waits is not None and waits.id == found.id:
             identity = await self.platform.identities.known(user_name)
-            self.finish(wait_json(await service.waiting.tell(waits, identity), self.hub_url))
+            wait = await service.waiting.tell(waits, identity)
+            self.finish(wait_json(wait, self.platform.catalogs.current.catalog, self.hub_url))
             return
         session = ""
         if found.state == "running":

@@ -14,6 +14,7 @@ from arcetri_spawner.estimates.model import ExpectedWait
 from arcetri_spawner.groups import GroupPath
 from arcetri_spawner.policy import queueing
 from arcetri_spawner.policy.model import Grant, GroupOffer, Offer, Reason
+from arcetri_spawner.policy.sides import offer_charged_to
 from arcetri_spawner.policy.sizes import offer_in_size, title_of, with_room
 from arcetri_spawner.waiting import Wait
 from arcetri_spawner.waiting.why import Until, remedy, stuck, until
@@ -124,7 +125,7 @@ def _instead(catalog: Catalog, offer: Offer, grant: Grant) -> Instead:
     group = grant.group if grant.group in able else able[0]
     environment = _kept(grant.environment, offer.environments)
     size = with_room(offer, catalog, grant.size, grant.cpu, grant.memory)
-    found = offer_in_size(offer, catalog, size)
+    found = offer_charged_to(offer_in_size(offer, catalog, size), group)
     charged = _group(catalog, group)
     others = [
         said
@@ -264,11 +265,12 @@ def confidence_text(wait: Wait, grace: timedelta) -> str:
     )
 
 
-def wait_json(wait: Wait, hub_url: Callable[..., str]) -> dict[str, Any]:
+def wait_json(wait: Wait, catalog: Catalog, hub_url: Callable[..., str]) -> dict[str, Any]:
     """A request that has not started as the REST API tells of it.
 
     Args:
         wait: What is known.
+        catalog: The catalog of the moment.
         hub_url: Makes the address of a page of the hub from its parts.
     """
     grant, position, expected = wait.grant, wait.position, wait.expected
@@ -298,6 +300,17 @@ def wait_json(wait: Wait, hub_url: Callable[..., str]) -> dict[str, Any]:
             "sessions": expected.sessions,
         },
         "alternatives": [one.flavor for one in wait.alternatives if one.flavor != grant.flavor],
+        "instead": [_choice(_instead(catalog, one, grant)) for one in wait.alternatives],
+    }
+
+
+def _choice(one: Instead) -> dict[str, str]:
+    """What asks for it."""
+    return {
+        "flavor": one.flavor,
+        "group": one.group,
+        "environment": one.environment,
+        "size": one.size,
     }
 
 

@@ -36,11 +36,14 @@
 
   let now = JSON.parse(form.dataset.now);
 
-  // What is free depends on the size that is chosen.
+  // What is free depends on the size and on the group that are chosen.
   function showAll() {
     const size = chosen("size")?.value;
+    // Also one that does not grant what is chosen now: back at what it grants, it is charged.
+    const group = radios("group").find((radio) => radio.checked)?.value;
     for (const offer of now.offers) {
-      show(offer.sizes[size] ?? offer);
+      const sized = offer.sizes[size] ?? offer;
+      show({ ...sized, ...sized.charged[group] }, sized);
     }
   }
 
@@ -58,6 +61,7 @@
     if (chosen("size")?.value !== size) {
       showAll();
     }
+    start.disabled = !mayAsk() || isRefused(flavor);
     const word = flavor.dataset.waits ? "Wait in line" : "Start";
     if (start.textContent !== word) {
       start.textContent = word;
@@ -114,7 +118,7 @@
     const flavor = card.querySelector("label").textContent;
     if (wish.get("flavor") && wish.get("flavor") !== card.dataset.flavor) {
       said.push(`The link asks for an accelerator that you are not offered. ${flavor} is chosen instead.`);
-    } else if (wish.get("flavor") && !chosen("flavor")) {
+    } else if (wish.get("flavor") && (!chosen("flavor") || isRefused(chosen("flavor")))) {
       said.push(`The link asks for ${flavor}, which would not start for you now.`);
     } else if (wish.get("flavor") && chosen("flavor").dataset.waits) {
       said.push(`The link asks for ${flavor}, for which you would wait in line now.`);
@@ -162,16 +166,22 @@
     );
   }
 
-  function show(offer) {
+  const starts = (offer) => offer.startable > 0 || offer.ahead !== null;
+  const mayAsk = () => now.refusals.length === 0 && now.offers.some(starts);
+  const isRefused = (flavor) => flavor.dataset.refused !== "";
+
+  // A flavour that another group would let start can be chosen, so that this group can be.
+  function show(offer, whomever) {
     const card = cardOf(offer.flavor);
     if (!card) {
       return;
     }
     const radio = card.querySelector('input[name="flavor"]');
     const waits = offer.startable === 0 && offer.ahead !== null;
-    radio.disabled = offer.startable === 0 && !waits;
+    radio.disabled = !starts(whomever);
     radio.dataset.waits = waits ? "yes" : "";
-    card.classList.toggle("flavor-unavailable", radio.disabled);
+    radio.dataset.refused = starts(offer) ? "" : "yes";
+    card.classList.toggle("flavor-unavailable", !starts(offer));
     card.classList.toggle("flavor-waits", waits);
     card.querySelector("[data-waits-text]").textContent = offer.waits;
     card.querySelector("[data-borrowed-text]").textContent = offer.borrowed;
@@ -248,7 +258,7 @@
     } else {
       refusals.replaceChildren();
     }
-    start.disabled = answer.refusals.length > 0 || !answer.offers.some((o) => o.startable > 0 || o.ahead !== null);
+    start.disabled = !mayAsk();
     update();
     form.dataset.lookedAt = new Date().toISOString();
   }

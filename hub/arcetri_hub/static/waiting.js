@@ -65,7 +65,7 @@
       looks.stop();
       window.location.reload();
     } else if (now.state === "queued" || now.state === "admitted") {
-      const fresh = JSON.stringify([now.state, now.place, now.trouble, now.alternatives]);
+      const fresh = JSON.stringify([now.state, now.place, now.trouble, now.instead]);
       if (told && told !== fresh) {
         document.dispatchEvent(new Event("arcetri:look"));
       }

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from arcetri_spawner.folders.making import Space
-from arcetri_spawner.policy.model import Grant, Inventory, MountedVolume, Reason
+from arcetri_spawner.groups import GroupPath
+from arcetri_spawner.policy.model import Grant, Inventory, MountedVolume, QueueBound, Reason
 
 
 class TicketState(StrEnum):
@@ -83,6 +84,10 @@ class Queue(Protocol):
         Somebody can then delete one there whose session runs, and what is admitted can meet a
         device that the queue takes for free and is not.
         """
+        ...
+
+    def bounds(self) -> Mapping[tuple[GroupPath, str], QueueBound]:
+        """Where it admits less than the catalog grants, by group and flavour: never waits."""
         ...
 
     async def submit(self, grant: Grant) -> Ticket:

@@ -23,8 +23,16 @@ from arcetri_spawner import killpoints
 from arcetri_spawner.backends.base import Device, Placement, Position, Ticket, TicketState
 from arcetri_spawner.backends.ticketnews import TicketNews
 from arcetri_spawner.errors import ArcetriError, Conflict
+from arcetri_spawner.groups import GroupPath
 from arcetri_spawner.policy import is_maintained, maintenance_now, waiting_reason
-from arcetri_spawner.policy.model import Grant, Inventory, LiveSession, Reason, ReasonKind
+from arcetri_spawner.policy.model import (
+    Grant,
+    Inventory,
+    LiveSession,
+    QueueBound,
+    Reason,
+    ReasonKind,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,6 +129,10 @@ class LeaseQueue(ABC):
             f"Every device of the flavour {grant.flavor} is taken, or others asked for it earlier.",
             "It waits in line, and starts by itself.",
         )
+
+    def bounds(self) -> Mapping[tuple[GroupPath, str], QueueBound]:
+        """Nothing: it admits whatever the catalog grants."""
+        return {}
 
     async def submit(self, grant: Grant) -> Ticket:
         """Take a place, or return the one already taken.

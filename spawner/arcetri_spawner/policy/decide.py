@@ -197,6 +197,7 @@ def _group_offer(situation: Situation, case: FlavorCase, group: GroupPath) -> Gr
         startable=case.startable(group),
         reasons=case.why_not(group),
         waiting=case.waiting_of(group),
+        others=case.waiting_of_others(group),
         borrow=case.borrow(group),
         shares=case.shares(group),
     )

@@ -14,7 +14,7 @@ from arcetri_spawner.catalog.models import GroupFlavor
 from arcetri_spawner.groups import GroupPath
 from arcetri_spawner.policy import queueing, reasons
 from arcetri_spawner.policy.index import installed, is_maintained, maintenance_end
-from arcetri_spawner.policy.model import FlavorInventory, LiveSession, Reason
+from arcetri_spawner.policy.model import FlavorInventory, LiveSession, QueueBound, Reason
 from arcetri_spawner.policy.sizes import most_alike
 
 if TYPE_CHECKING:
@@ -71,6 +71,14 @@ class FlavorCase:
         """Requests of the whole group that wait for it."""
         return self._situation.in_line.get((group, self.flavor), 0)
 
+    def waiting_of_others(self, group: GroupPath) -> int:
+        """Requests of other groups that wait for it, where the order of asking counts."""
+        inventory = self._situation.inventory
+        if inventory is None or inventory.lends:
+            return 0
+        waiting = self._situation.in_line.items()
+        return sum(n for (who, name), n in waiting if name == self.flavor and who != group)
+
     def held(self, group: GroupPath) -> list[LiveSession]:
         """The person's own sessions, charged to the group."""
         mine = self._situation.mine
@@ -84,7 +92,8 @@ class FlavorCase:
         entitled = self.entitlement(group)
         if entitled is not None and entitled.limit is not None:
             room = min(room, entitled.limit - len(self.held(group)))
-        return max(min(room, self._left(group, entitled.quota if entitled else None)), 0)
+        room = min(room, self._left(group, entitled.quota if entitled else None))
+        return max(min(room, self._admitted(group)), 0)
 
     def borrow(self, group: GroupPath) -> int:
         """How many more than its quota the group may hold; none where the queue does not lend."""
@@ -145,10 +154,13 @@ class FlavorCase:
     # What makes one wait for it
 
     def waiting(self, group: GroupPath, quota: int | None) -> tuple[Reason, ...]:
-        """Why a start would wait now: the group's quota first, then the devices."""
-        if self._left(group, quota) > 0:
+        """Why a start would wait now: the queue first, then the group's quota, then devices."""
+        shut = self._shut(group)
+        if shut is not None:
+            return (shut, *self._capacity_reasons)
+        if self._left(group, quota) > 0 and self._admitted(group) > 0:
             return self._capacity_reasons
-        if quota is None:
+        if quota is None or self._left(group, quota) > 0:
             free = self.have.free if self.have else 0
             kept = (queueing.kept(self.title, free),) if free else ()
             return (*kept, *self._capacity_reasons)
@@ -172,6 +184,20 @@ class FlavorCase:
             return _UNBOUNDED
         rest = max((self.have.total if self.have else 0) - terms.quotas, 0)
         return rest - sum(map(self.in_use, terms.sharers(group)))
+
+    def _bound(self, group: GroupPath) -> QueueBound | None:
+        inventory = self._situation.inventory
+        return inventory.queued.get((group, self.flavor)) if inventory is not None else None
+
+    def _admitted(self, group: GroupPath) -> int:
+        """How many more the group's queue admits."""
+        bound = self._bound(group)
+        return _UNBOUNDED if bound is None else bound.most - self.in_use(group)
+
+    def _shut(self, group: GroupPath) -> Reason | None:
+        """Why the group's queue admits nothing at all; None where it does."""
+        bound = self._bound(group)
+        return bound.reason if bound is not None and bound.most <= 0 else None
 
     # What could be had instead
 

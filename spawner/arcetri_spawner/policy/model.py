@@ -69,6 +69,16 @@ class FlavorInventory:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueBound:
+    """How much of a flavour a group's queue admits, whatever the catalog grants."""
+
+    most: int
+    """How many sessions the group may hold at the same time; 0 where the queue admits nothing."""
+    reason: Reason
+    """Why none starts where it admits nothing."""
+
+
+@dataclass(frozen=True, slots=True)
 class Inventory:
     """What a backend has, at one moment."""
 
@@ -79,9 +89,12 @@ class Inventory:
     nodes: bool = False
     """Whether sessions run on nodes of a cluster, rather than on this machine."""
     lends: bool = False
-    """Whether the queue lets groups borrow what others leave idle."""
+    """Whether the queue lets groups borrow what others leave idle; where it does not, the order of
+    asking alone counts, also between groups."""
     environments: frozenset[str] | None = None
     """Environments that the backend can start; None means all of the catalog's."""
+    queued: Mapping[tuple[GroupPath, str], QueueBound] = field(default_factory=dict)
+    """By group and flavour, where the queue admits less than the catalog grants."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +168,9 @@ class GroupOffer:
     """Why this person cannot start it through this group now; empty when they can."""
     waiting: int = 0
     """Requests of the whole group that wait for this flavour."""
+    others: int = 0
+    """Requests of other groups that wait for it, where the order of asking counts between groups;
+    they come first unless their group holds all that it may."""
     borrow: int = 0
     """How many more than its quota the group may hold, where the queue lends; those may be asked
     back."""
@@ -199,6 +215,15 @@ class Offer:
     """Another flavour of theirs that would start now."""
     rooms: Mapping[str, int] = field(default_factory=dict)
     """By size: for how many more there is room, whoever asks; empty where the size is no matter."""
+    charged: GroupPath | None = None
+    """The group whose side of it this is, where one is chosen; see ``sides.charged_to``."""
+
+    @property
+    def sides(self) -> tuple[GroupOffer, ...]:
+        """The sides of the groups that may be charged: of the chosen one, or of all."""
+        if self.charged is None:
+            return self.groups
+        return tuple(group for group in self.groups if group.group == self.charged)
 
     @property
     def ahead(self) -> int | None:
@@ -206,7 +231,7 @@ class Offer:
 
         Of several groups, the one with the shortest line.
         """
-        lines = [group.waiting for group in self.groups if group.waitable]
+        lines = [group.waiting for group in self.sides if group.waitable]
         return min(lines) if lines and not self.startable else None
 
 

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from arcetri_spawner.catalog.models import Catalog
+from arcetri_spawner.groups import GroupPath
 from arcetri_spawner.policy import queueing, reasons
 from arcetri_spawner.policy.model import Grant, Offer, Offers, Reason, ReasonKind
 
@@ -155,7 +156,10 @@ def offer_of(grant: Grant, offered: Offers) -> Offer | None:
 
 
 def instead_of(grant: Grant, offered: Offers, sized: Offers) -> tuple[Offer, ...]:
-    """What would start now instead: other flavours, and the same one where its size is in the way.
+    """What would start now instead.
+
+    Other flavours, and the same one in another size or charged to another group of theirs, where it
+    would not start as it was asked for.
 
     Args:
         grant: What was asked for.
@@ -165,7 +169,7 @@ def instead_of(grant: Grant, offered: Offers, sized: Offers) -> tuple[Offer, ...
     return tuple(
         one
         for one, asked in zip(offered.offers, sized.offers, strict=True)
-        if one.startable and (one.flavor != grant.flavor or not asked.startable)
+        if one.startable and (one.flavor != grant.flavor or not _starts(asked, grant.group))
     )
 
 
@@ -174,3 +178,7 @@ def told(error: ArcetriError) -> Reason:
     # Who asks for a start is told to do so again; whose turn has come need not.
     own = _TRIED_AGAIN if error.code == "identity_unknown" else error.remedy
     return Reason(error.code, ReasonKind.WAIT, error.message, own, own)
+
+
+def _starts(offer: Offer, group: GroupPath) -> bool:
+    return any(side.startable for side in offer.groups if side.group == group)

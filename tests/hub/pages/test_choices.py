@@ -12,7 +12,7 @@ from arcetri_hub.pages.choices import Card, Choice, SpawnPage, Tile, spawn_page,
 from arcetri_hub.pages.live import offers_json
 from arcetri_spawner.catalog.models import Catalog
 from arcetri_spawner.policy import offers
-from arcetri_spawner.policy.model import FlavorInventory
+from arcetri_spawner.policy.model import FlavorInventory, LiveSession
 from tests.support.builders import (
     ASTRO,
     CMS,
@@ -115,9 +115,9 @@ def test_a_card_says_what_to_do_only_where_nothing_else_would_start() -> None:
     assert (busy.hint, busy.alternative) == ("", "rtx")
     alone = cards(page(CMS, have={"t4": (0, 2), "rtx": (0, 1), "cpu": (0, 4)}))["t4"]
     assert alone.alternative == ""
-    assert (alone.hint, alone.waits) == ("", "You would wait, first in line of your group.")
+    assert (alone.hint, alone.line) == ("", "You would wait, first in line of your group.")
     away = cards(page(CMS, have={"t4": (0, 0), "rtx": (0, 1), "cpu": (0, 4)}))["t4"]
-    assert (away.hint, away.waits) == ("It can start once one is connected.", "")
+    assert (away.hint, away.line) == ("It can start once one is connected.", "")
 
 
 def test_a_busy_flavour_is_shown_with_its_reason_and_an_alternative() -> None:
@@ -175,7 +175,8 @@ def test_what_is_free_is_so_in_the_size_that_is_preselected() -> None:
     large = with_rooms(Choice(flavor="t4"), Choice(flavor="rtx", size="large"))
     card = cards(large)["t4"]
     assert (card.free, card.lamps, card.available) == ("0 of 1 free for you now", ("used",), False)
-    assert card.waits == "You would wait, first in line of your group."
+    assert card.waits
+    assert card.line == "You would wait, first in line of your group."
     assert card.reasons[0].sentence.endswith(" In the size Small 1 would start.")
     assert card.alternative == "rtx"
     assert (checked(large.sizes), large.waits, large.can_start) == (["large"], True, True)
@@ -206,6 +207,126 @@ def test_the_live_numbers_have_each_size_that_differs() -> None:
     assert (large["startable"], large["ahead"]) == (0, 0)
     assert large["reasons"][0]["code"] == "queue_size"
     assert told_of["cpu"]["sizes"] == {}
+
+
+BOTH = catalog(
+    groups={
+        CMS: {"title": "CMS", "flavors": {"t4": {"quota": 1, "limit": 1}, "rtx": {}}},
+        ASTRO: {"title": "Astro", "flavors": {"t4": {"quota": 1}}},
+    }
+)
+"""Of which somebody in both groups is asked whom to charge a T4 to."""
+HELD = live_session("t4", CMS, name="carla")
+"""By which CMS holds all that it may."""
+
+
+def line(*groups: str) -> list[LiveSession]:
+    """Requests for a T4 that wait."""
+    return [
+        live_session("t4", group, name=f"w{number}", waiting=True)
+        for number, group in enumerate(groups)
+    ]
+
+
+def of_both(group: str, *sessions: LiveSession, free: int = 1) -> tuple[SpawnPage, Card]:
+    """The page of somebody in both groups who has chosen one, or none; and the T4's card."""
+    have = {"t4": (free, 2), "rtx": (1, 1), "cpu": 4}
+    wishes = [Choice(flavor="t4", group=group)]
+    shown = page(CMS, ASTRO, wishes=wishes, of=BOTH, have=have, sessions=sessions)
+    return shown, cards(shown)["t4"]
+
+
+def test_what_is_free_is_so_for_the_group_that_is_preselected() -> None:
+    shown, card = of_both(CMS, HELD)
+    assert (card.free, card.others) == ("0 of 2 free for you now", "1 free for others")
+    assert (card.available, card.waits, card.choosable, card.checked) == (False, True, True, True)
+    assert (shown.waits, shown.can_start) == (True, True)
+    assert [reason.code for reason in card.reasons] == ["busy_quota"]
+    assert card.line == (
+        "You would wait, first in line of your group. Charged to Astro one would start now."
+    )
+    assert unmet(shown, Choice(flavor="t4", group=CMS)) == (
+        "The link asks for NVIDIA T4, for which you would wait in line now.",
+    )
+    shown, card = of_both(ASTRO, HELD)
+    assert (card.free, card.line, card.reasons, shown.waits) == (
+        "1 of 2 free for you now",
+        "",
+        (),
+        False,
+    )
+
+
+def test_without_a_group_it_is_said_with_which_one_would_wait() -> None:
+    shown, card = of_both("", HELD, *line(CMS))
+    assert (card.free, shown.waits) == ("1 of 2 free for you now", False)
+    assert card.line == "Charged to CMS you would wait, 1 ahead of you."
+
+
+def test_what_a_group_refuses_can_be_chosen_with_another_one() -> None:
+    mine = live_session("t4", CMS)
+    shown, card = of_both(CMS, mine)
+    assert [reason.code for reason in card.reasons] == ["flavor_limit", "busy_quota"]
+    assert (card.available, card.waits, card.choosable) == (False, False, True)
+    assert card.line == "Charged to Astro one would start now."
+    assert (shown.waits, shown.can_start) == (False, True)
+    assert unmet(shown, Choice(flavor="t4", group=CMS)) == (
+        "The link asks for NVIDIA T4, which would not start for you now.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("group", "waiting", "said"),
+    [
+        (CMS, (), "You would wait, first in line of your group."),
+        (CMS, (CMS,), "You would wait: 1 of your group ahead of you."),
+        (
+            CMS,
+            (ASTRO,),
+            "You would wait, first in line of your group. 1 earlier request of another group may"
+            " come before you.",
+        ),
+        (
+            ASTRO,
+            (CMS, CMS, ASTRO),
+            "You would wait: 1 of your group ahead of you. 2 earlier requests of other groups may"
+            " come before you.",
+        ),
+        ("", (), "You would wait: first in line with CMS, first in line with Astro."),
+        (
+            "",
+            (CMS,),
+            "You would wait: 1 ahead of you with CMS, first in line with Astro. Earlier requests of"
+            " other groups may come before you.",
+        ),
+    ],
+)
+def test_who_would_be_ahead_is_of_the_group_that_is_charged(
+    group: str, waiting: tuple[str, ...], said: str
+) -> None:
+    assert of_both(group, HELD, *line(*waiting), free=0)[1].line == said
+
+
+def test_the_live_numbers_have_each_group_that_differs() -> None:
+    have = inventory({"t4": (1, 2), "rtx": (1, 1), "cpu": 4})
+    sessions = [HELD, *line(CMS)]
+    offered = offers(BOTH, identity(CMS, ASTRO), have, sessions, NOW)
+    told = {one["flavor"]: one for one in offers_json(offered, BOTH)["offers"]}
+    t4 = told["t4"]
+    assert (t4["startable"], t4["ahead"], set(t4["charged"])) == (1, None, {CMS, ASTRO})
+    cms = t4["charged"][CMS]
+    assert (cms["startable"], cms["ahead"], cms["alternative"]) == (0, 1, "rtx")
+    assert cms["waits"].startswith("You would wait: 1 of your group ahead of you.")
+    assert [reason["code"] for reason in cms["reasons"]] == ["busy_quota"]
+    # Only what is otherwise is said again.
+    assert t4["charged"][ASTRO] == {"waits": ""}
+    sides = {side["group"]: side for side in t4["groups"]}
+    assert (sides[CMS]["ahead"], sides[CMS]["ahead_of_other_groups"]) == (1, 0)
+    assert (sides[ASTRO]["ahead"], sides[ASTRO]["ahead_of_other_groups"]) == (None, None)
+    alike = offers(BOTH, identity(CMS, ASTRO), have, [], NOW)
+    assert offers_json(alike, BOTH)["offers"][0]["charged"] == {}
+    # With one group there is nothing to choose.
+    assert (told["rtx"]["charged"], told["cpu"]["charged"]) == ({}, {})
 
 
 PYTHON_INSTEAD = "Python is chosen instead."

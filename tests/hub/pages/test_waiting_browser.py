@@ -92,6 +92,11 @@ def test_three_people_and_one_t4(platform: Platform, people: People, pictures: P
     complaints.watch(bruno)
     bruno.goto("/hub/spawn")
     card = bruno.locator('[data-flavor="t4"]')
+    expect(
+        card.get_by_text("You would wait: first in line with CMS, first in line with Virgo.")
+    ).to_be_visible()
+    bruno.locator("#flavor-t4").check()
+    bruno.get_by_role("radio", name="CMS").check()
     expect(card.get_by_text("You would wait, first in line of your group.")).to_be_visible()
     wait_for_t4(bruno)
     place(bruno, "You are 1st in line")

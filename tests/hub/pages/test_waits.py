@@ -12,6 +12,7 @@ import pytest
 from arcetri_hub.pages.waits import NO_ESTIMATE, NO_ESTIMATES, ordinal, wait_json, wait_page
 from arcetri_spawner.backends.base import Position
 from arcetri_spawner.estimates.model import ExpectedWait
+from arcetri_spawner.groups import EVERYONE, GroupPath
 from arcetri_spawner.policy import offers, queueing, reasons
 from arcetri_spawner.policy.model import Reason, ReasonKind
 from arcetri_spawner.policy.queueing import QUEUE_CODES
@@ -106,7 +107,7 @@ def test_what_can_be_done_is_said_unless_it_is_to_wait() -> None:
 
 
 def test_a_script_is_not_told_to_wait_in_line_either() -> None:
-    for reason in wait_json(a_wait(), lambda *parts: "/".join(parts))["reasons"]:
+    for reason in wait_json(a_wait(), catalog(), lambda *parts: "/".join(parts))["reasons"]:
         assert reason["remedy"] == queueing.WAIT
 
 
@@ -189,6 +190,34 @@ def test_an_alternative_says_who_would_be_charged() -> None:
     assert shown.otherwise == f"Not as you asked: charged to {shown.charged}."
 
 
+def test_the_same_flavour_charged_to_another_group_is_an_alternative() -> None:
+    wait = a_wait(have=(1, 2))
+    t4 = wait.offer
+    assert t4 is not None
+    busy = replace(t4.groups[0], startable=0)
+    theirs = replace(t4.groups[0], group=GroupPath("/lab/atlas"), startable=1)
+    # A third one would have more of it: what is told is of the one that would be charged.
+    more = replace(theirs, group=GroupPath("/lab/lhcb"), startable=2)
+    two = replace(t4, groups=(busy, theirs, more), startable=2)
+    alike = replace(wait, alternatives=(two, *wait.alternatives[1:]))
+    shown = wait_page(alike, catalog(), NOW).alternatives[0]
+    assert (shown.flavor, shown.group, shown.free) == (
+        "t4",
+        "/lab/atlas",
+        "1 of 2 free for you now",
+    )
+    assert shown.otherwise == "Not as you asked: charged to /lab/atlas."
+    # And a script is told what to ask for.
+    said = wait_json(alike, catalog(), lambda *_: "")
+    assert said["instead"][0] == {
+        "flavor": "t4",
+        "group": "/lab/atlas",
+        "environment": "python",
+        "size": "small",
+    }
+    assert "t4" not in said["alternatives"]
+
+
 def test_an_admitted_one_says_until_when_it_is_kept_and_why() -> None:
     trouble = Reason("identity_unknown", ReasonKind.WAIT, "IAM does not answer.")
     kept = NOW + timedelta(minutes=10)
@@ -201,12 +230,16 @@ def test_json_says_the_same() -> None:
     def url(*parts: str) -> str:
         return "/hub/" + "/".join(part for part in parts if part)
 
-    said = wait_json(a_wait(), url)
+    said = wait_json(a_wait(), catalog(), url)
     assert (said["state"], said["place"], said["provisional"]) == ("queued", 2, False)
     assert said["ahead_of_other_groups"] == 0
     assert said["page"] == f"/hub/waiting/{a_wait().grant.username}"
     assert said["url"] == f"/hub/api/arcetri/requests/{UUID(int=7)}"
     assert said["alternatives"] == ["rtx", "cpu"]
+    assert said["instead"] == [
+        {"flavor": "rtx", "group": CMS, "environment": "python", "size": "small"},
+        {"flavor": "cpu", "group": EVERYONE, "environment": "python", "size": "small"},
+    ]
     assert said["expected"] is None
-    unknown = wait_json(a_wait(position=None), url)
+    unknown = wait_json(a_wait(position=None), catalog(), url)
     assert (unknown["place"], unknown["provisional"]) == (None, None)

@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 
 from arcetri_spawner.catalog.models import Catalog
 from arcetri_spawner.groups import EVERYONE, GroupPath
-from arcetri_spawner.policy.model import Identity, Inventory, LiveSession, Options, Standing
+from arcetri_spawner.policy.model import (
+    Identity,
+    Inventory,
+    LiveSession,
+    Options,
+    QueueBound,
+    Standing,
+)
+from arcetri_spawner.policy.queueing import closed
 from tests.support.builders import NOW, catalog, identity, inventory, live_session, section
 
 FLAVORS: Final = ("t4", "rtx", "a100-1g", "cpu")
@@ -43,6 +51,7 @@ class Case:
 class _Maker:
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)  # noqa: S311 - nothing secret
+        self.queues = Random(-seed - 1)  # noqa: S311 - nothing secret
 
     def case(self) -> Case:
         made = self._catalog()
@@ -123,7 +132,19 @@ class _Maker:
             name: replace(have, rooms=self._mostly({}, *self._rooms(have.free)))
             for name, have in found.flavors.items()
         }
-        return replace(found, flavors=rooms)
+        return replace(found, flavors=rooms, queued=self._queued())
+
+    def _queued(self) -> dict[tuple[GroupPath, str], QueueBound]:
+        if self.queues.randrange(4):
+            return {}
+        return {
+            (GroupPath(group), flavor): QueueBound(
+                self.queues.choice([0, 1, 1]), closed(GroupPath(group))
+            )
+            for group in _CHARGED
+            for flavor in FLAVORS
+            if self.queues.randrange(2)
+        }
 
     def _rooms(self, free: int) -> list[dict[str, int]]:
         return [

@@ -17,12 +17,12 @@ from arcetri_spawner.policy.model import (
     FlavorInventory,
     Grant,
     GroupOffer,
-    Inventory,
     Offers,
     Options,
     Reason,
     ReasonKind,
 )
+from arcetri_spawner.policy.sides import charged_to
 from arcetri_spawner.policy.sizes import goes_with, in_size
 from tests.spawner.policy.strategies import GROUPS, STRANGE_GROUPS, Case, case_of, cases
 from tests.support.builders import live_session, loaded
@@ -118,7 +118,7 @@ def _after(case: Case, granted: Grant, number: int) -> Case:
     )
     return replace(
         case,
-        inventory=Inventory(flavors, case.now, environments=case.inventory.environments),
+        inventory=replace(case.inventory, flavors=flavors, as_of=case.now, stale=False),
         sessions=(*case.sessions, started),
         server_name=f"new-{number}",
     )
@@ -159,6 +159,22 @@ def test_in_a_size_as_many_would_start_as_have_room(case: Case) -> None:
             assert all((group.startable == 0) == bool(group.reasons) for group in offer.groups)
             assert offer.alternative is None or offer.alternative in able
             assert bool(offer.alternative) == (not offer.startable and bool(able))
+
+
+@_many
+@given(cases)
+def test_charged_to_a_group_as_many_would_start_as_that_group_may(case: Case) -> None:
+    result = _offers(case)
+    for group in {side.group for offer in result.offers for side in offer.groups}:
+        charged = charged_to(result, case.catalog, group)
+        able = {offer.flavor for offer in charged.offers if offer.startable}
+        for before, offer in zip(result.offers, charged.offers, strict=True):
+            side = next((one for one in before.groups if one.group == group), None)
+            assert offer.startable == (before if side is None else side).startable
+            assert (offer.startable == 0) == bool(offer.reasons)
+            assert bool(offer.alternative) == (not offer.startable and bool(able))
+            assert offer.alternative is None or offer.alternative in able
+            assert offer.groups == before.groups
 
 
 @_many
@@ -273,5 +289,6 @@ def test_the_cases_meet_every_answer() -> None:
             met[waits.code if waits else "starts"] += 1
         else:
             met[outcome[0]] += 1
-    assert met.keys() == {*reasons.ALL_CODES, "starts"} - {"invalid_options"}
+    queued = {"queue_closed", "queue_kept"}
+    assert met.keys() == {*reasons.ALL_CODES, *queued, "starts"} - {"invalid_options"}
     assert met["starts"] > 100

@@ -9,10 +9,13 @@ from typing import Final
 
 import structlog
 
+from arcetri_spawner.backends.kubernetes.kueue.faults import PASSING
 from kueue_client import AsyncKueue, KueueError, PendingWorkload, Workload
 
 log = structlog.get_logger(__name__)
 
+AGAIN: Final = 1.0
+"""Seconds after which one that did not answer is asked once more."""
 LINE_KEPT: Final = 1.0
 """Seconds for which the order of a queue is not asked for again."""
 
@@ -67,6 +70,23 @@ class Lines:
                 first = ()
             if not first:
                 line.waiting = None
+
+    async def answers(self, queue: str) -> bool:
+        """Whether Kueue answers at all; a silence of a moment is none.
+
+        Where nobody may ask it, it is taken to.
+        """
+        for pause in (0.0, AGAIN):
+            await asyncio.sleep(pause)
+            try:
+                await self._kueue.pending(queue, self._namespace, most=1)
+            except PASSING as error:
+                log.debug("the queue does not answer", queue=queue, why=str(error))
+            except KueueError:
+                return True
+            else:
+                return True
+        return False
 
     def position(self, workload: Workload) -> PendingWorkload | None:
         """Where a Workload was found to stand last; None where it was not, or nobody can say."""

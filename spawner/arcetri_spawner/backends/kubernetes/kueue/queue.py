@@ -27,6 +27,7 @@ from arcetri_spawner.backends.kubernetes.kueue.asking import (
     set_aside,
     whose,
 )
+from arcetri_spawner.backends.kubernetes.kueue.bounds import Bounds, silent
 from arcetri_spawner.backends.kubernetes.kueue.faults import PASSING, fault, flavor_gone
 from arcetri_spawner.backends.kubernetes.kueue.platform import Platform
 from arcetri_spawner.backends.kubernetes.kueue.watching import Watching
@@ -109,6 +110,12 @@ class KueueQueue:
     def apart(self) -> bool:
         """Workloads are the cluster's, and anybody's who may delete them."""
         return True
+
+    def bounds(self) -> Bounds:
+        """Where queues admit less than the catalog grants; nothing while Kueue does not answer."""
+        if self._unsent:
+            return silent(self._platform.catalog)
+        return self._open.bounds() if self._open is not None else {}
 
     async def submit(self, grant: Grant) -> Ticket:
         """Take a place, or return the one already taken.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -17,7 +18,7 @@ from uuid import UUID
 import structlog
 
 from arcetri_spawner.backends.base import Ticket, TicketState
-from arcetri_spawner.backends.kubernetes.kueue import telling
+from arcetri_spawner.backends.kubernetes.kueue import bounds, telling
 from arcetri_spawner.backends.kubernetes.kueue.asking import (
     Whose,
     is_set_aside,
@@ -32,9 +33,10 @@ from arcetri_spawner.backends.kubernetes.kueue.platform import Platform
 from arcetri_spawner.backends.kubernetes.kueue.reserve import Reserve, Verdict
 from arcetri_spawner.backends.kubernetes.kueue.roster import Key, Roster, queues_of
 from arcetri_spawner.backends.ticketnews import TicketNews
+from arcetri_spawner.catalog.models import Catalog
 from arcetri_spawner.changes import Changes
 from arcetri_spawner.chores import Chores
-from arcetri_spawner.groups import GroupPath
+from arcetri_spawner.groups import EVERYONE, GroupPath
 from arcetri_spawner.policy import queueing
 from arcetri_spawner.policy.model import Inventory
 from kueue_client import (
@@ -95,6 +97,12 @@ class Watching:
         self.news = TicketNews()
         self.said = Changes()
         """Told when something else is said of a request."""
+        self.answers = True
+        """Whether Kueue answered when it was asked last."""
+        self._asked = float("-inf")
+        """When that was, on the clock that only grows."""
+        self._bounds: tuple[Catalog, bounds.Bounds] | None = None
+        """What queues admit, by the catalog that it was worked out for."""
         self._around: dict[Key, object] = {}
         """What those that wait were last told from, besides their own Workloads."""
         self._restless: set[str] = set()
@@ -120,6 +128,36 @@ class Watching:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.kueue.close()
 
+    # What queues admit
+
+    def bounds(self) -> bounds.Bounds:
+        """Where queues admit less than the catalog grants, from memory."""
+        catalog = self._platform.catalog
+        followed = self._queues, self._pools
+        if not self.answers or any(one.trouble for one in followed):
+            return bounds.silent(catalog)
+        if not all(one.known for one in followed):
+            return {}  # they are being read for the first time
+        if self._bounds is None or self._bounds[0] is not catalog:
+            names, queues, pools = self._platform.names, self._queues.there, self._pools.there
+            self._bounds = catalog, bounds.bounds(catalog, names, queues, pools)
+        return self._bounds[1]
+
+    async def _ask(self) -> None:
+        """See now and then whether Kueue answers, by a question that costs next to nothing."""
+        if time.monotonic() - self._asked < REFRESH:
+            return
+        queue = next((name for name in self._ours if name in self._queues.there), None)
+        if queue is None:
+            return
+        self.answers = await self.lines.answers(queue)
+        self._asked = time.monotonic()
+
+    @property
+    def _ours(self) -> Iterator[str]:
+        names, catalog = self._platform.names, self._platform.catalog
+        yield from (names.local_queue(group) for group in (*catalog.groups, EVERYONE))
+
     # Events
 
     def _workload(self, before: Workload | None, after: Workload | None) -> None:
@@ -142,6 +180,7 @@ class Watching:
     def _queue_changed(
         self, before: LocalQueue | ClusterQueue | None, after: LocalQueue | ClusterQueue | None
     ) -> None:
+        self._bounds = None
         if _gate(before) != _gate(after):
             self._stale.set()
 
@@ -217,6 +256,7 @@ class Watching:
         while True:
             self._stale.clear()
             try:
+                await self._ask()
                 await self._look()
             except KueueError as error:
                 log.debug("nobody is put in line again yet", why=str(error))

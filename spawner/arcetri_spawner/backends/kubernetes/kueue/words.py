@@ -72,16 +72,23 @@ def waiting(why: Explanation, here: Situation) -> Reason:
             )
         case Cause.KUEUE_SILENT:
             return queueing.silent()
-        case Cause.LOCAL_QUEUE_STOPPED | Cause.CLUSTER_QUEUE_STOPPED:
-            return queueing.closed(here.group)
-        case Cause.LOCAL_QUEUE_MISSING | Cause.CLUSTER_QUEUE_MISSING | Cause.CLUSTER_QUEUE_INACTIVE:
-            return queueing.unready(here.group)
         case Cause.DEACTIVATED:
             return queueing.set_aside()
         case Cause.NOT_CONSIDERED | Cause.ADMITTED:
             return _unsaid(here)
         case _:
-            return queueing.other(why.sentence)
+            return shut(why.cause, here.group) or queueing.other(why.sentence)
+
+
+def shut(cause: Cause, group: GroupPath) -> Reason | None:
+    """Why a group's queue admits nothing, whatever is asked of it; None where that is not why."""
+    match cause:
+        case Cause.LOCAL_QUEUE_STOPPED | Cause.CLUSTER_QUEUE_STOPPED:
+            return queueing.closed(group)
+        case Cause.LOCAL_QUEUE_MISSING | Cause.CLUSTER_QUEUE_MISSING | Cause.CLUSTER_QUEUE_INACTIVE:
+            return queueing.unready(group)
+        case _:
+            return None
 
 
 def _unsaid(here: Situation) -> Reason:
