@@ -31,16 +31,27 @@ def _tier(item: pytest.Item) -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take longest, so that none is left alone at the end."""
-    items.sort(key=lambda item: not {"system", "cluster"} & set(item.path.parts))
+    """Begin with what takes longest, so that none is left alone at the end."""
+    items.sort(key=lambda item: (not _is_chained(item.nodeid), not _LONG & set(item.path.parts)))
+
+
+_LONG = {"system", "apart"}
+
+
+def _is_chained(nodeid: str) -> bool:
+    """Whether a test uses the one cluster as if it were its own, after another that did."""
+    return nodeid.startswith("tests/cluster/") and not nodeid.startswith("tests/cluster/apart/")
 
 
 class _ByFile(LoadFileScheduling):  # type: ignore[misc]  # xdist publishes no types
-    """A file's tests stay together, and so do all that share the one cluster and its devices."""
+    """A file's tests stay together, and so do all that share the one cluster and its devices.
+
+    Those in ``tests/cluster/apart`` only look whether it is there, and run beside them.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         scope = str(super()._split_scope(nodeid))
-        return "tests/cluster" if scope.startswith("tests/cluster/") else scope
+        return "tests/cluster" if _is_chained(nodeid) else scope
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -6,6 +6,7 @@
     ├── CatalogError           profiles.yaml cannot be used (carries all findings)
     ├── Denied                 policy says no; asking again unchanged says no again
     ├── Busy                   policy says yes, but one would wait; nothing was started
+    │   └── Kept               the request is kept, and starts by itself as soon as it can
     ├── StoreError             the database cannot be read or written
     │   ├── Conflict           somebody else was faster
     │   ├── AnotherHub         another hub works with the database
@@ -88,6 +89,10 @@ class Busy(ArcetriError):
 
     default_code = "busy"
     status = 409
+
+
+class Kept(Busy):
+    """The request cannot start now; it is kept, and starts by itself as soon as it can."""
 
 
 class StoreError(ArcetriError):

@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID, uuid4
 
 from arcetri_spawner.backends.base import Backend, Queue
 from arcetri_spawner.errors import Denied
 from arcetri_spawner.live import choice_of
-from arcetri_spawner.policy import authorize, offers, parse_options
-from arcetri_spawner.policy.model import Grant, Identity, Offers
+from arcetri_spawner.policy import authorize, offers, parse_options, reasons
+from arcetri_spawner.policy.model import Grant, Identity, Offers, Standing
 
 if TYPE_CHECKING:
     from arcetri_spawner.catalog import CatalogHolder
@@ -24,6 +24,17 @@ _PATIENCE = 2.0
 """Seconds to wait for the identity provider before what is known has to do."""
 _REUSE = 3.0
 """Seconds for which an answer of the provider does for a start whose request was just decided."""
+
+_OF_GROUPS: Final = frozenset({"not_allowed", "flavor_not_granted", "group_not_yours"})
+"""Refusals that another answer of the provider could lift."""
+
+
+class Decision(NamedTuple):
+    """What somebody is granted who asks now."""
+
+    grant: Grant
+    unsure: Denied | None = None
+    """Why its start cannot be decided yet; None where the provider has answered."""
 
 
 class Gate:
@@ -61,11 +72,12 @@ class Gate:
 
     async def decide_soon(
         self, username: str, server_name: str, raw: object, *, instead_of: UUID | None = None
-    ) -> Grant:
+    ) -> Decision:
         """What a person is granted who asks now, with an answer of the provider if it has one soon.
 
         Whoever asks watches; nobody is granted or refused for what they were, unless the provider
-        takes long: a start decides again.
+        takes long or is silent: then what it said last decides whether they may wait for its
+        answer, and nothing starts before.
 
         Args:
             username: The account's name.
@@ -86,10 +98,27 @@ class Gate:
             # Whoever asks again and again for what they have not reads the same.
             reuse = 1.0
         now = await self._soon(known, reuse)
+        if now is None or now.standing is Standing.UNKNOWN:
+            return await self._decide_as_before(now or known, server_name, raw, instead_of)
         if granted is not None and _same(now, known):
             # What others asked for meanwhile is counted where the request is written.
-            return granted
-        return await self._decide(now, server_name, raw, ignoring=instead_of)
+            return Decision(granted)
+        return Decision(await self._decide(now, server_name, raw, ignoring=instead_of))
+
+    async def _decide_as_before(
+        self, identity: Identity, server_name: str, raw: object, instead_of: UUID | None
+    ) -> Decision:
+        """Decide by what the provider said last, since it says nothing now."""
+        silence = reasons.denied(reasons.identity_unknown())
+        before = identity.as_before()
+        try:
+            grant = await self._decide(before, server_name, raw, ignoring=instead_of)
+        except Denied as error:
+            if error.code in _OF_GROUPS:
+                # They may be in other groups by now, and nobody can tell.
+                raise silence from error
+            raise
+        return Decision(grant, silence)
 
     async def decide_anew(self, username: str, server_name: str, raw: object) -> Grant:
         """What a person is granted who asks for a start, from groups asked for just now.
@@ -108,13 +137,13 @@ class Gate:
         identity = await self._identities.fresh(grant.username, reuse=_REUSE)
         return await self._decide(identity, grant.server_name, choice_of(grant), again=grant)
 
-    async def _soon(self, identity: Identity, reuse: float) -> Identity:
-        """What the provider says now, or what was known when that takes long."""
+    async def _soon(self, identity: Identity, reuse: float) -> Identity | None:
+        """What the provider says now; None when that takes long."""
         try:
             asking = self._identities.fresh(identity.name, reuse=reuse)
             return await asyncio.wait_for(asking, _PATIENCE)
         except TimeoutError:
-            return identity
+            return None
 
     async def _decide(
         self,

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from arcetri_spawner.backends.base import Away, Session
-from arcetri_spawner.errors import ArcetriError, Busy, Denied
+from arcetri_spawner.errors import ArcetriError, Busy, Denied, Kept
 from arcetri_spawner.policy.model import Grant
 
 
@@ -55,6 +55,8 @@ class LiveRow:
     """Of what started by itself: until when it is kept for its user to open it."""
     ending: bool = False
     """Whether somebody wants it ended, and it has not ended yet."""
+    kept: bool = False
+    """Whether its turn has come, and its start cannot be decided or begun now."""
     away: Away | None = None
     """What it runs on gives no answer; None where it does, or nobody can say."""
 
@@ -78,4 +80,6 @@ def outcome_of(error: ArcetriError) -> str:
     """What a request that ended so is counted as."""
     if isinstance(error, Denied):
         return "denied"
+    if isinstance(error, Kept):
+        return "queued"
     return "busy" if isinstance(error, Busy) else "failed"

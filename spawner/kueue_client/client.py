@@ -12,7 +12,7 @@ from kueue_client.objects import AsyncObjects, Objects
 from kueue_client.queues import ClusterQueue, Cohort, LocalQueue
 from kueue_client.steps import Awaiting, Blocking, Steps, operation
 from kueue_client.ticket import AsyncTicket, Ticket
-from kueue_client.transport import ANSWER_SECONDS, AsyncTransport, Transport
+from kueue_client.transport import ANSWER_SECONDS, AsyncTransport, Transport, keep_alive
 from kueue_client.visibility import PendingWorkload
 from kueue_client.why import Explanation, explain
 from kueue_client.workloads import Workload
@@ -99,6 +99,7 @@ class Kueue(Blocking, _Kueue):
         configuration = client.Configuration()
         found = _where(path)
         config.load_kube_config(found, context, client_configuration=configuration)
+        keep_alive(configuration)
         return cls(client.ApiClient(configuration), manager=manager)
 
     @classmethod
@@ -112,6 +113,7 @@ class Kueue(Blocking, _Kueue):
 
         configuration = client.Configuration()
         config.load_incluster_config(client_configuration=configuration)
+        keep_alive(configuration)
         return cls(client.ApiClient(configuration), manager=manager)
 
     def ticket(self, name: str, namespace: str) -> Ticket:

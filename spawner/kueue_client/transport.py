@@ -7,6 +7,7 @@ cluster is found, who asks, and certificates are that package's business.
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -18,10 +19,18 @@ from kueue_client.steps import Answer, Pause, Request
 
 if TYPE_CHECKING:
     from kubernetes.aio.client import ApiClient as AsyncApiClient
-    from kubernetes.client import ApiClient
+    from kubernetes.client import ApiClient, Configuration
 
 ANSWER_SECONDS: Final = 15.0
 """For one answer; a list of thousands of objects takes a second or two."""
+KEEPALIVE: Final = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 5),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 3),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+)
+"""Socket options by which the kernel finds within 15 seconds that the other end is gone without a
+word, as where a machine died or a network was cut."""
 _AUTHENTICATION: Final = ["BearerToken"]
 
 
@@ -37,6 +46,15 @@ def _asked(request: Request) -> dict[str, Any]:
         "body": request.body,
         "auth_settings": _AUTHENTICATION,
     }
+
+
+def keep_alive(configuration: Configuration) -> None:
+    """Have the kernel look after a blocking client's connections, unless somebody has chosen."""
+    if configuration.socket_options is None:
+        from urllib3.connection import HTTPConnection
+
+        # They take the place of the package's own.
+        configuration.socket_options = [*HTTPConnection.default_socket_options, *KEEPALIVE]
 
 
 def _words(error: BaseException) -> str:
@@ -111,6 +129,12 @@ class Transport:
         self._client.close()
 
 
+def _transport(response: Any) -> asyncio.Transport | None:
+    """What an answer comes over; None once it has come to its end."""
+    found: asyncio.Transport | None = response.connection and response.connection.transport
+    return found
+
+
 class AsyncTransport:
     """Asks over a client that is awaited."""
 
@@ -143,8 +167,15 @@ class AsyncTransport:
             try:
                 if answer.status >= 400:
                     raise from_answer(answer.status, await answer.read(), request.path)
+                if (transport := _transport(answer.response)) is not None:
+                    found = transport.get_extra_info("socket")
+                    for option in KEEPALIVE:
+                        found.setsockopt(*option)
                 yield self._lines(answer.response)
             finally:
+                # TLS's own farewell would be waited for by nobody.
+                if (transport := _transport(answer.response)) is not None:
+                    transport.abort()
                 answer.response.close()
 
     async def _lines(self, response: Any) -> AsyncIterator[bytes]:

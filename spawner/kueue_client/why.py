@@ -81,6 +81,7 @@ class Explanation:
         said: Kueue's own sentence; empty where it said none.
         shortages: What is missing, where it is quota.
         position: Its places in line, where they are known.
+        again: When it is considered again, where that is what it waits for.
     """
 
     cause: Cause
@@ -88,6 +89,7 @@ class Explanation:
     said: str = ""
     shortages: tuple[Shortage, ...] = ()
     position: PendingWorkload | None = None
+    again: datetime | None = None
 
     def __str__(self) -> str:
         if self.position is None:
@@ -136,7 +138,9 @@ def explanation(
     text = said.message if said and not said.holds else ""
 
     def because(cause: Cause, sentence: str, *shortages: Shortage) -> Explanation:
-        return Explanation(cause, sentence, text, shortages, position)
+        state = found.status.requeue_state if cause is Cause.BACKOFF else None
+        again = state.requeue_at if state else None
+        return Explanation(cause, sentence, text, shortages, position, again)
 
     for one in (_over, _held, _inactive):
         if (answer := one(found, now or datetime.now(UTC))) is not None:

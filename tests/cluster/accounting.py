@@ -323,8 +323,7 @@ def on(cluster: Cluster, folder: Path, sessions: str) -> Iterator[Site]:
         for namespace, name in ((AGENTS, "arcetri-agent"), (HOME, "arcetri-ledger")):
             stand = ["kubectl", "delete", "pod", name, f"--namespace={namespace}", "--now"]
             cluster.run([*stand, "--wait=false", "--ignore-not-found"])
-        gone = ["kubectl", "delete", "namespace", sessions, "--now", "--timeout=60s"]
-        cluster.run(gone)
+        cluster.remove(sessions)
 
 
 def container_ids(found: dict[str, Any]) -> dict[str, str]:

@@ -223,7 +223,7 @@ def _remove(release: Release) -> None:
     # What the chart keeps on purpose goes with the namespaces.
     gone = ["--now", "--ignore-not-found", "--timeout=90s"]
     spaces = [name, *(f"{name}-{part}" for part in ("sessions", "storage", "agents", "images"))]
-    cluster.run(["kubectl", "delete", "namespace", *spaces, *gone])
+    cluster.remove(*spaces)
     names = [f"{name}-{part}" for part in ("hub", "ledger", "sessions-shared", "storage-shared")]
     cluster.run(["kubectl", "delete", "pv", *names, *gone])
     cluster.run(["rm", "-rf", str(release.state)])

@@ -164,6 +164,32 @@ class Cluster:
                     raise
                 time.sleep(0.2)
 
+    def ask(self, command: Sequence[str], patience: float = 120) -> str:
+        """What a command prints, given again while a test beside this one has the server away."""
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                return self.run(command)
+            except AssertionError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
+
+    def remove(self, *namespaces: str) -> None:
+        """Delete namespaces and all that is in them.
+
+        What runs there is ended first: else a namespace is looked at again only after the half of
+        its pods' grace, each time.
+        """
+        makers = "deployments,replicasets,daemonsets,statefulsets,jobs"
+        for namespace in namespaces:
+            # Else whoever made a pod would end it too, with its whole grace.
+            for kinds in ([makers, "--cascade=orphan"], ["pods"]):
+                ended = ["kubectl", "delete", *kinds, "--all", f"--namespace={namespace}"]
+                self.run([*ended, "--now", "--ignore-not-found", "--timeout=60s"])
+        gone = ["--now", "--ignore-not-found", "--timeout=90s"]
+        self.run(["kubectl", "delete", "namespace", *namespaces, *gone])
+
     def simulate(self, *nodes: Manifest) -> None:
         """Add simulated nodes; a server answers at the addresses of all their pods.
 
@@ -195,6 +221,15 @@ class Cluster:
     def start(self, component: str) -> None:
         """Start a component that was stopped."""
         self._control("start", component)
+
+    @contextlib.contextmanager
+    def hanging(self, component: str) -> Iterator[None]:
+        """Have a component do nothing meanwhile, for which the kernel goes on to answer."""
+        self._control("hang", component)
+        try:
+            yield
+        finally:
+            self._control("wake", component)
 
     def runs(self, component: str) -> bool:
         """Whether a component runs now."""

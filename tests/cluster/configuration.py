@@ -114,7 +114,9 @@ def kubelet(state: State, cgroup: str) -> dict[str, Any]:
         "resolvConf": str(state.etc / "upstream.conf"),
         "maxOpenFiles": 1024,
         "oomScoreAdj": 0,
-        "localStorageCapacityIsolation": False,
+        "localStorageCapacityIsolation": True,
+        # What a session has written to its scratch is looked at in seconds, not once a minute.
+        "volumeStatsAggPeriod": "5s",
         # A developer's disk may be fuller than a node's should be.
         "evictionHard": {"memory.available": "100Mi", "nodefs.available": "0%"},
         "imageGCHighThresholdPercent": 100,

@@ -222,9 +222,9 @@ def build(image: Image) -> Path:
     with cache.lock(archive.with_suffix(".lock")):
         if not archive.exists():
             begin = time.monotonic()
-            _say(f"Building the image {image.name} ... ")
+            _say(f"Building the image {image.name} ...\n")
             _build(image, archive)
-            _say(f"{time.monotonic() - begin:.0f} s\n")
+            _say(f"The image {image.name} took {time.monotonic() - begin:.0f} s.\n")
     return archive
 
 

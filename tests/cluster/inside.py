@@ -81,7 +81,7 @@ def _stay(state: State, processes: Processes, control: socket.socket, owner: int
 
 
 def _obey(state: State, processes: Processes, connection: socket.socket) -> None:
-    """Do what a line says, ``list``, ``stop NAME`` or ``start NAME``; answer ``ok``, or why not."""
+    """Do what a line says, such as ``list`` or ``stop NAME``; answer ``ok``, or why not."""
     try:
         words = connection.recv(200).decode("ascii", "replace").split()
     except TimeoutError:
@@ -96,10 +96,13 @@ def _obey(state: State, processes: Processes, connection: socket.socket) -> None
         case ["start", name] if name in known and name not in processes.running:
             processes.start(known[name])
             answer = "ok"
-        case ["stop" | "start" as verb, name] if name in known:
-            answer = f"{name} is {'not running' if verb == 'stop' else 'running already'}"
+        case ["hang" | "wake" as verb, name] if name in processes.running:
+            processes.send(name, signal.SIGSTOP if verb == "hang" else signal.SIGCONT)
+            answer = "ok"
+        case ["stop" | "start" | "hang" | "wake" as verb, name] if name in known:
+            answer = f"{name} is {'running already' if verb == 'start' else 'not running'}"
         case _:
-            answer = f"list, or stop or start one of {', '.join(known)}"
+            answer = f"list, or stop, start, hang or wake one of {', '.join(known)}"
     connection.sendall(answer.encode())
 
 

@@ -193,8 +193,6 @@ class PodWorld:
     async def close(self) -> None:
         await self.service.close(end_sessions=False)
         await self.backend.close()
-        # An encrypted connection is closed a moment later: the loop must not have ended by then.
-        await asyncio.sleep(0.3)
         self.store.close()
 
     @asynccontextmanager

@@ -48,6 +48,10 @@ class Processes:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
 
+    def send(self, name: str, number: signal.Signals) -> None:
+        """Send one a signal."""
+        os.kill(self.running[name], number)
+
     def reap(self) -> None:
         """Take note of what has ended, the orphans of containers too.
 

@@ -58,8 +58,8 @@ class Place:
             ) as started:
                 yield started
         finally:
-            for kind in ("namespace", "pv"):
-                cluster.run(["kubectl", "delete", kind, namespace, "--now", "--timeout=60s"])
+            cluster.remove(namespace)
+            cluster.run(["kubectl", "delete", "pv", namespace, "--now", "--timeout=60s"])
             clear(self.kueue, self.names.selector)
 
     def command(self, told: Sequence[str], profiles: Path, folder: Path, status: int = 0) -> str:

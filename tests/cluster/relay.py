@@ -10,6 +10,10 @@ import asyncio
 import contextlib
 import socket
 import sys
+from typing import Final
+
+COMING_UP: Final = 15.0
+"""Seconds for which nobody wonders that what is behind does not answer yet."""
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -24,20 +28,25 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 async def serve(listener: socket.socket, host: str, port: int) -> None:
-    """Relay until standard input is closed."""
+    """Relay until standard input is closed; say once what does not answer, until it does again."""
+    loop = asyncio.get_running_loop()
+    silent_from = loop.time() + COMING_UP
 
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal silent_from
         with contextlib.closing(writer):
             try:
                 there_reader, there_writer = await asyncio.open_connection(host, port)
             except OSError as error:
-                sys.stderr.write(f"{host}:{port}: {error}\n")
+                if loop.time() > silent_from:
+                    sys.stderr.write(f"{host}:{port} does not answer: {error}\n")
+                    silent_from = float("inf")
                 return
+            silent_from = 0.0
             with contextlib.closing(there_writer):
                 await asyncio.gather(_pump(reader, there_writer), _pump(there_reader, writer))
 
     server = await asyncio.start_server(relay, sock=listener)
-    loop = asyncio.get_running_loop()
     over = asyncio.Event()
 
     def look() -> None:

@@ -150,9 +150,9 @@ def hub_token(cluster: Cluster, audience: str) -> str:
 
 def remove(cluster: Cluster, *namespaces: str) -> None:
     """Take namespaces away, and their volumes."""
+    cluster.remove(*namespaces)
     for namespace in namespaces:
         delete = ["kubectl", "delete", "--ignore-not-found", "--now", "--timeout=90s"]
-        cluster.run([*delete, "namespace", namespace])
         cluster.run([*delete, "pv", f"--selector=test={namespace}"])
 
 

@@ -173,7 +173,7 @@ def test_the_hub_says_which_part_no_session_can_do_without(site: Site) -> None:
     release = site.release
     scale = ["kubectl", "scale", f"--namespace={NAME}-storage", f"deployment/{NAME}-provisioner"]
     url = f"{release.platform.url}/hub/arcetri/health"
-    assert httpx.get(url, trust_env=False).json() == {"unwell": []}
+    assert httpx.get(url, trust_env=False).json() == {"unwell": [], "doubts": []}
     try:
         release.cluster.run([*scale, "--replicas=0"])
         until(lambda: httpx.get(url, trust_env=False).status_code == 503, "it is missed", 60)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from arcetri_spawner.backends.kubernetes.kueue.asking import asked, ticket_name
 from arcetri_spawner.backends.kubernetes.offering import Offering
@@ -17,6 +19,7 @@ from arcetri_spawner.queues import unstarted
 from kueue_client import Cause, Ticket
 from tests.cluster.cluster import Cluster
 from tests.cluster.installation import Installation, installation
+from tests.cluster.kueue import MANAGED
 from tests.support.builders import grant
 from tests.support.platform import until
 
@@ -40,6 +43,42 @@ def ask(site: Installation, group: str) -> tuple[Grant, Ticket]:
     ticket = site.kueue.ticket(ticket_name(one.request_id), site.names.namespace)
     ticket.submit(asked(one, Offering.of(catalog.catalog), site.names, "hub"))
     return one, ticket
+
+
+@contextlib.contextmanager
+def restricted(site: Installation) -> Iterator[None]:
+    """A while in which the doctor asks as an account that may read all but Kueue's configuration.
+
+    Its rights are of the whole cluster, and go with its role.
+    """
+    name, where = f"doctor-{site.names.instance}", site.names.namespace
+    read = ["get", "list"]
+    rules = [
+        {"apiGroups": [""], "resources": ["nodes", "pods", "namespaces"], "verbs": read},
+        {"apiGroups": ["kueue.x-k8s.io"], "resources": ["*"], "verbs": [*read, "create"]},
+        {"apiGroups": ["visibility.kueue.x-k8s.io"], "resources": ["*"], "verbs": read},
+    ]
+    rbac = "rbac.authorization.k8s.io"
+    role = {"apiGroup": rbac, "kind": "ClusterRole", "name": name}
+    who = {"kind": "ServiceAccount", "name": name, "namespace": where}
+    kind, own = {"apiVersion": f"{rbac}/v1"}, {"metadata": {"name": name}}
+    account = {"apiVersion": "v1", "kind": "ServiceAccount"}
+    site.cluster.apply(
+        {**account, "metadata": {"name": name, "namespace": where}},
+        {**kind, **own, "kind": "ClusterRole", "rules": rules},
+        {**kind, **own, "kind": "ClusterRoleBinding", "roleRef": role, "subjects": [who]},
+    )
+    token = site.cluster.run(["kubectl", "create", "token", name, f"--namespace={where}"])
+    before = site.kubeconfig.read_text(encoding="utf-8")
+    config = yaml.safe_load(before)
+    config["users"][0]["user"] = {"token": token.strip()}
+    site.kubeconfig.write_text(yaml.safe_dump(config), encoding="utf-8")
+    try:
+        yield
+    finally:
+        site.kubeconfig.write_text(before, encoding="utf-8")
+        for one in ("clusterrole", "clusterrolebinding"):
+            site.cluster.run(["kubectl", "delete", one, name])
 
 
 def wrong(site: Installation, *request: str) -> dict[str, dict[str, Any]]:
@@ -70,6 +109,28 @@ def test_a_healthy_farm_is_said_to_be_so_and_who_waits_is_told_why(site: Install
     assert site.doctor(ticket_name(second.request_id))["findings"] == [other]
     gone = wrong(site, "8c2f6d1e-0b7a-4f0e-9a55-0d2d6a3f1c77")
     assert [one["code"] for one in gone.values()] == ["not_there"]
+
+
+def test_kueues_own_configuration_is_told_to_who_may_read_it(site: Installation) -> None:
+    def told() -> list[dict[str, Any]]:
+        return [one for one in site.doctor()["findings"] if "configuration" in one["about"]]
+
+    # As tests/cluster/kueue.py has it: the namespaces that it looks at have a label, this has not.
+    assert {one["code"] for one in told()} == {
+        "pods_left_alone",
+        "jobs_left_alone",
+        "fair_sharing",
+        "ready_in_time",
+    }
+    label = ["kubectl", "label", "namespace", site.names.namespace, f"{MANAGED}=true"]
+    site.cluster.run(label)
+    assert "jobs_managed" in {one["code"] for one in told()}
+    # Somebody who may read all but that.
+    with restricted(site):
+        (one,) = told()
+    assert (one["code"], one["wrong"]) == ("configuration_unread", False)
+    assert "kueue-manager-config" in one["sentence"]
+    assert "forbidden" in one["sentence"]
 
 
 def test_whose_turn_has_come_and_whom_no_hub_starts_is_told(

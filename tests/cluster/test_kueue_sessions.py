@@ -103,7 +103,10 @@ def test_who_waits_is_told_what_only_the_queue_knows(
     def told(word: str, code: str) -> None:
         until(lambda: code in _codes(site), code, 30)
         with platform.login("bruno") as browser:
-            assert word in browser.get("/hub/waiting/bruno").text
+            page = browser.get("/hub/waiting/bruno").text
+        assert word in page
+        stuck = "Your request cannot start as it is" in page
+        assert stuck == (code == "queue_set_aside"), page
 
     # What is asked for beforehand, while the device is free.
     assert _offered(site, "v70") == (1, [])

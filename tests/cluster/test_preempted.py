@@ -1,24 +1,28 @@
-"""A notebook that borrowed is asked back: told, saved, ended, and back in line; on the real Kueue.
+"""What is free, what is borrowed, and what is asked back: told, saved, ended, back in line.
 
-A hub, a real kubelet and one T4 that is at stake: CMS may borrow what is Virgo's.
+On the real Kueue: a hub, a real kubelet and two T4, one of which is at stake: CMS may borrow what
+is Virgo's.
 """
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
 
 import httpx
 import pytest
+import yaml
 
 from arcetri_spawner import lab as lab_extension
 from arcetri_spawner.queues.names import Names
-from kueue_client import HOSTNAME, Asked, Kueue, Ticket, TicketState
+from kueue_client import HOSTNAME, Asked, Cause, Kueue, Quantity, Ticket, TicketState
 from tests.cluster import addresses, images
 from tests.cluster.cluster import Cluster
 from tests.cluster.hub import Hub
@@ -34,6 +38,8 @@ GRACE = 15
 PRODUCT = "nvidia.com/gpu.product"
 CMS = {"flavor": "t4", "group": "/arcetri/cms", "environment": "python"}
 VIRGO = {**CMS, "group": "/arcetri/virgo"}
+SLICE = {**CMS, "flavor": "a100-1g"}
+SMALL, LARGE = {"size": "small"}, {"size": "large"}
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +52,25 @@ def site(
     made = catalog(with_kueue.load(images.MINIMAL))
     made["defaults"] |= {"grace": f"{GRACE}s", "stop": "5s"}
     groups = made["groups"]
-    groups["/arcetri/cms"]["flavors"] = {"t4": {"quota": 1, "borrow": 1}}
+    groups["/arcetri/cms"]["flavors"] = {
+        "t4": {"quota": 1, "borrow": 1},
+        "a100-1g": {"quota": 1},
+    }
     groups["/arcetri/virgo"]["flavors"] = {"t4": {"quota": 1}}
     groups.pop("/arcetri/students")
+    # Of the large size the node has the cores for one.
+    (found,) = with_kueue.kubectl("get", "nodes")["items"]
+    cores = round(0.6 * cpus(found["status"]["allocatable"]["cpu"]), 1)
+    made["sizes"]["large"] = {"title": "Large", "cpu": cores, "memory": "1Gi", "shm": "64Mi"}
     state = tmp_path_factory.mktemp("hub") / "state"
     place = Place(with_kueue, kueue, NAMES)
     with place.running(state, made, ("alice", "bruno", "chiara")) as started:
         yield started
+
+
+def cpus(text: str) -> float:
+    """Cores as Kubernetes writes them."""
+    return float(Quantity(text).amount)
 
 
 def holds(kueue: Kueue, group: str) -> Ticket:
@@ -110,6 +128,42 @@ def live(site: Hub, name: str) -> tuple[UUID, str]:
     return UUID(request), state
 
 
+def told(client: httpx.Client, where: str, flavor: str, size: str) -> dict[str, Any]:
+    """What the spawn page says of a flavour in a size, as it comes and as it is kept up to date.
+
+    Args:
+        client: Somebody who has logged in.
+        where: Whose page, and of which server: ``alice``, ``alice/second``.
+        flavor: Which.
+        size: Likewise.
+    """
+    user, _, server = where.partition("/")
+    answer = client.get(f"/hub/spawn/{where}", params={"flavor": flavor, "size": size})
+    card = html.unescape(answer.raise_for_status().text.split(f'data-flavor="{flavor}"')[1])
+    card = card.split('data-flavor="')[0]
+    now = client.get("/hub/arcetri/offers", params={"user": user, "server": server})
+    offers = {one["flavor"]: one for one in now.raise_for_status().json()["offers"]}
+    said: dict[str, Any] = offers[flavor]["sizes"].get(size, offers[flavor])
+    for name, mark in (("free", "data-free"), ("others", "data-others")):
+        assert f"{mark}>{said[name]}</span>" in card
+    assert f"data-borrowed-text>{said['borrowed']}</p>" in card
+    assert re.findall(r'class="reason" data-code="(\w+)"', card) == codes(said)
+    return said
+
+
+def codes(said: dict[str, Any]) -> list[str]:
+    """Why something waits."""
+    return [one["code"] for one in said["reasons"]]
+
+
+def lent(kueue: Kueue) -> int:
+    """How many T4 Kueue counts as borrowed by CMS."""
+    queue = kueue.cluster_queues.get(NAMES.cluster_queue("/arcetri/cms"))
+    flavors = {one.name: one.resources for one in queue.status.flavors_usage}
+    found = {one.name: one.borrowed for one in flavors[NAMES.flavor("t4")]}
+    return int((found["nvidia.com/gpu"] or Quantity(0)).amount)
+
+
 def shows_notices(site: Hub) -> None:
     """Alice's JupyterLab has the extension that tells her, in an image that knows nothing of it."""
     with site.platform.api("alice") as api:
@@ -121,6 +175,58 @@ def shows_notices(site: Hub) -> None:
         path = f"/user/alice/lab/extensions/arcetri-notices/{ours['load']}"
         script = api.get(f"{site.platform.url}{path}")
     assert script.text == lab_extension.text(lab_extension.SCRIPT)
+
+
+def test_what_the_page_calls_free_is_what_starts(site: Hub, kueue: Kueue) -> None:
+    """In the size that is chosen, placement included, with what would be borrowed."""
+    platform = site.platform
+    platform.start_session("alice", **SLICE, **LARGE)
+    with (
+        platform.login("alice") as alice,
+        platform.login("bruno") as bruno,
+        platform.login("chiara") as chiara,
+    ):
+        # T4s are free, and cores for a large session are on no node.
+        small, large = (told(chiara, "chiara", "t4", size) for size in ("small", "large"))
+        assert (small["free"], small["borrowed"]) == ("2 of 2 free for you now", "")
+        assert (large["free"], codes(large)) == ("0 of 2 free for you now", ["queue_size"])
+        assert large["reasons"][0]["sentence"].endswith("In the size Small 2 would start.")
+        waits = asks(site, "chiara", {**CMS, **LARGE})
+        assert codes(waits) == ["queue_size"]
+        # A slice is free too; but CMS has what is its own of those, and may not borrow any.
+        slices = told(bruno, "bruno", "a100-1g", "small")
+        assert (slices["free"], slices["others"]) == (
+            "0 of 2 free for you now",
+            "1 free for others",
+        )
+        assert codes(slices) == ["busy_quota"]
+        other = asks(site, "bruno", {**SLICE, **SMALL})
+        assert codes(other) == ["busy_quota"]
+        ticket = kueue.ticket(f"request-{other['request']}", NAMESPACE)
+        until(lambda: ticket.why().cause is Cause.QUOTA, "Kueue has refused it for now", 30)
+        with platform.api("bruno") as api:
+            api.delete("/users/bruno/server")
+        # Who asks for the small one is passed by nobody who waits for a large one.
+        assert told(bruno, "bruno", "t4", "small")["free"] == "2 of 2 free for you now"
+        platform.start_session("bruno", **CMS, **SMALL)
+        assert lent(kueue) == 0
+        offered = told(alice, "alice/second", "t4", "small")
+        assert offered["free"] == "1 of 2 free for you now"
+        assert [one["use"] for one in offered["groups"]] == [
+            "1 of 1 in use, the next would be borrowed"
+        ]
+        assert offered["borrowed"].startswith("Beyond the quota of CMS it is borrowed: when the")
+        assert "to save your work" in offered["borrowed"]
+        platform.start_session("alice", "second", **CMS, **SMALL)
+        assert lent(kueue) == 1
+        assert told(bruno, "bruno/second", "t4", "small")["free"] == "0 of 2 free for you now"
+        assert live(site, "chiara") == (UUID(waits["request"]), "waiting")
+    for name, server in (("chiara", "server"), ("alice", "servers/second"), ("bruno", "server")):
+        with platform.api(name) as api:
+            api.delete(f"/users/{name}/{server}")
+    with platform.api("alice") as api:
+        api.delete("/users/alice/server")
+    until(lambda: not kueue.workloads.list(NAMESPACE).items, "every place is free", 60)
 
 
 def test_what_was_borrowed_is_given_back_with_the_work_saved(site: Hub, kueue: Kueue) -> None:
@@ -223,4 +329,63 @@ def test_a_queue_is_drained_and_the_hub_killed_in_the_grace(site: Hub, kueue: Ku
     assert live(site, "alice") == (again, "running")
     with site.platform.api("alice") as api:
         api.delete("/users/alice/server")
+    until(lambda: not kueue.workloads.list(NAMESPACE).items, "every place is free", 60)
+
+
+def test_maintenance_ends_a_session_that_waits_at_its_place_until_it_is_over(
+    site: Hub, kueue: Kueue
+) -> None:
+    own = holds(kueue, "/arcetri/cms")
+    alice = site.platform.start_session("alice", **CMS, **SMALL)
+    chiara = UUID(asks(site, "chiara", {**CMS, **SMALL})["request"])
+    profiles = site.settings.profiles
+    before = profiles.read_text(encoding="utf-8")
+    begins = datetime.now(UTC) + timedelta(seconds=GRACE + 1)
+    made = yaml.safe_load(before)
+    made["flavors"]["t4"]["maintenance"] = {"from": begins.isoformat(), "message": "new fans"}
+    try:
+        profiles.write_text(yaml.safe_dump(made), encoding="utf-8")
+        with site.platform.login("alice") as client:
+            until(lambda: announced(client), "she is told", 30)
+            said = announced(client)
+            assert said is not None
+            assert (said["code"], said["saves"], said["returns"]) == ("maintenance", True, True)
+            assert said["sentence"].startswith("NVIDIA T4 goes into maintenance: new fans.")
+            assert GRACE - 8 < said["seconds"] <= GRACE
+            # Beforehand: all is as it was, and what she saves is there afterwards.
+            assert live(site, "alice") == (alice, "running")
+            site.sh(f"session-{alice}", "echo 43 > ~/saved")
+            until(lambda: live(site, "alice")[0] != alice, "her session has ended", GRACE + 40)
+            again, state = live(site, "alice")
+            assert state == "waiting"
+            assert datetime.now(UTC) >= begins
+            over = client.get(f"/hub/api/arcetri/requests/{alice}").json()
+            assert (over["state"], over["code"]) == ("ended", "maintenance")
+            assert "maintenance" in client.get("/hub/waiting/alice").text
+            until(lambda: pods(site) == set(), "nothing runs", 60)
+            # The device is free, and stays so: nobody is given what is under maintenance.
+            for name, request, place in (("alice", again, 1), ("chiara", chiara, 2)):
+                with site.platform.api(name) as api:
+                    waits = api.get(f"/arcetri/requests/{request}").json()
+                assert (waits["state"], waits["place"], codes(waits)) == (
+                    "queued",
+                    place,
+                    ["maintenance"],
+                )
+            second = told(client, "alice/second", "t4", "small")
+            assert (second["free"], codes(second)) == ("0 of 2 free for you now", ["maintenance"])
+            time.sleep(2)
+            assert live(site, "alice") == (again, "waiting")
+            assert live(site, "chiara") == (chiara, "waiting")
+            assert pods(site) == set()
+    finally:
+        profiles.write_text(before, encoding="utf-8")
+    until(lambda: ready(site, "alice"), "her session runs again", 90)
+    assert live(site, "alice") == (again, "running")
+    assert site.sh(f"session-{again}", "cat ~/saved").strip() == "43"
+    assert live(site, "chiara") == (chiara, "waiting")
+    for name in ("chiara", "alice"):
+        with site.platform.api(name) as api:
+            api.delete(f"/users/{name}/server")
+    own.leave()
     until(lambda: not kueue.workloads.list(NAMESPACE).items, "every place is free", 60)

@@ -115,8 +115,8 @@ def site(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         with hub.running(cluster, state, NAMESPACE, catalog(image), site=COUNTS) as started:
             yield started
     finally:
-        for kind in ("namespace", "pv"):
-            cluster.run(["kubectl", "delete", kind, NAMESPACE, "--now", "--timeout=60s"])
+        cluster.remove(NAMESPACE)
+        cluster.run(["kubectl", "delete", "pv", NAMESPACE, "--now", "--timeout=60s"])
 
 
 @pytest.fixture
@@ -248,6 +248,12 @@ def test_the_page_counts_what_the_nodes_have(alone: Hub) -> None:
         shows("a100-1g", (1, 2), "another's pod counts")
         cluster.run(["kubectl", "cordon", addresses.NODE_NAME])
         shows("t4", (0, 0), "a cordoned node counts for none")
+        said = {
+            one["flavor"]: [reason["sentence"] for reason in one["reasons"]]
+            for one in client.get("/hub/arcetri/offers").json()["offers"]
+        }
+        assert said["t4"] == ["No node that has NVIDIA T4 can start a session now."]
+        assert said["cpu"][0].startswith("No node has room for No accelerator now")
         cluster.run(["kubectl", "uncordon", addresses.NODE_NAME])
         cluster.run(["kubectl", "delete", "pod", "somebody-elses", "--now"])
         shows("a100-1g", (2, 2), "all is as before")

@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from tests.cluster.accounting import container_ids
+from tests.cluster.cluster import Cluster
 from tests.cluster.hub import Hub
 from tests.cluster.test_sessions import (
     NAMESPACE,
@@ -78,8 +79,7 @@ def test_a_session_outlives_an_api_server_that_is_away_while_the_hub_restarts(al
             assert states() == {"": "running", "other": "running"}
             time.sleep(5)
     finally:
-        cluster.start("kube-apiserver")
-        cluster.settle()
+        back(cluster)
     (after,) = [pod for pod in alone.pods() if pod["metadata"]["name"] == f"session-{session}"]
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
 
@@ -95,6 +95,54 @@ def test_a_session_outlives_an_api_server_that_is_away_while_the_hub_restarts(al
     cluster.run(["kubectl", "delete", "pod", f"session-{session}", f"--namespace={NAMESPACE}"])
     with alone.platform.api("alice") as api:
         until(lambda: not alone.platform.server(api, "alice"), "its end is noticed", 60)
+
+
+def test_an_api_server_that_hangs_is_not_believed(alone: Hub) -> None:
+    session = alone.platform.start_session("alice", flavor="cpu", environment="python")
+    (before,) = alone.pods()
+
+    def unwell() -> list[str]:
+        found = httpx.get(f"{alone.platform.url}/hub/arcetri/health", timeout=30, trust_env=False)
+        told: list[str] = found.json()["unwell"]
+        assert found.status_code == (503 if told else 200)
+        return told
+
+    with alone.platform.login("chiara") as client:
+        assert unwell() == []
+        with alone.cluster.hanging("kube-apiserver"):
+            until(unwell, "it is known", 30)
+            assert unwell() == ["The API server does not answer."]
+            assert 'data-notice="away"' in client.get("/hub/home").text
+            page = plain(client.get("/hub/spawn").text)
+            assert "It is not known now whether No accelerator is free" in page
+            assert answers(alone)
+        until(lambda: not unwell(), "it is known to be back", 60)
+        assert 'data-notice="away"' not in client.get("/hub/home").text
+        until(
+            lambda: "It is not known now" not in plain(client.get("/hub/spawn").text),
+            "what is free is known again",
+            30,
+        )
+    (after,) = alone.pods()
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]
+    assert after["metadata"]["name"] == f"session-{session}"
+    # What happens from now on is news again.
+    with alone.platform.api("alice") as api:
+        assert api.delete("/users/alice/server").status_code in (202, 204)
+        until(lambda: not alone.pods(), "the pod is gone", 60)
+
+
+def back(cluster: Cluster) -> None:
+    """Start the API server again, and have those ask it at once by whom pods come and go.
+
+    By themselves they ask again after up to a minute, for which nobody here waits.
+    """
+    cluster.start("kube-apiserver")
+    cluster.settle()
+    for name in ("kube-controller-manager", "kube-scheduler", "kubelet"):
+        if cluster.runs(name):
+            cluster.stop(name)
+            cluster.start(name)
 
 
 def it_is_said_that_it_is_away(site: Hub) -> None:
@@ -183,8 +231,7 @@ def test_a_start_goes_on_when_hub_and_api_server_are_restarted(alone: Hub) -> No
         try:
             steps_until(alone, SILENCE)
         finally:
-            alone.cluster.start("kube-apiserver")
-            alone.cluster.settle()
+            back(alone.cluster)
         steps_until(alone, "The cluster answers again.")
     with alone.platform.api("alice") as api:
         until(lambda: alone.platform.server(api, "alice").get("ready"), "it is ready", 60)
@@ -229,8 +276,7 @@ def test_a_start_can_be_stopped_though_nobody_knows_how_far_it_is(alone: Hub) ->
                     page = pending_page(client)
                 assert "cannot tell just now whether your session runs" in page, page
             finally:
-                cluster.start("kube-apiserver")
-                cluster.settle()
+                back(cluster)
             until(lambda: not alone.platform.server(api, "alice"), "it is stopped", 60)
         assert alone.pods() == []
     assert last(alone) == ("ended", "cancelled")
@@ -308,6 +354,5 @@ def test_a_stop_that_the_api_server_never_heard_of_is_asked_for_again(alone: Hub
         with alone.platform.login("alice") as client:
             assert ">stopping</span>" in client.get("/hub/home").text
     finally:
-        alone.cluster.start("kube-apiserver")
-        alone.cluster.settle()
+        back(alone.cluster)
     stopped_for_good(alone)

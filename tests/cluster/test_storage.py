@@ -61,8 +61,13 @@ def test_scratch_is_the_sessions_own_and_goes_with_it(stored: Site) -> None:
     (own,) = [one for one in claims().values() if one["spec"]["storageClassName"] == SCRATCH_CLASS]  # type: ignore[index]
     assert own["metadata"]["ownerReferences"][0]["name"] == pod  # type: ignore[index]
     assert own["spec"]["resources"]["requests"] == {"storage": "100Mi"}  # type: ignore[index]
-    stored.end("bruno")
-    until(lambda: set(claims()) == {"homes", "shared"}, "the claim goes with its pod", 60)
+    # More than its scratch may hold ends a session, and its user is told what to do.
+    stored.sh("bruno", "dd if=/dev/zero of=/scratch/much bs=1M count=80 2>&1")
+    until(lambda: set(claims()) == {"homes", "shared"}, "the claim goes with its pod", 120)
+    with stored.hub.platform.login("bruno") as client:
+        page = client.get("/hub/home").text
+    assert "The session wrote more than its scratch space holds" in page
+    assert "Keep less there at a time" in page
 
 
 def test_a_full_home_starts_and_is_told(stored: Site) -> None:

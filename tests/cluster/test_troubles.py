@@ -317,6 +317,7 @@ def test_a_session_sent_away_from_its_node(alone: Hub) -> None:
     send_away(alone)
     assert ended(alone, session) == "evicted"
     assert "sent away from its node" in page(alone)
+    assert "Start again: another node may be chosen." in page(alone)
     assert "condition DisruptionTarget=True EvictionByEvictionAPI" in behind_details(alone)
 
 
@@ -338,7 +339,7 @@ def test_a_session_whose_node_is_lost(alone: Hub, offers: Callable[[Change], Non
     finally:
         alone.cluster.run(["kubectl", "delete", "node", node, "--ignore-not-found"])
     assert reason == "node_lost"
-    assert "lost with its node" in page(alone)
+    assert f"The node {node} was lost, and the session with it. Start again" in page(alone)
     assert f" on {node}: " in behind_details(alone)
 
 

@@ -102,7 +102,7 @@ def _remove(cluster: Cluster) -> None:
     cluster.run(["kubectl", "delete", "node", *servers, *gone])
     cluster.run(["helm", "uninstall", NAME, f"--namespace={NAME}", "--ignore-not-found"])
     spaces = [NAME, *(f"{NAME}-{part}" for part in ("sessions", "storage", "agents", "images"))]
-    cluster.run(["kubectl", "delete", "namespace", *spaces, *gone])
+    cluster.remove(*spaces)
     for one in cluster.kubectl("get", "pv")["items"]:
         if one["spec"].get("claimRef", {}).get("namespace") in spaces:
             cluster.run(["kubectl", "delete", "pv", one["metadata"]["name"], *gone])

@@ -249,6 +249,7 @@ async def test_a_missing_or_inactive_queue_says_so_until_it_is_mended(desk: Hub)
     one = asks("cms")
     await desk.queue.submit(one)
     await desk.reach(one, TicketState.WAITING, "queue_unready")
+    await doctor_says(desk, one, "local_queue_missing", f"There is no LocalQueue {name} in")
     assert await desk.queue.position(desk.told[one.request_id]) == Position(0, provisional=True)
     await asyncio.to_thread(farm.sync)
     await desk.reach(one, TicketState.ADMITTED)
@@ -261,6 +262,7 @@ async def test_a_missing_or_inactive_queue_says_so_until_it_is_mended(desk: Hub)
     other = asks("cms")
     await desk.queue.submit(other)
     await desk.reach(other, TicketState.WAITING, "queue_unready")
+    await doctor_says(desk, other, "cluster_queue_inactive", pool)
     await asyncio.to_thread(farm.sync)
     await desk.reach(other, TicketState.ADMITTED)
 
@@ -438,8 +440,10 @@ async def test_who_goes_back_in_line_takes_over_the_place(desk: Hub) -> None:
 
 async def test_what_is_under_maintenance_waits_at_its_place_until_it_is_over(desk: Hub) -> None:
     farm = desk.farm
-    one = asks("lhcb")
+    one, waits = asks("lhcb"), asks("lhcb")
     admitted = await desk.queue.submit(one)
+    await asyncio.sleep(1.1)  # ages are told to the second
+    assert (await desk.queue.submit(waits)).state is TicketState.WAITING
     profiles = farm.folder / "profiles.yaml"
     text = profiles.read_text(encoding="utf-8")
     try:
@@ -451,14 +455,20 @@ async def test_what_is_under_maintenance_waits_at_its_place_until_it_is_over(des
         said = await desk.reach(one, TicketState.WAITING, "queue_maintenance")
         assert said.reason is not None
         assert said.reason.sentence == "T4 is under maintenance: dust."
+        later = await desk.reach(waits, TicketState.WAITING, "queue_maintenance")
         await asyncio.sleep(2)
         assert desk.told[one.request_id].state is TicketState.WAITING
+        # Who had waited before is admitted no more than who was sent back, and is behind them.
+        assert desk.told[waits.request_id] == later
+        for place, ticket in enumerate((said, later)):
+            assert await desk.queue.position(ticket) == Position(place, provisional=True)
         found = await asyncio.to_thread(farm.doctor, str(one.request_id))
         assert [each["code"] for each in found["findings"]] == ["maintenance"]
     finally:
         profiles.write_text(text, encoding="utf-8")
         desk.catalogs.reload()
     await desk.reach(one, TicketState.ADMITTED)
+    assert desk.told[waits.request_id].state is TicketState.WAITING
 
 
 async def test_a_lost_node_is_said_and_the_place_kept(desk: Hub) -> None:
@@ -478,30 +488,53 @@ async def test_a_lost_node_is_said_and_the_place_kept(desk: Hub) -> None:
 
 
 async def test_without_kueue_requests_are_kept_and_asked_again(desk: Hub) -> None:
-    running, waits = asks("lhcb"), asks("lhcb")
-    await desk.queue.submit(running)
-    await desk.queue.submit(waits)
-    kept, given_up = asks("cms"), asks("cms")
+    running, line = asks("lhcb"), [asks("lhcb"), asks("lhcb")]
+    for one in (running, *line):
+        await desk.queue.submit(one)
+        await asyncio.sleep(1.1)  # Kueue tells ages to the second
+
+    async def places() -> list[Position | None]:
+        return [await desk.queue.position(desk.told[one.request_id]) for one in line]
+
+    before = await places()
+    assert before == [Position(0, provisional=True), Position(1, provisional=True)]
+    kept, given_up, elsewhere = [asks("cms"), asks("cms")], asks("cms"), asks("atlas")
     with real.stopped(desk.farm.cluster):
-        for one in (kept, given_up):
+        for one in (*kept, given_up, elsewhere):
             said = await desk.queue.submit(one)
             assert (said.state, _code(said)) == (TicketState.WAITING, "queue_silent")
-        assert await desk.queue.position(said) == Position(1, provisional=True)
+        last = Ticket(given_up.request_id, TicketState.WAITING)
+        assert await desk.queue.position(last) == Position(2, provisional=True)
         found = await asyncio.to_thread(desk.farm.doctor, status=1)
         assert "webhook_down" in {one["code"] for one in found["findings"] if one["wrong"]}
         # A session that answers meanwhile is not ended for it; one may leave the queue, too.
         await desk.queue.ready(Ticket(running.request_id, TicketState.ADMITTED))
-        await desk.queue.finish(Ticket(given_up.request_id, TicketState.WAITING))
-        place = await desk.queue.position(desk.told[waits.request_id])
-        assert place == Position(0, provisional=True)
-    await desk.reach(kept, TicketState.ADMITTED)
+        await desk.queue.finish(last)
+        assert await places() == before
+    for one in (*kept, elsewhere):
+        await desk.reach(one, TicketState.ADMITTED)
     assert given_up.request_id not in desk.told
+    # They were told in the order of each queue, and no queue waited for another.
+    first, second, other = (
+        desk.workload(one).metadata.creation_timestamp for one in (*kept, elsewhere)
+    )
+    assert first is not None
+    assert second is not None
+    assert other is not None
+    assert first < second
+    assert other <= second
 
     async def told_ready() -> bool:
         found = await asyncio.to_thread(desk.workload, running)
         return any(one.type == "PodsReady" and one.holds for one in found.status.conditions)
 
     await _until(told_ready)
+    # The Kueue of now has the line that the one before had.
+    assert await places() == before
+    assert desk.told[running.request_id].state is TicketState.ADMITTED
+    await desk.queue.finish(Ticket(running.request_id, TicketState.ADMITTED))
+    await desk.reach(line[0], TicketState.ADMITTED)
+    assert await places() == [None, Position(0, provisional=True)]
 
 
 async def doctor_says(

@@ -143,7 +143,7 @@ def _remove(cluster: Cluster, state: Path) -> None:
     gone = ["--now", "--ignore-not-found", "--timeout=90s"]
     with contextlib.suppress(AssertionError):
         cluster.run(["helm", "uninstall", RELEASE, f"--namespace={NAMESPACE}"])
-    cluster.run(["kubectl", "delete", "namespace", NAMESPACE, SESSIONS, *gone])
+    cluster.remove(NAMESPACE, SESSIONS)
     cluster.run(["kubectl", "delete", "pv", f"{NAMESPACE}-hub", *gone])
     cluster.run(["rm", "-rf", str(state)])
 

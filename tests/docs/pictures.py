@@ -22,7 +22,8 @@ RENEW = f"{RENEW_VARIABLE}=docs/images make test ARGS=tests/docs/test_images.py"
 _SHOWN = """
 async () => {
   // What is another at every look: moments, how long, and the ids of devices.
-  for (const part of document.querySelectorAll("time, code, #as-of, [data-label='Idle for']")) {
+  const changing = "time, code, #as-of, #asked, [data-label='Idle for']";
+  for (const part of document.querySelectorAll(changing)) {
     part.textContent = "…";
   }
   const words = document.body.innerText.split("\\n").map((line) => line.trim()).filter(Boolean);

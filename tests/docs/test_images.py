@@ -22,6 +22,7 @@ from tests.support.tiers import find_chromium
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("session")]
 
 PATIENCE = 60_000
+VIRGO = "/arcetri/virgo"
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +84,24 @@ def test_the_spawn_page(browser: Browser, shared_platform: Platform, pictures: P
     page.context.close()
 
 
+def test_the_waiting_page(browser: Browser, shared_platform: Platform, pictures: Path) -> None:
+    """With the place, what it is for, and what would start now."""
+    with shared_platform.api("bruno") as api:
+        answer = api.post("/users/bruno/servers/second", json={"flavor": "v70", "group": VIRGO})
+        assert answer.status_code == 202, answer.text
+        page = page_of(browser, shared_platform, "bruno", viewport={"width": 1200, "height": 1180})
+        page.goto("/hub/waiting/bruno/second")
+        for shown in (
+            page.get_by_role("heading", name="You are 1st in line"),
+            page.get_by_role("heading", name="What would start now instead"),
+            page.get_by_role("button", name="Leave the queue"),
+        ):
+            expect(shown).to_be_in_viewport(ratio=1)
+        keep(page, "waiting", pictures)
+        page.context.close()
+        assert api.delete("/users/bruno/servers/second").is_success
+
+
 def test_the_admins_page(browser: Browser, shared_platform: Platform, pictures: Path) -> None:
     page = page_of(browser, shared_platform, "dario", viewport={"width": 1200, "height": 760})
     page.goto("/hub/arcetri/sessions")
@@ -91,7 +110,7 @@ def test_the_admins_page(browser: Browser, shared_platform: Platform, pictures: 
     page.context.close()
 
 
-@pytest.mark.parametrize("name", ["spawn", "sessions"])
+@pytest.mark.parametrize("name", ["spawn", "waiting", "sessions"])
 @pytest.mark.parametrize("changed", ["words", "parts", "styles", "picture", "gone"])
 def test_a_stale_picture_is_noticed(tmp_path: Path, name: str, changed: str) -> None:
     picture = tmp_path / f"{name}.png"

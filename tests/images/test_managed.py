@@ -77,6 +77,17 @@ def test_an_old_release_may_still_be_named(monkeypatch: pytest.MonkeyPatch) -> N
         assert wrong({"environments": {"torch": entry}})
 
 
+@pytest.mark.parametrize("name", ["torch", "jax", "tensorflow"])
+def test_what_is_installed_first_is_what_is_locked(name: str) -> None:
+    """The layer that outlives a release has NVIDIA's libraries, word for word, and all of them."""
+    folder = ROOT / "images" / name
+    entries = re.findall(
+        r"^nvidia-.*\n(?:[ ].*\n)*", (folder / "requirements.txt").read_text(), re.MULTILINE
+    )
+    assert len(entries) > 5
+    assert "".join(entries) == (folder / "cuda.txt").read_text(), "run requirements/compile.sh"
+
+
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_a_release_says_what_is_locked(name: str) -> None:
     found, versions = about(name), locked(name)

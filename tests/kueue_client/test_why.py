@@ -136,6 +136,12 @@ def test_where_it_is_not_waiting_for_quota_that_is_said(found: Workload, cause: 
     assert why(found).cause is cause
 
 
+def test_when_it_is_considered_again_is_told() -> None:
+    found = why(workload(requeueState={"requeueAt": "2026-11-27T10:05:00Z"}))
+    assert found.again == datetime(2026, 11, 27, 10, 5, tzinfo=UTC)
+    assert why(workload(spec={"active": False})).again is None
+
+
 def test_a_workload_of_a_moment_ago_has_not_been_considered() -> None:
     now = datetime(2026, 11, 27, 10, 0, 5, tzinfo=UTC)
     assert explanation(workload(), now=now).cause is Cause.NOT_CONSIDERED

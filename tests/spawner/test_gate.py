@@ -64,7 +64,8 @@ def a_gate(world: World, people: Provider) -> tuple[Gate, Counting]:
 
 async def test_what_iam_says_again_is_not_decided_again(world: World) -> None:
     gate, store = a_gate(world, Provider(world))
-    grant = await gate.decide_soon("alice", "", T4)
+    grant, unsure = await gate.decide_soon("alice", "", T4)
+    assert unsure is None
     assert (grant.username, grant.flavor, store.reads) == ("alice", "t4", 1)
 
 
@@ -95,7 +96,7 @@ async def test_nobody_is_refused_for_what_they_were(world: World) -> None:
         return replace(first, groups=frozenset())
 
     people.known = nobody  # type: ignore[method-assign]  # what was known before
-    assert (await gate.decide_soon("alice", "", T4)).flavor == "t4"
+    assert (await gate.decide_soon("alice", "", T4)).grant.flavor == "t4"
 
 
 async def test_of_what_the_queue_does_not_admit_nothing_is_offered(

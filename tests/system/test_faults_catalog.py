@@ -53,9 +53,9 @@ def logged(platform: Platform, lines: Sequence[str]) -> bool:
     return all(line in log for line in lines)
 
 
-def home(platform: Platform, name: str) -> str:
+def seen(platform: Platform, name: str, page: str = "/hub/home") -> str:
     with platform.login(name) as client:
-        return html.unescape(client.get("/hub/home").text)
+        return html.unescape(client.get(page).text)
 
 
 def test_the_last_good_catalog_serves_and_admins_see_what_is_wrong(platform: Platform) -> None:
@@ -76,13 +76,19 @@ def test_the_last_good_catalog_serves_and_admins_see_what_is_wrong(platform: Pla
     # Starts go on as the last good one says, also of what the broken one takes away.
     sessions.add(platform.start_session("chiara", flavor="cpu"))
     agree(platform, sessions)
-    assert all(line in home(platform, "dario") for line in lines)
-    assert str(profiles) not in home(platform, "alice")
+    for page in ("/hub/home", "/hub/arcetri/sessions"):
+        shown = seen(platform, "dario", page)
+        assert all(line in shown for line in lines), page
+    with httpx.Client(base_url=platform.url) as nobody:
+        health = nobody.get("/hub/arcetri/health").raise_for_status().json()
+    assert health["unwell"] == []
+    assert "profiles.yaml was changed and refused" in health["doubts"][0]
+    assert str(profiles) not in seen(platform, "alice")
 
     # A hub that dies meanwhile comes back with the last good one too.
     os.kill(platform.child("jupyterhub"), signal.SIGKILL)
     until(lambda: "The hub is back" in platform.said(), "the hub is back")
-    assert all(line in home(platform, "dario") for line in lines)
+    assert all(line in seen(platform, "dario") for line in lines)
     agree(platform, sessions)
     sessions.add(platform.start_session("dario", flavor="cpu"))
 
@@ -96,7 +102,7 @@ def test_the_last_good_catalog_serves_and_admins_see_what_is_wrong(platform: Pla
     with platform.login("alice") as client:
         until(lambda: "of the mended catalog" in _spawn_page(client), "the mended one serves", 30)
     assert logged(platform, ["catalog taken"])
-    assert str(profiles) not in home(platform, "dario")
+    assert str(profiles) not in seen(platform, "dario")
     agree(platform, sessions)
 
 

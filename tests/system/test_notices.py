@@ -121,9 +121,9 @@ def test_what_is_modified_is_saved_when_the_grace_begins_and_before_the_end(
 
         told(page, "Your session was ended: .*Your request is back in line")
         page.goto("/hub/home")
-        expect(page.locator("[data-notice=last-ended]")).to_have_attribute(
-            "data-code", "maintenance"
-        )
+        last = page.locator("[data-notice=last-ended]")
+        expect(last).to_have_attribute("data-code", "maintenance")
+        expect(last).to_contain_text(re.compile(r"^\s*Your session was ended: "))
         page.get_by_role("link", name="See your place").click()
         expect(page.locator("[data-notice=last-ended]")).to_contain_text("new cooling")
         page.get_by_role("button", name="Leave the queue").click()

@@ -50,6 +50,7 @@ class LoginRecord:
             standing=standing or self.standing,
             checked_at=self.checked_at,
             display_name=self.display_name,
+            was_admitted=self.standing is Standing.ADMITTED,
         )
 
     def dump(self) -> dict[str, Any]:

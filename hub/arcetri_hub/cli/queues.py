@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from arcetri_spawner.errors import ArcetriError
 if TYPE_CHECKING:
     from kubernetes.aio.client import ApiClient
 
-    from arcetri_spawner.queues.doctor import Finding
+    from arcetri_spawner.queues.findings import Finding
     from arcetri_spawner.queues.names import Names
     from arcetri_spawner.queues.sync import Outlook, Queues, QueuesRefused
 
@@ -107,21 +108,46 @@ def sync_command(
 @queues.command("doctor")
 @_installation
 @_OVERCOMMIT
+@click.option(
+    "--start-timeout",
+    type=click.IntRange(min=1),
+    default=180,
+    show_default=True,
+    metavar="SECONDS",
+    help="The hub's start_timeout, which Kueue's own timeout is compared with.",
+)
+@click.option(
+    "--kueue-namespace",
+    default="kueue-system",
+    show_default=True,
+    help="Where Kueue is, whose configuration is looked at too.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.argument("request", required=False, default="")
 def doctor_command(
-    file: Path, instance: str, namespace: str, overcommit: bool, as_json: bool, request: str
+    file: Path,
+    instance: str,
+    namespace: str,
+    overcommit: bool,
+    start_timeout: int,
+    kueue_namespace: str,
+    as_json: bool,
+    request: str,
 ) -> None:
     """Say what is wrong with the queues, and why each request waits; changes nothing.
 
     REQUEST is a request's id, or its Workload's name: then only this one, and what is wrong.
+
+    Kueue's own configuration is looked at, too, where it may be read.
 
     Asks the cluster as the pod this runs in, else as KUBECONFIG says.
 
     Exit status: 0 when nothing is wrong; 1 when something is.
     """
     _need_client()
-    findings = asyncio.run(_examine(file, instance, namespace, overcommit, request))
+    start = timedelta(seconds=start_timeout)
+    asked = _examine(file, instance, namespace, overcommit, request, kueue_namespace, start)
+    findings = asyncio.run(asked)
     well = not any(one.wrong for one in findings)
     if as_json:
         said = {"well": well, "findings": [asdict(one) for one in findings]}
@@ -133,9 +159,16 @@ def doctor_command(
 
 
 async def _examine(
-    file: Path, instance: str, namespace: str, overcommit: bool, request: str
+    file: Path,
+    instance: str,
+    namespace: str,
+    overcommit: bool,
+    request: str,
+    kueue: str,
+    start: timedelta,
 ) -> list[Finding]:
-    from arcetri_spawner.queues.doctor import Doctor, Finding
+    from arcetri_spawner.queues.doctor import Doctor
+    from arcetri_spawner.queues.findings import Finding
 
     result = check(file)
     found = [
@@ -144,7 +177,7 @@ async def _examine(
     ]
     async with _connected(instance, namespace) as (client, names):
         catalog = result.catalog.catalog if result.catalog else None
-        doctor = Doctor(client, names)
+        doctor = Doctor(client, names, kueue=kueue, start=start)
         return found + await doctor.examine(catalog, request, overcommit=overcommit)
 
 

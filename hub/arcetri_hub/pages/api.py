@@ -135,13 +135,23 @@ class ServerApi(
             if not starts:
                 await self._queued(asked)
                 return
-            async with begun_by_asker(service, asked):
-                await super().post(user_name, server_name)
+            await self._begin(asked)
         except ArcetriError as error:
             raise Refused(error) from error
         finally:
             if new:
                 await forget_failed(self.db, user, server_name)
+
+    async def _begin(self, asked: Entry) -> None:
+        """Start what was admitted at once; what is kept for the platform to start is queued."""
+        service = self.platform.service
+        try:
+            async with begun_by_asker(service, asked):
+                await super().post(*asked.server)
+        except Exception:
+            if service.waiting.get(asked.id) is not asked:
+                raise
+            await self._queued(asked)
 
     async def _queued(self, asked: Entry) -> None:
         """Answer that a request waits, and where to look."""

@@ -387,6 +387,8 @@ def _titles(groups: Iterable[GroupOffer], word: str = "and") -> str:
 
 def free_text(offer: Offer) -> str:
     """How many would start now: ``1 of 8 free for you now``."""
+    if not offer.total:
+        return "None free now"
     return f"{offer.startable} of {offer.total} free for you now"
 
 

@@ -5,12 +5,18 @@ from __future__ import annotations
 from arcetri_hub.pages.base import PlatformHandler
 from arcetri_spawner.errors import ArcetriError
 
+REFUSED = (
+    "profiles.yaml was changed and refused: the last good one serves. The hub's log and the admins'"
+    " pages say what is wrong."
+)
+
 
 class PartsNow(PlatformHandler):
     """``/hub/arcetri/health``: 200 where a session could start, 503 with what does not answer.
 
     Needs no login: it names parts of the platform, and nobody's sessions. JupyterHub's own
-    ``/hub/api/health`` says only that the hub's process lives.
+    ``/hub/api/health`` says only that the hub's process lives. What should be looked at, though
+    sessions start, stands under ``doubts``.
     """
 
     async def get(self) -> None:
@@ -23,4 +29,5 @@ class PartsNow(PlatformHandler):
         self.set_status(503 if unwell else 200)
         self.set_header("Content-Type", "application/json")
         self.set_header("Cache-Control", "no-store")
-        self.finish({"unwell": unwell})
+        doubts = [REFUSED] if self.platform.catalogs.findings else []
+        self.finish({"unwell": unwell, "doubts": doubts})

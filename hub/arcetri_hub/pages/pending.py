@@ -7,12 +7,14 @@ from typing import Any
 
 from jupyterhub.handlers.base import UserUrlHandler
 from jupyterhub.handlers.pages import SpawnPendingHandler
+from jupyterhub.scopes import needs_scope
+from tornado.web import authenticated
 
 from arcetri_hub.pages import amounts
 from arcetri_hub.pages.base import PlatformHandler
 from arcetri_hub.pages.raw import may_read_details
 from arcetri_hub.pages.refusals import refusal_of
-from arcetri_hub.pages.servers import choice_of, spawner_of
+from arcetri_hub.pages.servers import choice_of, is_active, spawner_of
 from arcetri_hub.pages.wording import CANCELLED, ended
 
 
@@ -44,9 +46,12 @@ class _Explains(PlatformHandler):
             "stop_url": self.form_url("arcetri", "stop", user.name, server_name),
             "choose_url": self.hub_url("spawn", user.name, server_name),
         }
+        if name == "spawn_pending.html":
+            more["request_id"] = self.platform.service.request_of(user.name, server_name)
         if name == "stop_pending.html":
             more["doubt"] = self.platform.service.in_doubt(user.name, server_name)
-        if self.platform.service.waiting.find(user.name, server_name):
+        if waits := self.platform.service.waiting.find(user.name, server_name):
+            more["kept"] = waits.is_kept
             more["waits_url"] = self.hub_url("waiting", user.name, server_name)
         raw = await may_read_details(self, user.name)
         if known.get("failed"):
@@ -63,6 +68,17 @@ class _Explains(PlatformHandler):
 
 class SpawnPending(_Explains, SpawnPendingHandler):
     """``/hub/spawn-pending/:user[/:server]``."""
+
+    @authenticated
+    @needs_scope("servers")  # type: ignore[untyped-decorator]  # JupyterHub's
+    async def get(self, user_name: str, server_name: str = "") -> None:
+        """Show the start, or lead to the page of what is kept because it could not be decided."""
+        user = self.the_user(user_name)
+        waits = self.platform.service.waiting.find(user.name, server_name)
+        if waits is not None and waits.is_kept and not is_active(user, server_name):
+            self.redirect(self.onward_url("waiting", user, server_name))
+        else:
+            await super().get(user_name, server_name)
 
 
 class NotRunning(_Explains, UserUrlHandler):

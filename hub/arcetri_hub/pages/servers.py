@@ -55,12 +55,15 @@ def free_name(user: User, waiting: WaitingRoom) -> str:
 
 @contextlib.asynccontextmanager
 async def begun_by_asker(service: SessionService, asked: Entry) -> AsyncIterator[None]:
-    """Begin the start of a request that was admitted at once; where that fails, it is over."""
+    """Begin the start of a request that was admitted at once; where that fails, it is over.
+
+    Unless it is kept, for the platform to start it.
+    """
     try:
         yield
     except BaseException as error:
         # What came as far as the service's start is none of the waiting room's any more.
-        if service.waiting.get(asked.id) is asked:
+        if service.waiting.get(asked.id) is asked and not asked.is_kept:
             code = error.code if isinstance(error, ArcetriError) else "start_interrupted"
             await service.waiting.leave(asked, code)
         raise

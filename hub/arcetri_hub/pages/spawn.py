@@ -112,6 +112,10 @@ class SpawnPage(LimitedBody, PlatformHandler, SpawnHandler):
             self.log.info("Not started for %s: %s", user.name, refusal.code)
             if new:
                 await forget_failed(self.db, user, server_name)
+            if self.platform.service.waiting.find(user.name, server_name):
+                # It is kept, and the platform starts it.
+                self.redirect(self._waits(user, server_name))
+                return
             self.set_status(refusal.status)
             for name, value in (getattr(error, "headers", None) or {}).items():
                 self.set_header(name, str(value))
@@ -164,8 +168,9 @@ class SpawnPage(LimitedBody, PlatformHandler, SpawnHandler):
                 refusal=refusal,
                 last_ended=newest_end(ends, catalog.site.timezone, now, raw=raw),
                 known_since=""
-                if certain or identity.checked_at is None
+                if identity.checked_at is None or (certain and identity.as_before() is identity)
                 else amounts.moment(identity.checked_at, catalog.site.timezone, now),
+                hold=amounts.span(catalog.defaults.hold),
                 look_again=self.request.path,
                 identity=identity,
                 site=catalog.site,

@@ -14,7 +14,7 @@ from arcetri_hub.pages.raw import may_read_details
 from arcetri_hub.pages.refusals import Refusal, Refused, refusal_of
 from arcetri_hub.pages.servers import begun_by_asker, is_active, is_ready, spawner_of
 from arcetri_hub.pages.waits import wait_json, wait_page
-from arcetri_hub.pages.wording import away_json, ended
+from arcetri_hub.pages.wording import ENDS, away_json, ended
 from arcetri_spawner.errors import ArcetriError
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class WaitingPage(LooksAgain, LimitedBody, PlatformHandler):
         except (ArcetriError, HTTPError) as error:
             refusal = refusal_of(error)
             still = service.waiting.find(user.name, server_name)
-            if still is None:
+            if still is not waits:
                 # It was exchanged, and did not start: the next page says why.
                 self.redirect(self.hub_url("waiting", user.name, server_name))
                 return
@@ -110,6 +110,7 @@ class WaitingPage(LooksAgain, LimitedBody, PlatformHandler):
                 state_url=self.hub_url("api", "arcetri", "requests", str(waits.id)),
                 here_url=self.hub_url("waiting", user.name, server_name),
                 move_url=self.form_url("waiting", user.name, server_name),
+                choose_url=self.hub_url("spawn", user.name, server_name),
                 leave_url=self.form_url("arcetri", "stop", user.name, server_name),
             )
         )
@@ -167,7 +168,8 @@ class RequestNow(JsonErrors, PlatformHandler):
         if session:
             answer |= {"session": session, "away": away_json(service.away_of(found.id))}
         if found.state == "ended":
-            answer |= {"code": found.reason, "message": found.message}
+            message = found.message or ENDS.get(found.reason, "")
+            answer |= {"code": found.reason, "message": message}
             if await may_read_details(self, user_name):
                 answer["details"] = found.details
             again = service.follower(found.id)

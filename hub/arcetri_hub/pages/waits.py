@@ -12,11 +12,12 @@ from arcetri_hub.pages.choices import free_text, group_title
 from arcetri_spawner.catalog.models import Catalog
 from arcetri_spawner.estimates.model import ExpectedWait
 from arcetri_spawner.groups import GroupPath
+from arcetri_spawner.policy import queueing
 from arcetri_spawner.policy.model import Grant, GroupOffer, Offer, Reason
 from arcetri_spawner.policy.sides import offer_charged_to
 from arcetri_spawner.policy.sizes import offer_in_size, title_of, with_room
 from arcetri_spawner.waiting import Wait
-from arcetri_spawner.waiting.why import Until, until
+from arcetri_spawner.waiting.why import Until, remedy, stuck, until
 
 _SAID: Final = frozenset({"busy_quota", "busy_capacity"})
 NO_ESTIMATE: Final = "There is no estimate yet: too little is known of how long others stay."
@@ -52,6 +53,16 @@ class Instead:
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """A reason to wait, as it is told to who waits."""
+
+    code: str
+    sentence: str
+    own: str
+    """What they can do about it; empty where that is to wait."""
+
+
+@dataclass(frozen=True, slots=True)
 class WaitPage:
     """Everything that the waiting page shows of one request."""
 
@@ -64,7 +75,9 @@ class WaitPage:
     ahead: str
     why: str
     """What the wait is for, in one sentence."""
-    reasons: tuple[Reason, ...]
+    reasons: tuple[Said, ...]
+    stuck: bool
+    """Whether it does not start however long it waits, unless somebody acts."""
     expected: str
     confidence: str
     alternatives: tuple[Instead, ...]
@@ -93,7 +106,8 @@ def wait_page(wait: Wait, catalog: Catalog, now: datetime) -> WaitPage:
         ahead=ahead_text(wait, charged),
         why=why_text(wait, title, charged),
         # The sentence before says the same of these.
-        reasons=tuple(one for one in wait.reasons if one.code not in _SAID),
+        reasons=tuple(_said(one) for one in wait.reasons if one.code not in _SAID),
+        stuck=stuck(wait.reasons),
         expected=expected_text(wait.expected),
         confidence=confidence_text(wait, catalog.defaults.grace),
         alternatives=tuple(_instead(catalog, offer, grant) for offer in wait.alternatives),
@@ -138,6 +152,12 @@ def _instead(catalog: Catalog, offer: Offer, grant: Grant) -> Instead:
         otherwise=" ".join(said),
         charged=charged,
     )
+
+
+def _said(reason: Reason) -> Said:
+    advice = remedy(reason)
+    # The page says of all that they start by themselves.
+    return Said(reason.code, reason.sentence, "" if advice == queueing.WAIT else advice)
 
 
 def _kept(chosen: str, fitting: tuple[str, ...]) -> str:
@@ -267,7 +287,7 @@ def wait_json(wait: Wait, catalog: Catalog, hub_url: Callable[..., str]) -> dict
         "place": position.ahead + 1 if position else None,
         "ahead_of_other_groups": position.others if position else None,
         "provisional": position.provisional if position else None,
-        "reasons": [_reason(reason) for reason in wait.reasons],
+        "reasons": [{**_reason(reason), "remedy": remedy(reason)} for reason in wait.reasons],
         "trouble": _reason(wait.trouble) if wait.trouble else None,
         "hold_until": wait.hold_until.isoformat() if wait.hold_until else None,
         "expected": None

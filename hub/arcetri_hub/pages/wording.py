@@ -52,14 +52,17 @@ STATES = {
 }
 """Where a session is, in words."""
 
+KEPT: Final = "cannot be started yet"
+"""The same of one whose turn has come, and of which it cannot be decided whether it may start."""
 AWAY: Final = "its node does not answer"
 """The same of one that was seen running, and of which nobody can say so now."""
 _REFUSALS: Final = frozenset({*ALL_CODES, Busy.default_code})
 """Codes of requests that never became a session."""
 _REFUSAL_IS_NEWS: Final = timedelta(minutes=1)
-"""For how long pages tell of a start that policy refused: what was in use is soon free.
+"""For how long pages tell of a start that policy refused at once: what was in use is soon free.
 
-So long too of one that its user cancelled, who knows that later; not of one that somebody else did.
+So long too of one that its user cancelled, who knows that later; not of one that somebody else did,
+nor of one that was refused when it had waited.
 """
 
 
@@ -80,6 +83,8 @@ def state_text(row: LiveRow) -> str:
     """Where a session is, in words: what somebody wants of it first, then what can be said."""
     if row.ending:
         return STATES["ending"]
+    if row.kept:
+        return KEPT
     return AWAY if row.away else STATES.get(row.state, row.state)
 
 
@@ -107,15 +112,18 @@ def ended(
     """
     if last is None:
         return None
-    code, message, at, details = last
+    code, message, at, details, ran, had_turn = last
     sentence = message or ENDS.get(code, "")
+    # A maintenance refuses starts, and ends sessions.
+    refused = code in _REFUSALS and not ran
     # Only a start that somebody else cancelled has a message.
-    brief = code in _REFUSALS or (code == CANCELLED and not message)
+    brief = (refused and not had_turn) or (code == CANCELLED and not message)
     if brief and now - at > _REFUSAL_IS_NEWS:
         # Nothing ran: the cards say what holds now, and would soon contradict the refusal.
         return None
-    if code in _REFUSALS:
-        sentence = f"Your last start was refused. {message}"
+    if refused:
+        what = "It was your turn, and your request" if had_turn else "Your last start"
+        sentence = f"{what} was refused. {message}"
     if not sentence:
         return None
     when = amounts.moment(at, timezone, now)

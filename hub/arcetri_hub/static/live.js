@@ -48,6 +48,10 @@
         replace(part, fresh);
       }
     }
+    const kept = page.getElementById("contact")?.dataset.kept;
+    if (kept !== undefined) {
+      document.getElementById("contact").dataset.kept = kept;
+    }
     document.documentElement.dataset.lookedAt = new Date().toISOString();
   }
 

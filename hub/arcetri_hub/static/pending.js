@@ -8,6 +8,7 @@
   const message = document.getElementById("progress-message");
   const log = document.getElementById("progress-log");
   const contact = window.arcetriContact;
+  const notice = window.arcetriNotice(page.dataset.request);
   const INTERVAL = 8000;
   const HIDDEN = 30000;
   const source = new EventSource(page.dataset.progress);
@@ -43,6 +44,11 @@
     if (event.progress !== undefined) {
       bar.value = Math.max(bar.value, event.progress);
       bar.textContent = `${event.progress} %`;
+    }
+    if (event.ready) {
+      notice.say("Your notebook is ready", `${page.dataset.title} has started.`);
+    } else if (event.failed) {
+      notice.say("Your notebook was not started", `${page.dataset.title}: ${event.message}`);
     }
     if (event.ready || event.failed) {
       again();

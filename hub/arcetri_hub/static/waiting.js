@@ -1,5 +1,5 @@
 // Looks whether it is one's turn, opens the session when it is ready and somebody is there to see
-// it, and says so by a notification where that was wanted.
+// it, and says so by a notification where that was wanted; also that nothing will come of it.
 "use strict";
 
 (() => {
@@ -7,11 +7,13 @@
   const notify = document.getElementById("notify");
   const said = document.getElementById("notify-status");
   const contact = window.arcetriContact;
+  const notice = window.arcetriNotice(page.dataset.request);
   const INTERVAL = 4000;
   const HIDDEN = 10000;
-  const WANTED = `arcetri-notify-${page.dataset.request}`;
+  const BY_ITS_USER = ["left", "moved", "cancelled"];
   let told = "";
   let ready = "";
+  let over = false;
 
   function open() {
     if (ready && !document.hidden) {
@@ -19,30 +21,30 @@
     }
   }
 
-  function wanted() {
-    return window.sessionStorage.getItem(WANTED) === "yes" && Notification.permission === "granted";
-  }
-
-  function notice(title, body) {
-    if (!("Notification" in window) || !document.hidden || !wanted()) {
-      return;
-    }
-    const note = new Notification(title, { body, tag: page.dataset.request });
-    note.addEventListener("click", () => {
-      window.focus();
-      note.close();
-    });
-  }
-
   function announce() {
     document.title = `Ready: ${page.dataset.title}`;
-    notice(
+    notice.say(
       "Your notebook is ready",
       `${page.dataset.title} has started. Open it soon, or it goes to the next in line.`,
     );
   }
 
+  // Who is not there finds the sentence when they come; another page might have no news of it then.
+  function end(message) {
+    document.title = `Not started: ${page.dataset.title}`;
+    document.getElementById("place").textContent = "Your request has ended";
+    page.querySelector(".lead").textContent = message;
+    for (const part of page.querySelectorAll("[data-until-end]")) {
+      part.hidden = true;
+    }
+    document.getElementById("wait-ended").hidden = false;
+    notice.say("Your notebook was not started", `${page.dataset.title}: ${message}`);
+  }
+
   async function look() {
+    if (over) {
+      return;
+    }
     const text = await contact.ask(page.dataset.state, { Accept: "application/json" });
     if (text === null) {
       return;
@@ -54,6 +56,10 @@
         announce();
       }
       open();
+    } else if (now.state === "ended" && document.hidden && !now.again && !BY_ITS_USER.includes(now.code)) {
+      over = true;
+      looks.stop();
+      end(now.message || "It ended before there was a notebook.");
     } else if (now.state === "ended" || (now.state === "starting" && !document.hidden)) {
       // The page that this one leads to then tells the steps of the start, or how it ended.
       looks.stop();
@@ -68,25 +74,22 @@
   }
 
   function offerNotification() {
-    if (!("Notification" in window) || !window.isSecureContext) {
+    if (!notice.able) {
       return;
     }
-    notify.hidden = Notification.permission === "denied" || wanted();
-    if (wanted()) {
+    notify.hidden = Notification.permission === "denied" || notice.wanted();
+    if (notice.wanted()) {
       said.textContent =
         {
           out: "You cannot be told while you are logged out.",
           barred: "You cannot be told with the login of now.",
           silent: "You cannot be told while the platform does not answer.",
-        }[contact.state()] ?? "You will be told when it is ready, as long as this page stays open.";
+        }[contact.state()] ?? "You will be told when it is ready, or will not be, as long as this page stays open.";
     }
   }
 
   notify.addEventListener("click", async () => {
-    const answer = await Notification.requestPermission();
-    if (answer === "granted") {
-      window.sessionStorage.setItem(WANTED, "yes");
-    } else {
+    if (!(await notice.want())) {
       said.textContent = "Your browser does not allow this page to tell you.";
     }
     offerNotification();
@@ -94,7 +97,7 @@
   document.addEventListener("arcetri:contact", (event) => {
     offerNotification();
     if (event.detail === "out") {
-      notice("You have been logged out", `${page.dataset.title}: ${document.getElementById("contact").dataset.kept}`);
+      notice.say("You have been logged out", `${page.dataset.title}: ${document.getElementById("contact").dataset.kept}`);
     }
   });
   document.addEventListener("visibilitychange", open);

@@ -51,6 +51,8 @@ class HubStarter:
             raise LookupError("JupyterHub has no such user any more")
         if server_name in user.spawners and user.spawners[server_name].active:
             return
+        # One with a name that has only waited is not in JupyterHub's tables yet.
+        user.get_or_create_spawner(server_name, server_name, replace_failed=True)
         request = HTTPServerRequest(
             method="POST", uri=self._app.hub.base_url, connection=_NoConnection()
         )

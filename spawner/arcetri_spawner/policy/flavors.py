@@ -257,9 +257,12 @@ class FlavorCase:
         alternative = self._alternative_title
         if inventory.stale:
             return (reasons.capacity_unknown(self.title, alternative),)
-        have = self.have
+        have, nodes = self.have, inventory.nodes
+        if nodes and self.entry and self.entry.resource is None:
+            return (reasons.no_room(self.title, alternative),)
         if have is None or have.total <= 0:
-            return (reasons.capacity_none(self.flavor, self.title, alternative),)
+            none = reasons.no_node if nodes else reasons.capacity_none
+            return (none(self.flavor, self.title, alternative),)
         if have.free > 0:
             return (reasons.busy_room(self.title, alternative),)
         return (reasons.busy_capacity(self.title, have.total, alternative),)

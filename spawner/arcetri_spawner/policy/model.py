@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from fractions import Fraction
@@ -37,6 +37,17 @@ class Identity:
     checked_at: datetime | None = None
     """When the provider last answered."""
     display_name: str = ""
+    was_admitted: bool = False
+    """Whether the provider's last answer admitted them, with these groups."""
+
+    def as_before(self) -> Identity:
+        """Who they were when the provider last answered, where it says nothing now.
+
+        That decides who may stand in line and be kept a device, never about a start.
+        """
+        if self.standing is Standing.UNKNOWN and self.was_admitted:
+            return replace(self, standing=Standing.ADMITTED)
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +86,8 @@ class Inventory:
     as_of: datetime
     stale: bool = False
     """True when the backend could not be asked; numbers are then the last known ones."""
+    nodes: bool = False
+    """Whether sessions run on nodes of a cluster, rather than on this machine."""
     lends: bool = False
     """Whether the queue lets groups borrow what others leave idle; where it does not, the order of
     asking alone counts, also between groups."""

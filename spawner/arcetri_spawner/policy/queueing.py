@@ -53,7 +53,8 @@ EVICTED_CODES: Final = (
 """Codes of reasons for which what was admitted is wanted back."""
 
 _OPERATOR: Final = "Nothing that you chose is wrong, and your place is kept: tell the operator."
-_WAIT: Final = "Your place is kept: it starts by itself."
+WAIT: Final = "Your place is kept: it starts by itself."
+"""What goes without saying to who waits."""
 
 
 # Why a request waits -------------------------------------------------------------------------
@@ -61,19 +62,19 @@ _WAIT: Final = "Your place is kept: it starts by itself."
 
 def new(title: str) -> Reason:
     """The queue has not looked at the request yet."""
-    return _wait("queue_new", f"Your request for {shown(title)} is in the queue.", _WAIT)
+    return _wait("queue_new", f"Your request for {shown(title)} is in the queue.", WAIT)
 
 
 def behind(group: GroupPath, title: str) -> Reason:
     """Others of the group wait for the same before it."""
     return _wait(
-        "queue_behind", f"Others of {group_name(group)} wait for {shown(title)} before you.", _WAIT
+        "queue_behind", f"Others of {group_name(group)} wait for {shown(title)} before you.", WAIT
     )
 
 
 def busy(title: str) -> Reason:
     """What it waits for is in use; how much of it there is, is not known now."""
-    return _wait("queue_busy", f"It waits for {shown(title)} to become free.", _WAIT)
+    return _wait("queue_busy", f"It waits for {shown(title)} to become free.", WAIT)
 
 
 def kept(title: str, free: int) -> Reason:
@@ -82,7 +83,7 @@ def kept(title: str, free: int) -> Reason:
     return _wait(
         "queue_kept",
         f"{free} {shown(title)} {verb} free, but {belong} to the quotas of other groups.",
-        _WAIT,
+        WAIT,
     )
 
 
@@ -132,17 +133,22 @@ def uncounted(title: str) -> Reason:
 
 def starting() -> Reason:
     """Others that were admitted before are still starting."""
-    return _wait("queue_starting", "Others who came before you are still starting.", _WAIT)
+    return _wait("queue_starting", "Others who came before you are still starting.", WAIT)
 
 
 def checks(names: str) -> Reason:
     """It has its quota, and waits for an admission check."""
-    return _wait("queue_checks", f"It has its turn, and waits for {shown(names)}.", _WAIT)
+    return _wait("queue_checks", f"It has its turn, and waits for {shown(names)}.", WAIT)
 
 
-def backoff(until: str) -> Reason:
-    """After an eviction it waits a while before it is looked at again."""
-    return _wait("queue_backoff", f"It is looked at again at {until} UTC.", _WAIT)
+def backoff(until: datetime | None) -> Reason:
+    """After an eviction it waits a while before it is looked at again.
+
+    Args:
+        until: When that is, in the site's time zone; None where it is not known.
+    """
+    when = f"at {until:%H:%M:%S}" if until else "soon"
+    return _wait("queue_backoff", f"It is looked at again {when}.", WAIT)
 
 
 def maintenance(title: str, until: datetime | None, message: str) -> Reason:
@@ -156,7 +162,7 @@ def maintenance(title: str, until: datetime | None, message: str) -> Reason:
     return _wait(
         "queue_maintenance",
         maintenance_text(title, "is under", until, message),
-        _WAIT,
+        WAIT,
     )
 
 
@@ -226,7 +232,7 @@ def set_aside() -> Reason:
 
 def other(said: str) -> Reason:
     """Something else, in the queue's own words."""
-    return _wait("queue_other", f"The queue says: {shown(said, 400)}", _WAIT)
+    return _wait("queue_other", f"The queue says: {shown(said, 400)}", WAIT)
 
 
 # Why what was admitted is wanted back --------------------------------------------------------

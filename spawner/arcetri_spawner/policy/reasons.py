@@ -474,16 +474,32 @@ def capacity_unknown(title: str, alternative: str | None) -> Reason:
 
 
 def capacity_none(flavor: str, title: str, alternative: str | None) -> Reason:
-    """No node has the flavour."""
+    """Nothing that could start a session has the flavour."""
     return _wait(
         "capacity_none",
         f"There is no {shown(title)} here now.",
         or_alternative(
-            "Try again when one is connected; without one, an admin can simulate it with"
+            "It can start once one is connected; without one, an admin can simulate it with"
             f" local.simulate.{shown(flavor)} in profiles.yaml",
             alternative,
         ),
-        "Try again when one is connected.",
+        "It can start once one is connected.",
+        endless=True,
+    )
+
+
+def no_node(flavor: str, title: str, alternative: str | None) -> Reason:
+    """The same on a cluster."""
+    return _wait(
+        "capacity_none",
+        f"No node that has {shown(title)} can start a session now.",
+        or_alternative(
+            "It can start once such a node is back. An operator sees with kubectl get nodes"
+            " --show-labels whether one is ready, not cordoned, and labelled as"
+            f" flavors.{shown(flavor)}.nodes in profiles.yaml says",
+            alternative,
+        ),
+        "It can start once such a node is back.",
         endless=True,
     )
 
@@ -500,13 +516,24 @@ def busy_capacity(title: str, total: int, alternative: str | None) -> Reason:
 
 
 def busy_room(title: str, alternative: str | None) -> Reason:
-    """A device is free, and where it is there is no room for a session."""
+    """Nobody holds what is asked for, and where it is there is no room for a session."""
     return _wait(
         "busy_room",
         f"{shown(title)} is free, but where it is other work has taken the cores, the memory or"
         " what else a session needs.",
         or_alternative("Try again when a session there ends", alternative),
         "Try again when a session there ends.",
+    )
+
+
+def no_room(title: str, alternative: str | None) -> Reason:
+    """The same of a flavour without a device, which takes cores and memory of any node."""
+    return _wait(
+        "busy_room",
+        f"No node has room for {shown(title)} now: other work has taken the cores or the memory,"
+        " or they are kept for free GPUs and other devices.",
+        or_alternative("Try again when a session ends", alternative),
+        "Try again when a session ends.",
     )
 
 

@@ -6,13 +6,14 @@ Nothing is changed; what asks for a place does so for trial only.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from arcetri_spawner.backends.kubernetes.kueue.asking import TICKET, is_set_aside, whose
+from arcetri_spawner.queues import configured
 from arcetri_spawner.queues.changes import Act, owned
+from arcetri_spawner.queues.findings import Finding
 from arcetri_spawner.queues.names import Names
 from arcetri_spawner.queues.shares import Promise
 from arcetri_spawner.queues.sync import Outlook, Queues
@@ -73,36 +74,27 @@ _REMEDIES: Final[Mapping[Cause, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that was looked at.
-
-    Attributes:
-        about: What it is about: ``kueue``, ``catalog``, an object, or a request.
-        code: A stable word for programs.
-        wrong: Whether somebody has to do something.
-        sentence: How it is.
-        remedy: What to do.
-    """
-
-    about: str
-    code: str
-    wrong: bool
-    sentence: str
-    remedy: str = ""
-
-    def render(self) -> str:
-        """It as plain text."""
-        mark = "wrong" if self.wrong else "fine"
-        remedy = f"\n    {self.remedy}" if self.remedy else ""
-        return f"{mark}: {self.about}: {self.sentence}{remedy}"
-
-
 class Doctor:
     """Looks at one installation's queues."""
 
-    def __init__(self, client: ApiClient, names: Names) -> None:
-        """Look over a client of the official package, which is closed by its owner."""
+    def __init__(
+        self,
+        client: ApiClient,
+        names: Names,
+        *,
+        kueue: str = "kueue-system",
+        start: timedelta = timedelta(seconds=180),
+    ) -> None:
+        """Look over a client of the official package, which is closed by its owner.
+
+        Args:
+            client: The client.
+            names: What the installation's objects are called.
+            kueue: The namespace where Kueue is.
+            start: How long the hub lets a start take.
+        """
+        self._where = kueue
+        self._start = start
         self._queues = Queues(client, names)
         self._kueue = AsyncKueue(client)
         self._names = names
@@ -121,6 +113,7 @@ class Doctor:
             found = await self._answers()
             if catalog is not None:
                 found += self._drift(await self._queues.look(catalog, overcommit=overcommit))
+                found += await self._configured(catalog)
             found += await self._everything(catalog, request)
         except KueueError as error:
             return [_error("kueue", error)]
@@ -134,6 +127,22 @@ class Doctor:
         except KueueError as error:
             return [_error("kueue", error)]
         return [Finding("kueue", "answers", False, "It takes requests.")]
+
+    async def _configured(self, catalog: Catalog) -> list[Finding]:
+        """Whether Kueue is set up as sessions need it; who may not read that is told so."""
+        try:
+            text = await self._queues.config_map(self._where, configured.CONFIG_MAP, configured.KEY)
+            said = configured.Configured.of(text, self._where)
+        except KueueError as error:
+            return [configured.unread(error.message, self._where)]
+        except ValueError as error:
+            return [configured.unread(f"{error}.", self._where)]
+        try:
+            labels = await self._queues.labels()
+        except KueueError:
+            labels = None
+        needs = configured.Needs.of(catalog, self._start, self._names.namespace, labels)
+        return list(said.findings(needs))
 
     def _drift(self, outlook: Outlook) -> list[Finding]:
         found = [

@@ -170,6 +170,27 @@ class Queues:
         """
         return await self._listed(f"/api/v1/namespaces/{self._names.namespace}/pods")
 
+    async def labels(self) -> dict[str, str]:
+        """The labels of the namespace of sessions.
+
+        Raises:
+            KueueError: They cannot be read.
+        """
+        found = await self._read(f"/api/v1/namespaces/{self._names.namespace}")
+        return dict((found.get("metadata") or {}).get("labels") or {})
+
+    async def config_map(self, namespace: str, name: str, key: str) -> str:
+        """What a ConfigMap has below a key; nothing where it lacks the key.
+
+        Raises:
+            KueueError: It cannot be read.
+        """
+        found = await self._read(f"/api/v1/namespaces/{namespace}/configmaps/{name}")
+        return str((found.get("data") or {}).get(key) or "")
+
+    async def _read(self, path: str) -> dict[str, Any]:
+        return await arun(ask(Request("GET", path)), self._transport)
+
     async def _nodes(self) -> list[dict[str, Any]]:
         return await self._listed("/api/v1/nodes")
 

@@ -139,3 +139,7 @@ class Ended(NamedTuple):
     at: datetime
     details: str = ""
     """What was said of it, word for word."""
+    ran: bool = False
+    """Whether there was a session, rather than a request that never became one."""
+    had_turn: bool = False
+    """Whether its turn had come: its user may have looked elsewhere for long by then."""

@@ -218,7 +218,7 @@ def last_ended(db: Session, account_id: str, server_name: str) -> Ended | None:
         .order_by(RequestTable.ended_at.desc())
         .limit(1)
     ).first()
-    return _ended(row) if row else None
+    return _ended(db, row) if row else None
 
 
 def recent_ends(db: Session, account_id: str) -> list[tuple[str, Ended]]:
@@ -247,14 +247,16 @@ def recent_ends(db: Session, account_id: str) -> list[tuple[str, Ended]]:
     return [
         (row.server_name, found)
         for row in rows
-        if (found := _ended(row)) and not _is_past(found.at, live.get(row.server_name))
+        if (found := _ended(db, row)) and not _is_past(found.at, live.get(row.server_name))
     ]
 
 
-def _ended(row: RequestTable) -> Ended | None:
+def _ended(db: Session, row: RequestTable) -> Ended | None:
     if row.ended_at is None:
         return None
-    return Ended(row.reason, row.message, row.ended_at, row.details or "")
+    ran = db.get(SessionTable, row.id) is not None
+    had_turn = row.admitted_at is not None
+    return Ended(row.reason, row.message, row.ended_at, row.details or "", ran, had_turn)
 
 
 def _is_past(ended: datetime, live: RequestTable | None) -> bool:

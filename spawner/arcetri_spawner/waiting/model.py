@@ -35,6 +35,10 @@ class Entry:
     ticket: Ticket | None = None
     trouble: Reason | None = None
     """Why the queue could not be asked, or why its start cannot be decided now."""
+    unasked: Reason | None = None
+    """Of ``trouble``, why the queue could not be asked; over as soon as it can."""
+    behind: bool = False
+    """Whether its ticket still asks for what another catalog said."""
     hold_until: datetime | None = None
     """Of an admitted one, until when it is kept."""
     claimed_until: float = 0.0
@@ -56,6 +60,11 @@ class Entry:
     def is_claimed(self) -> bool:
         """Whether somebody else is about to start it."""
         return now() < self.claimed_until
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether its turn has come, and it is kept because its start cannot be decided now."""
+        return self.stage == "admitted" and self.trouble is not None
 
     @property
     def id(self) -> UUID:

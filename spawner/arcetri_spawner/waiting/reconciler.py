@@ -7,7 +7,7 @@ whose request is over, one that was admitted and is not started.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
@@ -22,11 +22,12 @@ from arcetri_spawner.live import choice_of
 from arcetri_spawner.policy import queueing
 from arcetri_spawner.policy.model import Grant
 from arcetri_spawner.waiting.model import RETRY, Entry, Starter, now
-from arcetri_spawner.waiting.room import UNDECIDED, WaitingRoom, told
+from arcetri_spawner.waiting.room import UNDECIDED, WaitingRoom
+from arcetri_spawner.waiting.why import told
 
 if TYPE_CHECKING:
     from arcetri_spawner.live import ServiceObserver
-    from arcetri_spawner.store import Store
+    from arcetri_spawner.store import RequestRow, Store
     from arcetri_spawner.waiting.wanted import Demands
 
 log = structlog.get_logger(__name__)
@@ -152,11 +153,23 @@ class Reconciler:
             if ticket.state is TicketState.ADMITTED and self._answers(ticket.request_id):
                 await self._queue.ready(ticket)
             return
-        rows = await self._store.live_requests()
-        live = {row.id for row in rows}.union(*(row.grant.earlier for row in rows))
-        if ticket.request_id not in live and not self._runs(ticket.request_id):
-            log.warning("a ticket without a request is taken away", request=str(ticket.request_id))
-            await self._room.finish(ticket)
+        await self._take_away({ticket.request_id}, await self._store.live_requests())
+
+    async def _take_away(self, tickets: Iterable[UUID], rows: Iterable[RequestRow]) -> None:
+        """Take away those of some tickets whose request is over.
+
+        Args:
+            tickets: Whose; they were there before the rows were read.
+            rows: What has not ended.
+        """
+        live = {one for row in rows for one in (row.id, *row.grant.earlier)}
+        for request_id in set(tickets) - live:
+            here = self._room.known(request_id) or self._room.keeps_place_of(request_id)
+            if here or self._runs(request_id):
+                continue
+            log.warning("a ticket without a request is taken away", request=str(request_id))
+            self._tickets.discard(request_id)
+            await self._room.finish(Ticket(request_id, TicketState.GONE))
 
     async def _hold_again(self, request_id: UUID) -> None:
         """Have what starts or runs hold its place again, if it lost its ticket.
@@ -221,7 +234,7 @@ class Reconciler:
         while True:
             if self._room.catalog is not catalog:
                 catalog = self._room.catalog
-                await self._ask_again()
+                await self._room.ask_again()
             for entry in self._room.entries():
                 # Most only wait, and there can be hundreds.
                 if self._only_waits(entry):
@@ -232,6 +245,7 @@ class Reconciler:
                     log.warning("a request waits", request=str(entry.id), why=error.code)
                 except Exception:
                     # A fault of ours with one must not stop the others.
+                    entry.try_after = now() + RETRY
                     log.exception("a request waits", request=str(entry.id))
             if loop.time() > resync:
                 resync = loop.time() + RESYNC
@@ -241,16 +255,9 @@ class Reconciler:
                     log.warning("requests and tickets are not compared", why=error.code)
             await asyncio.sleep(SWEEP)
 
-    async def _ask_again(self) -> None:
-        try:
-            await self._room.ask_again()
-        except Exception:
-            # Whoever is left asks when there is another catalog, or another hub.
-            log.exception("those that wait do not all ask for what the catalog says now")
-
     def _only_waits(self, entry: Entry) -> bool:
         """Whether nothing is to be done for a request but to wait for the queue's word."""
-        if entry.stage != "waiting" or entry.ticket is None:
+        if entry.stage != "waiting" or entry.ticket is None or entry.behind:
             return False
         return entry.ticket.state is TicketState.WAITING and not self._demands.is_evicted(entry.id)
 
@@ -263,7 +270,7 @@ class Reconciler:
         elif entry.stage == "admitted" and entry.hold_until and self._clock() >= entry.hold_until:
             await self._let_go(entry)
         elif now() >= entry.try_after:
-            if entry.ticket is None:
+            if entry.ticket is None or (entry.behind and entry.stage == "waiting"):
                 await self._room.submit(entry)
             elif entry.stage == "waiting" and entry.ticket.state is TicketState.ADMITTED:
                 await self._room.note(entry, entry.ticket)
@@ -281,22 +288,26 @@ class Reconciler:
         )
 
     async def _resync(self) -> None:
-        """Find requests that this room forgot or that ended behind its back."""
+        """Find requests that this room forgot or that ended behind its back, and stray tickets."""
         for request_id in self._holding().keys() - self._tickets:
             self._chores.start(self._hold_again(request_id))
-        before = [entry.id for entry in self._room.entries()]
+        before, tickets = [entry.id for entry in self._room.entries()], set(self._tickets)
         rows = {row.id: row for row in await self._store.live_requests()}
         for row in rows.values():
-            lost = self._room.known(row.id) is None and not self._runs(row.id)
+            # The rows may be older than an exchange.
+            here = self._room.known(row.id) or self._room.keeps_place_of(row.id)
+            lost = not here and not self._runs(row.id)
             if lost and row.state in ("waiting", "admitted"):
                 log.warning("a request without a ticket is put in line", request=str(row.id))
                 await self._room.recover([row])
-        for request_id in before:
-            if request_id in rows:
-                continue
-            if (entry := self._room.get(request_id)) is not None:
+        over = [one for one in before if one not in rows and self._room.get(one)]
+        # One that was exchanged when the rows were read, and has come back, is there by now.
+        live = {row.id for row in await self._store.live_requests()} if over else set()
+        for request_id in over:
+            if request_id not in live and (entry := self._room.get(request_id)):
                 self._room.begun(entry)
                 await self._room.finish(Ticket(request_id, TicketState.GONE))
+        await self._take_away(tickets, rows.values())
 
     async def close(self) -> None:
         """Give up what is under way; the next hub takes it up again."""

@@ -7,8 +7,7 @@ reconciler.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
@@ -18,29 +17,23 @@ import structlog
 
 from arcetri_spawner import killpoints
 from arcetri_spawner.backends.base import Position, Queue, Ticket, TicketState
-from arcetri_spawner.chores import Chores
-from arcetri_spawner.ending import IN_VAIN
-from arcetri_spawner.errors import ArcetriError, Busy, Conflict, Denied
+from arcetri_spawner.errors import ArcetriError, Busy, Denied, Kept
 from arcetri_spawner.gate import Gate
 from arcetri_spawner.policy import reasons
 from arcetri_spawner.policy.model import Grant, Identity, Reason, ReasonKind
 from arcetri_spawner.policy.sizes import in_size
 from arcetri_spawner.store.waiting import waits_no_more
+from arcetri_spawner.waiting.line import Line
 from arcetri_spawner.waiting.model import RETRY, Asked, Entry, Estimator, Wait, now
-from arcetri_spawner.waiting.why import end_with_sessions, instead_of, offer_of, waits_for
+from arcetri_spawner.waiting.why import end_with_sessions, instead_of, offer_of, told, waits_for
 
 if TYPE_CHECKING:
     from arcetri_spawner.catalog import CatalogHolder
     from arcetri_spawner.estimates.model import ExpectedWait
     from arcetri_spawner.live import ServiceObserver
-    from arcetri_spawner.store import RequestRow, Store
+    from arcetri_spawner.store import Store
 
 log = structlog.get_logger(__name__)
-
-AGAIN: Final = 15.0
-"""Seconds until a request is tried again whose turn was in vain; twice as long each time."""
-AGAIN_MOST: Final = 240.0
-"""Seconds after which it is tried again however often it was in vain."""
 
 CLAIM: Final = 60.0
 """Seconds in which who asked, and was admitted at once, has to have begun the start."""
@@ -49,14 +42,15 @@ UNDECIDED: Final = frozenset({"identity_unknown", "not_admitted", "session_limit
 """Refusals that may not hold in a minute: IAM answers again, somebody who is away logs in again, or
 stops another session of theirs. Whose turn has come is kept for a while."""
 
-_TRIED_AGAIN: Final = "It starts by itself as soon as IAM answers."
+SILENT: Final = "identity_unknown"
+"""The refusal that nobody means: IAM has said nothing."""
 
 LEFT: Final = "left"
 """How a request ended whose user left the queue."""
 
 
-class WaitingRoom:
-    """Asks for tickets, and knows what became of them."""
+class WaitingRoom(Line):
+    """Takes requests in, exchanges them, hands them to their starts, and tells of them."""
 
     def __init__(
         self,
@@ -78,49 +72,27 @@ class WaitingRoom:
             observer: Told what becomes of requests.
             clock: Tells the time, aware.
         """
-        self._store = store
-        self._queue = queue
+        super().__init__(
+            store=store, queue=queue, catalogs=catalogs, observer=observer, clock=clock
+        )
         self._gate = gate
-        self._catalogs = catalogs
-        self._observer = observer
-        self._clock = clock
         self.estimator: Estimator | None = None
         """Says how long one will wait; None where nothing is estimated."""
-        self.admitted: Callable[[Entry], None] = lambda _entry: None
-        """Told of each request whose turn has come, and that nobody else is about to start."""
-        self._entries: dict[UUID, Entry] = {}
-        self._by_server: dict[tuple[str, str], Entry] = {}
         self._asking: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
-        self._in_vain: Counter[UUID] = Counter()
-        """How often the turn of who stands at a place was in vain, by its first request."""
-        self._chores = Chores()
+        self._moving: set[UUID] = set()
+        """Requests instead of which another one is tried."""
 
-    # Who is there
-
-    def find(self, username: str, server_name: str) -> Entry | None:
-        """The request of a server that has not started yet, if there is one."""
-        entry = self._by_server.get((username, server_name))
-        return None if entry is None or entry.starting else entry
-
-    def get(self, request_id: UUID) -> Entry | None:
-        """A request that has not started yet, if it is one."""
-        entry = self._entries.get(request_id)
-        return None if entry is None or entry.starting else entry
-
-    def known(self, request_id: UUID) -> Entry | None:
-        """A request that has not started yet, or that a start has just taken."""
-        return self._entries.get(request_id)
-
-    def entries(self) -> list[Entry]:
-        """Everybody, oldest first."""
-        return list(self._entries.values())
+    def keeps_place_of(self, request_id: UUID) -> bool:
+        """Whether a request is out while another one is tried, and may come back to its place."""
+        return request_id in self._moving and request_id not in self._entries
 
     # Coming and going
 
     async def ask(self, username: str, server_name: str, raw: object) -> Asked:
         """Ask for a session; who asks again for the same server is where they were.
 
-        One that is admitted at once is left to the asker to start, for a minute.
+        One that is admitted at once is left to the asker to start, for a minute; where IAM says
+        nothing, it is kept for ``hold``, and the platform starts it when IAM answers.
 
         Raises:
             Denied: Policy refuses.
@@ -131,7 +103,7 @@ class WaitingRoom:
         async with self._alone(username, server_name):
             if known := self.find(username, server_name):
                 return Asked(known, starts=False)
-            grant = await self._gate.decide_soon(username, server_name, raw)
+            grant, unsure = await self._gate.decide_soon(username, server_name, raw)
             entry = Entry(grant, self._clock())
             # First, so that a ticket that comes in between is known.
             self._add(entry)
@@ -146,10 +118,14 @@ class WaitingRoom:
         if entry.stage == "waiting" and (why := _endless(entry.ticket)):
             await self.leave(entry, why.code, str(reasons.busy(why)))
             raise reasons.busy(why)
-        if entry.stage != "admitted":
+        starts = entry.stage == "admitted" and unsure is None
+        if not starts:
             self.unclaim(entry)
             self._observer.request_decided("queued", "")
-        return Asked(entry, starts=entry.stage == "admitted")
+        if entry.stage == "admitted" and unsure is not None:
+            entry.trouble = told(unsure)
+            await self._its_turn(entry)
+        return Asked(entry, starts)
 
     async def leave(self, entry: Entry, reason: str = LEFT, message: str = "") -> None:
         """Leave the queue; the request is over.
@@ -169,19 +145,28 @@ class WaitingRoom:
         """Exchange a request that waits for one that starts now, or keep it where it is.
 
         Raises:
-            Denied: Policy refuses the other one; the first keeps its place.
+            Denied: Policy refuses the other one, or IAM says nothing, so that nothing would start
+                now; the first keeps its place.
             Busy: The other one would have to wait as well; the first keeps its place.
             Conflict: The first one waits no more.
             StoreError: It could not be recorded.
         """
         # Until it has its place or is back: an ask or another move meanwhile would lose one.
         async with self._alone(*entry.server):
-            return await self._move(entry, raw)
+            self._moving.add(entry.id)
+            try:
+                return await self._move(entry, raw)
+            finally:
+                self._moving.discard(entry.id)
 
     async def _move(self, entry: Entry, raw: object) -> Entry:
         username, server_name = entry.server
         self._still_waits(entry)
-        grant = await self._gate.decide_soon(username, server_name, raw, instead_of=entry.id)
+        decision = await self._gate.decide_soon(username, server_name, raw, instead_of=entry.id)
+        if (unsure := decision.unsure) is not None:
+            keeps = "Your request keeps its place. Try again when IAM answers."
+            raise Denied(unsure.message, code=unsure.code, remedy=keeps, status=unsure.status)
+        grant = decision.grant
         self._still_waits(entry)
         await self._store.exchange(entry.id, grant)
         killpoints.reach("request.moved")
@@ -210,36 +195,25 @@ class WaitingRoom:
         if self.get(entry.id) is not entry or entry.stage == "admitted":
             raise waits_no_more()
 
-    async def go_back(self, grant: Grant, asked: datetime, in_vain: str = "") -> None:
-        """Have a request stand in line that the store has at its old place.
-
-        Where the queue gives no answer, it is asked again.
-
-        Args:
-            grant: What it was granted.
-            asked: When it was asked for.
-            in_vain: Why its turn was in vain, where it was: then it is not tried again at once, and
-                each time later.
-        """
-        entry = self._entries.get(grant.request_id)
-        if entry is None:
-            entry = Entry(grant, asked, counted=True)
-            self._add(entry)
-            if in_vain:
-                place = grant.earlier[0]
-                self._in_vain[place] += 1
-                wait = min(AGAIN * 2 ** (self._in_vain[place] - 1), AGAIN_MOST)
-                entry.not_before = now() + wait
-                remedy = f"It is tried again in {wait:.0f} seconds, or as soon as it can be."
-                entry.in_vain = Reason(IN_VAIN, ReasonKind.WAIT, in_vain, remedy, remedy)
-        await self.submit(entry)
-
     async def _take_back(self, entry: Entry, instead: Entry) -> None:
         await self._store.take_back(entry.id, instead.id)
         self._drop(instead)
         self._add(entry)
         await self.finish(Ticket(instead.id, TicketState.GONE))
-        await self.submit(entry)
+        if not await self.submit(entry):
+            # What the queue said of it meanwhile was not heard: it is asked again.
+            entry.ticket = None
+
+    def _alone(self, username: str, server_name: str) -> asyncio.Lock:
+        """Held by who asks or exchanges for a server; gone when nobody does."""
+        return self._asking.setdefault((username, server_name), asyncio.Lock())
+
+    def _claim(self, entry: Entry) -> None:
+        entry.claimed_until = now() + CLAIM
+
+    def unclaim(self, entry: Entry) -> None:
+        """Who asked will not start it: the platform does, when its turn comes."""
+        entry.claimed_until = 0.0
 
     # Starting
 
@@ -264,12 +238,19 @@ class WaitingRoom:
         Raises:
             Denied: Policy refuses. The request is over, or, where that may change soon and its user
                 is not there, is kept for a while.
+            Kept: IAM says nothing any more to who has just asked. The request is kept for a while,
+                and the platform starts it.
         """
         try:
             return await self._gate.decide_again(entry.grant)
         except Denied as error:
             if entry.by_itself and error.code in UNDECIDED:
                 self.put_back(entry, told(error))
+            elif error.code == SILENT:
+                self.put_back(entry, why := told(error))
+                self.unclaim(entry)
+                await self._its_turn(entry)
+                raise Kept(why.sentence, code=why.code, remedy=why.remedy) from error
             else:
                 await self.deny(entry, error)
             raise
@@ -283,14 +264,9 @@ class WaitingRoom:
         entry.trouble = trouble
         entry.try_after = now() + RETRY
 
-    def over(self, grant: Grant) -> None:
-        """Forget how often a request's turn was in vain, since it runs or has left."""
-        if grant.earlier:
-            self._in_vain.pop(grant.earlier[0], None)
-
-    def begun(self, entry: Entry) -> None:
-        """Forget a request that starts: it is a session's from now on."""
-        self._drop(entry)
+    async def deny(self, entry: Entry, error: Denied) -> None:
+        """End a request that policy refuses by now."""
+        await self.leave(entry, error.code, str(error))
 
     # What is told
 
@@ -304,6 +280,10 @@ class WaitingRoom:
         sized = in_size(offered, catalog, grant.size)
         found = waits_for(grant, said, sized, catalog) if waits else ()
         position = await self._position(entry)
+        expected = await self._expected(entry) if end_with_sessions(found) else None
+        if entry.stage == "admitted":
+            # It may have come to be its turn while that was asked.
+            found, position, expected = (), None, None
         return Wait(
             grant=grant,
             asked=entry.asked,
@@ -312,7 +292,7 @@ class WaitingRoom:
             offer=offer_of(grant, offered),
             reasons=found,
             alternatives=instead_of(grant, offered, sized),
-            expected=await self._expected(entry) if end_with_sessions(found) else None,
+            expected=expected,
             trouble=entry.trouble,
             hold_until=entry.hold_until,
         )
@@ -331,145 +311,10 @@ class WaitingRoom:
             log.warning("the queue does not say who is ahead", why=error.code)
             return None
 
-    # Following the queue
-
-    @property
-    def catalog(self) -> object:
-        """The catalog of the moment, to see whether it is another."""
-        return self._catalogs.current
-
-    async def ask_again(self) -> None:
-        """Have those that wait ask for what another catalog says of their flavours, in order."""
-        for entry in self.entries():
-            if entry.stage == "waiting" and self.get(entry.id) is entry:
-                await self.submit(entry)
-
-    async def recover(self, rows: Iterable[RequestRow]) -> None:
-        """Take up again who waited or was admitted when the last hub ended, in their order."""
-        answers = True
-        for row in rows:
-            if row.id in self._entries:
-                continue
-            counted = row.admitted is not None or bool(row.grant.earlier)
-            entry = Entry(row.grant, row.asked, counted=counted)
-            self._add(entry)
-            # One silence is enough to know: the others are asked for later.
-            answers = answers and await self.submit(entry)
-
-    async def close(self) -> None:
-        """Give up what is under way; all of it is taken up again by the next hub."""
-        await self._chores.close()
-
-    async def submit(self, entry: Entry) -> bool:
-        """Have a request stand in line; False when the queue could not be asked, and is later."""
-        try:
-            ticket = await self._queue.submit(entry.grant)
-        except Conflict:
-            # It ended while this was asked.
-            self._drop(entry)
-            return True
-        except ArcetriError as error:
-            log.warning("the queue cannot be asked", request=str(entry.id), why=error.code)
-            entry.trouble = told(error)
-            entry.try_after = now() + RETRY
-            return False
-        await self.note(entry, ticket)
-        return True
-
-    async def note(self, entry: Entry, ticket: Ticket) -> None:
-        """Keep what the queue says of a request, and act on it."""
-        before, entry.ticket = entry.stage, ticket
-        if ticket.state is TicketState.ADMITTED and now() >= entry.not_before:
-            if before != "admitted":
-                await self._admit(entry)
-            return
-        entry.stage, entry.hold_until = "waiting", None
-        if ticket.state is TicketState.ADMITTED:
-            # It has another turn, and would have it in vain as before.
-            entry.trouble = entry.in_vain
-            return
-        if before != "waiting":
-            entry.trouble = None
-            await self._store.mark(entry.id, "waiting")
-            killpoints.reach("request.waiting")
-
-    async def _admit(self, entry: Entry) -> None:
-        at = self._clock()
-        entry.stage, entry.trouble = "admitted", None
-        entry.hold_until = at + self._catalogs.current.catalog.defaults.hold
-        if not entry.counted:
-            entry.counted = True
-            self._observer.request_admitted(entry.grant, at - entry.asked)
-        if entry.is_claimed:
-            # Its start comes at once, and writes where it is.
-            return
-        await self._store.admitted(entry.id, entry.hold_until)
-        killpoints.reach("request.admitted")
-        self.admitted(entry)
-
-    async def deny(self, entry: Entry, error: Denied) -> None:
-        """End a request that policy refuses by now."""
-        await self.leave(entry, error.code, str(error))
-
-    async def _give_up(self, entry: Entry) -> None:
-        """Have a request's ticket taken away, also where it has yet to take over another's."""
-        for request in (entry.id, *entry.grant.earlier):
-            await self.finish(Ticket(request, TicketState.GONE))
-
-    async def finish(self, ticket: Ticket) -> None:
-        """Have a ticket taken away; where the queue gives no answer, when it does."""
-        try:
-            await self._queue.finish(ticket)
-        except ArcetriError as error:
-            log.warning("a ticket is not taken away yet", why=error.code)
-            self._chores.start(self._finish_later(ticket))
-
-    async def _finish_later(self, ticket: Ticket) -> None:
-        while True:
-            await asyncio.sleep(RETRY)
-            try:
-                await self._queue.finish(ticket)
-                return
-            except ArcetriError as error:
-                log.warning("a ticket is not taken away yet", why=error.code)
-
-    # Keeping
-
-    def _add(self, entry: Entry) -> None:
-        self._entries[entry.id] = entry
-        self._by_server[entry.server] = entry
-
-    def _drop(self, entry: Entry) -> None:
-        self._entries.pop(entry.id, None)
-        if self._by_server.get(entry.server) is entry:
-            del self._by_server[entry.server]
-            # One that came first, and is still there, is found again.
-            others = (one for one in self._entries.values() if one.server == entry.server)
-            if other := next(others, None):
-                self._by_server[entry.server] = other
-
-    def _alone(self, username: str, server_name: str) -> asyncio.Lock:
-        """Held by who asks or exchanges for a server; gone when nobody does."""
-        return self._asking.setdefault((username, server_name), asyncio.Lock())
-
-    def _claim(self, entry: Entry) -> None:
-        entry.claimed_until = now() + CLAIM
-
-    def unclaim(self, entry: Entry) -> None:
-        """Who asked will not start it: the platform does, when its turn comes."""
-        entry.claimed_until = 0.0
-
 
 def _endless(ticket: Ticket | None) -> Reason | None:
     reason = ticket.reason if ticket else None
     return reason if reason and reason.endless else None
-
-
-def told(error: ArcetriError) -> Reason:
-    """Why something has to wait, as it was said."""
-    # Who asks for a start is told to do so again; whose turn has come need not.
-    own = _TRIED_AGAIN if error.code == "identity_unknown" else error.remedy
-    return Reason(error.code, ReasonKind.WAIT, error.message, own, own)
 
 
 def _cannot_say(sentence: str) -> Reason:

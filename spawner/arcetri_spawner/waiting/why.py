@@ -7,15 +7,40 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from arcetri_spawner.catalog.models import Catalog
 from arcetri_spawner.groups import GroupPath
 from arcetri_spawner.policy import queueing, reasons
 from arcetri_spawner.policy.model import Grant, Offer, Offers, Reason, ReasonKind
 
+if TYPE_CHECKING:
+    from arcetri_spawner.errors import ArcetriError
+
+_TRIED_AGAIN: Final = "It starts by itself as soon as IAM answers."
 _POLICY_KNOWS: Final = frozenset({"queue_new", "queue_behind", "queue_busy", "queue_maintenance"})
 """Codes of a queue's reasons of which policy says the same or more, and newer."""
+_WAITING_DOES: Final = frozenset({"busy_quota", "busy_capacity", "busy_room", "maintenance"})
+"""Codes of reasons against which policy advises to ask again later, or to wait in line."""
+STUCK_CODES: Final = frozenset(
+    {
+        "queue_no_flavor",
+        "queue_too_large",
+        "queue_set_aside",
+        "not_allowed",
+        "flavor_not_granted",
+        "no_environment",
+        "no_size",
+        "group_not_yours",
+        "group_does_not_grant",
+        "environment_unknown",
+        "environment_not_for_flavor",
+        "environment_unavailable",
+        "size_unknown",
+        "size_not_for_flavor",
+    }
+)
+"""Codes of reasons that no waiting mends: somebody has to change something first."""
 _QUEUE_KNOWS: Final = frozenset(queueing.QUEUE_CODES) - _POLICY_KNOWS
 
 
@@ -95,6 +120,18 @@ def until(found: Iterable[Reason]) -> Until:
     )
 
 
+def stuck(found: Iterable[Reason]) -> bool:
+    """Whether a wait for these reasons never ends by itself: somebody has to act first."""
+    return any(one.endless or one.code in STUCK_CODES for one in found)
+
+
+def remedy(reason: Reason) -> str:
+    """What who waits already can do about a reason; that it starts by itself, where nothing."""
+    if reason.endless:
+        return reason.own or reason.remedy
+    return queueing.WAIT if reason.code in _WAITING_DOES else reason.own
+
+
 def end_with_sessions(found: Iterable[Reason]) -> bool:
     """Whether the wait is over when others' sessions are: only then can their lengths tell when."""
     return until(found) is Until.SESSIONS
@@ -134,6 +171,13 @@ def instead_of(grant: Grant, offered: Offers, sized: Offers) -> tuple[Offer, ...
         for one, asked in zip(offered.offers, sized.offers, strict=True)
         if one.startable and (one.flavor != grant.flavor or not _starts(asked, grant.group))
     )
+
+
+def told(error: ArcetriError) -> Reason:
+    """Why something has to wait, as it was said."""
+    # Who asks for a start is told to do so again; whose turn has come need not.
+    own = _TRIED_AGAIN if error.code == "identity_unknown" else error.remedy
+    return Reason(error.code, ReasonKind.WAIT, error.message, own, own)
 
 
 def _starts(offer: Offer, group: GroupPath) -> bool:

@@ -170,6 +170,20 @@ async def test_userinfo_of_somebody_else_says_nothing() -> None:
     assert (await kept(user)).groups == ("/before",)
 
 
+@pytest.mark.parametrize("said", [Standing.ADMITTED, Standing.NOT_ADMITTED])
+async def test_of_whom_nothing_is_said_now_what_was_said_last_is_known(said: Standing) -> None:
+    iam, user = Iam(), User()
+    await user.keep(record(standing=said))
+    iam.userinfo["sub"] = "s-2"
+    asked = refresher(iam)
+    for outcome in (await asked.fresh(user), await asked.known(user)):
+        assert outcome.record is not None
+        now = outcome.record.identity("alice", outcome.standing)
+        assert (now.standing, now.was_admitted) == (Standing.UNKNOWN, said is Standing.ADMITTED)
+        before = Standing.ADMITTED if said is Standing.ADMITTED else Standing.UNKNOWN
+        assert (now.as_before().standing, now.as_before().groups) == (before, now.groups)
+
+
 async def test_a_login_in_the_meantime_wins() -> None:
     iam, user = Iam(), User()
     await user.keep(record())

@@ -117,7 +117,7 @@ def test_a_card_says_what_to_do_only_where_nothing_else_would_start() -> None:
     assert alone.alternative == ""
     assert (alone.hint, alone.line) == ("", "You would wait, first in line of your group.")
     away = cards(page(CMS, have={"t4": (0, 0), "rtx": (0, 1), "cpu": (0, 4)}))["t4"]
-    assert (away.hint, away.line) == ("Try again when one is connected.", "")
+    assert (away.hint, away.line) == ("It can start once one is connected.", "")
 
 
 def test_a_busy_flavour_is_shown_with_its_reason_and_an_alternative() -> None:

@@ -91,6 +91,26 @@ def test_a_refusal_is_told_as_past_and_only_while_it_is_news(code: str) -> None:
     assert ended(refused, "UTC", NOW + timedelta(seconds=70)) is None
 
 
+def test_a_refusal_when_it_was_ones_turn_stays_told() -> None:
+    """Who waited was away: nobody else tells them what became of their place."""
+    refused = Ended("flavor_not_granted", "T4 is not yours.", NOW, had_turn=True)
+    told = ended(refused, "UTC", NOW + timedelta(days=1))
+    assert told is not None
+    assert told.sentence == "It was your turn, and your request was refused. T4 is not yours."
+
+
+def test_a_maintenance_ends_what_ran_and_refuses_what_did_not() -> None:
+    message = "Your session was ended: NVIDIA T4 goes into maintenance."
+    for had_turn in (False, True):
+        last = Ended("maintenance", message, NOW, ran=True, had_turn=had_turn)
+        told = ended(last, "UTC", NOW + timedelta(days=1))
+        assert told is not None
+        assert told.sentence == message
+    refused = ended(Ended("maintenance", "T4 is under maintenance.", NOW), "UTC", NOW)
+    assert refused is not None
+    assert refused.sentence.startswith("Your last start was refused. ")
+
+
 def test_the_end_of_what_ran_stays_told() -> None:
     later = NOW + timedelta(days=1)
     assert ended(Ended("killed", "", NOW), "UTC", later) is not None

@@ -5,22 +5,26 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Error, Page, expect
 
 from arcetri_hub.usage import WITNESS
 from tests.hub.pages.browser import log_in
 from tests.hub.pages.test_waiting import one_t4, state
-from tests.hub.pages.test_waiting_browser import PATIENCE, place, wait_for_t4
+from tests.hub.pages.test_waiting_browser import PATIENCE, pictures, place, wait_for_t4
 from tests.support.platform import Platform, running, until
+
+__all__ = ["pictures"]
 
 pytestmark = pytest.mark.browser
 
@@ -36,6 +40,28 @@ AWAY = """
 """
 """A page in a tab that is not in front, as a browser without a screen cannot show it; and what its
 notifications say, which are real ones."""
+WITNESSED = """
+  const away = () => sessionStorage.getItem("away") === "yes";
+  Object.defineProperty(document, "hidden", { get: away });
+  const Real = window.Notification;
+  window.Notification = class extends Real {
+    constructor(title, options) {
+      super(title, options);
+      const notes = JSON.parse(sessionStorage.getItem("notes") ?? "[]");
+      sessionStorage.setItem("notes", JSON.stringify([...notes, [title, options.body]]));
+    }
+  };
+"""
+"""The same for a tab that comes and goes, and through several pages."""
+TOLD = "You will be told when it is ready, or will not be, as long as this page stays open."
+BROKEN = """#!/bin/sh
+case "$*" in *singleuser*)
+  for _ in $(seq 120); do [ -e {folder}/fail ] && break; sleep 0.5; done
+  echo "no such module" >&2; exit 3;;
+esac
+exec {python} "$@"
+"""
+"""An interpreter that ends as a session starts, as soon as it is told to."""
 PAST = 40
 """Sessions of two hours that the ledger knows of."""
 
@@ -51,7 +77,13 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 
 def keep_for(folder: Path, hold: str) -> None:
     """Write the catalog with this ``hold``."""
-    (folder / "new.yaml").write_text(one_t4(hold), encoding="utf-8")
+    broken = folder / "python"
+    if not broken.exists():
+        broken.write_text(BROKEN.format(python=shutil.which("python3"), folder=folder))
+        broken.chmod(0o755)
+    more = f"  broken: {{title: Broken, local: {broken}}}\n\nvolumes:\n"
+    text = one_t4(hold).replace("\nvolumes:\n", more)
+    (folder / "new.yaml").write_text(text, encoding="utf-8")
     (folder / "new.yaml").replace(folder / "profiles.yaml")
 
 
@@ -128,9 +160,7 @@ def test_what_is_expected_who_never_comes_and_a_notification(
         bruno.add_init_script(AWAY)
         bruno.reload()
         bruno.get_by_role("button", name="Tell me when it is ready").click()
-        expect(bruno.locator("#notify-status")).to_have_text(
-            "You will be told when it is ready, as long as this page stays open."
-        )
+        expect(bruno.locator("#notify-status")).to_have_text(TOLD)
         expect(bruno.get_by_role("button", name="Tell me when it is ready")).to_be_hidden()
 
         with platform.api("alice") as alice:
@@ -157,6 +187,105 @@ def test_what_is_expected_who_never_comes_and_a_notification(
     kept = "select state, hold_until from arcetri_request where username = 'bruno'"
     until(lambda: platform.rows(kept) == [("running", None)], "it is his")
     context.close()
+
+
+@pytest.fixture
+def in_line(platform: Platform, chromium: Browser) -> Iterator[Page]:
+    """Bruno waits for a T4 that alice has, for an environment that cannot start, and wants news."""
+    free(platform, "alice", "bruno")
+    keep_for(platform.state.parent, "10m")
+    platform.start_session("alice", flavor="t4")
+    context = chromium.new_context(base_url=platform.url, permissions=["notifications"])
+    context.set_default_timeout(PATIENCE)
+    page = context.new_page()
+    page.add_init_script(WITNESSED)
+    log_in(page, "bruno", platform.password("bruno"))
+    with platform.api("bruno") as api:
+        choice = {"flavor": "t4", "group": "/arcetri/cms", "environment": "broken"}
+        assert api.post("/users/bruno/server", json=choice).json()["state"] == "queued"
+    page.goto("/hub/waiting/bruno")
+    page.get_by_role("button", name="Tell me when it is ready").click()
+    expect(page.locator("#notify-status")).to_have_text(TOLD)
+    yield page
+    context.close()
+    free(platform, "alice", "bruno")
+
+
+def free(platform: Platform, *names: str) -> None:
+    """Have these people hold nothing."""
+    for name in names:
+        with platform.api(name) as api:
+            api.delete(f"/users/{name}/server")
+        until(lambda name=name: state(platform, name) == [], "it has ended")  # type: ignore[misc]
+
+
+def go_away(page: Page) -> None:
+    """Put the page's tab behind another."""
+    page.evaluate("sessionStorage.setItem('away', 'yes')")
+
+
+def notes(page: Page) -> list[list[str]]:
+    """What the notifications said."""
+    try:
+        said = page.evaluate("sessionStorage.getItem('notes') ?? '[]'")
+    except Error:  # between two pages
+        return []
+    found: list[list[str]] = json.loads(said)
+    return found
+
+
+def test_who_is_taken_out_of_the_queue_is_told_where_they_are(
+    platform: Platform, in_line: Page, pictures: Path
+) -> None:
+    go_away(in_line)
+    [(request,)] = platform.rows(
+        "select id from arcetri_request where username = 'bruno' and state != 'ended'"
+    )
+    with platform.api("dario") as admin:
+        said = {"message": "The T4 is needed."}
+        gone = admin.request("DELETE", f"/arcetri/sessions/{UUID(request)}", json=said)
+        assert gone.status_code == 204
+
+    until(lambda: notes(in_line), "he is told")
+    [(title, body)] = notes(in_line)
+    assert title == "Your notebook was not started"
+    assert body.startswith("NVIDIA T4: ")
+    assert "The T4 is needed." in body
+    assert in_line.title().startswith("Not started: NVIDIA T4")
+    # He reads it when he comes, however late, and goes on from there.
+    in_line.evaluate("sessionStorage.setItem('away', 'no')")
+    in_line.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    place(in_line, "Your request has ended")
+    expect(in_line.locator(".lead")).to_contain_text("The T4 is needed.")
+    for gone_too in ("Leave the queue", "Keep waiting"):
+        expect(in_line.get_by_text(gone_too)).to_be_hidden()
+    found = Axe().run(in_line).response["violations"]
+    assert [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found] == []
+    in_line.screenshot(path=pictures / "waiting-ended.png", full_page=True)
+    in_line.get_by_role("link", name="Choose and start").click()
+    in_line.wait_for_url("**/hub/spawn/bruno")
+
+
+@pytest.mark.parametrize("looks_on", [False, True], ids=["away", "goes while it starts"])
+def test_whose_start_fails_is_told(platform: Platform, in_line: Page, looks_on: bool) -> None:
+    fail = platform.state.parent / "fail"
+    fail.unlink(missing_ok=True)
+    if not looks_on:
+        go_away(in_line)
+    with platform.api("alice") as alice:
+        alice.delete("/users/alice/server")
+    if looks_on:
+        in_line.wait_for_url("**/hub/spawn-pending/**")
+        in_line.wait_for_selector("#pending")
+        go_away(in_line)
+    fail.touch()
+
+    until(lambda: notes(in_line), "he is told")
+    expect(in_line).to_have_title(re.compile("^Not started"))
+    [(title, body)] = notes(in_line)
+    assert title == "Your notebook was not started"
+    assert body.startswith("NVIDIA T4: ")
+    assert "Traceback" not in body
 
 
 def come_back(page: Page) -> None:

@@ -13,7 +13,7 @@ from arcetri_hub.pages.waits import NO_ESTIMATE, NO_ESTIMATES, ordinal, wait_jso
 from arcetri_spawner.backends.base import Position
 from arcetri_spawner.estimates.model import ExpectedWait
 from arcetri_spawner.groups import EVERYONE, GroupPath
-from arcetri_spawner.policy import offers
+from arcetri_spawner.policy import offers, queueing, reasons
 from arcetri_spawner.policy.model import Reason, ReasonKind
 from arcetri_spawner.policy.queueing import QUEUE_CODES
 from arcetri_spawner.policy.reasons import WAITING_CODES
@@ -77,7 +77,38 @@ def test_what_the_wait_is_for() -> None:
     assert page(offer=None).why == ""
     # What the sentence does not say is said besides.
     other = Reason("no_room_for_size", ReasonKind.WAIT, "No node has room.")
-    assert page(reasons=(*a_wait().reasons, other)).reasons == (other,)
+    (said,) = page(reasons=(*a_wait().reasons, other)).reasons
+    assert (said.code, said.sentence) == (other.code, other.sentence)
+
+
+def test_what_can_be_done_is_said_unless_it_is_to_wait() -> None:
+    def told(*found: Reason) -> tuple[list[str], bool]:
+        shown = page(reasons=found)
+        return [one.own for one in shown.reasons], shown.stuck
+
+    (smaller,), stuck = told(queueing.size("NVIDIA T4"))
+    assert (smaller, stuck) == ("Your place is kept. A smaller size may start sooner.", False)
+    assert told(queueing.behind(CMS, "NVIDIA T4")) == ([""], False)
+    (opened,), stuck = told(queueing.closed(CMS))
+    assert ("when an operator opens the queue again" in opened, stuck) == (True, False)
+    for never in (
+        queueing.no_flavor(CMS, "NVIDIA T4"),
+        queueing.too_large(CMS, "NVIDIA T4"),
+        queueing.set_aside(),
+        reasons.capacity_none("t4", "NVIDIA T4", None),
+        reasons.group_not_yours(CMS, ()),
+    ):
+        (mended,), stuck = told(never)
+        assert mended
+        assert stuck
+    # A maintenance refuses who asks, and is over some day for who waits.
+    later = reasons.maintenance("t4", "NVIDIA T4", NOW, "", None)
+    assert told(later) == ([""], False)
+
+
+def test_a_script_is_not_told_to_wait_in_line_either() -> None:
+    for reason in wait_json(a_wait(), catalog(), lambda *parts: "/".join(parts))["reasons"]:
+        assert reason["remedy"] == queueing.WAIT
 
 
 def test_no_estimate_is_never_invented() -> None:

@@ -175,14 +175,14 @@ async def test_a_pod_that_ends_on_a_node_that_answers_is_waited_for(server: Serv
 async def test_old_news_of_a_node_is_no_news(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mirror, "DOUBT", 0.0)
+    monkeypatch.setattr(mirror, "LATE", 0.5 - mirror.WATCH_SECONDS)
     async with followed(server) as (pods, cluster):
         live = pods.follow(SESSION, pod())
         server.say(NODES, silent())
         await asyncio.sleep(0.05)
         assert pods.away(pod()) is not None
         server.leave()
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.6)
         assert not cluster.fresh
         assert pods.away(pod()) is None
         marked = pod(deletionTimestamp="2026-11-28T07:00:00Z", deletionGracePeriodSeconds=0)

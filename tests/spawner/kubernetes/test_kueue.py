@@ -13,6 +13,7 @@ import pytest
 from arcetri_spawner.backends.base import Placement, Position, Ticket, TicketState
 from arcetri_spawner.backends.kubernetes.kueue import places, telling, words
 from arcetri_spawner.backends.kubernetes.kueue.asking import (
+    ASIDE,
     asked,
     handed_over,
     need_of,
@@ -288,6 +289,42 @@ async def test_who_follows_is_told_of_nothing_that_is_not_so_any_more() -> None:
     await told.aclose()
 
 
+async def test_of_what_could_not_be_said_only_what_is_before_it_in_its_queue_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    none: Any = None
+    queue = KueueQueue(none, NAMES, "farm", none, none)
+    here: Any = SimpleNamespace(workloads=SimpleNamespace(there={}))
+    queue._open = here
+    told: list[Grant] = []
+
+    async def place(_here: Any, one: Grant) -> None:
+        told.append(one)
+
+    monkeypatch.setattr(queue, "_place", place)
+    monkeypatch.setattr(queue, "_insist", lambda: None)
+    first, second, third = (grant(group="/cms") for _ in range(3))
+    other, fourth = grant(group="/lhcb"), grant(group="/cms")
+    queue._unsent = {one.request_id: one for one in (first, second, other)}
+    # Who asks while others of the queue have yet to be told of comes after them.
+    said = await queue.submit(third)
+    assert said.reason == queueing.silent()
+    assert told == []
+
+    await queue._send_first(here)
+
+    assert {one.request_id for one in told} == {first.request_id, other.request_id}
+    await queue._send_first(here)
+    assert told[2:] == [second]
+    # Of whom Kueue knows is not put in line again.
+    known = grant(group="/cms")
+    here.workloads.there[place_name(known)] = object()
+    assert queue._comes_after_unsent(here, fourth)
+    assert not queue._comes_after_unsent(here, third)
+    assert not queue._comes_after_unsent(here, known)
+    assert not queue._comes_after_unsent(here, grant(group="/lhcb"))
+
+
 def test_a_workload_says_whose_it_is_and_others_say_nothing() -> None:
     one = grant()
     made = workload(one)
@@ -344,6 +381,19 @@ def test_a_place_counts_the_groups_own_requests_for_the_flavor() -> None:
     assert places.place(third, everybody, names[:-1], contested=False).provisional
 
 
+def test_who_stands_in_no_line_while_there_is_maintenance_keeps_the_place() -> None:
+    waiting = line(30, 20, 10)
+    for one in waiting:
+        one.spec.active = False
+        one.metadata.annotations[ASIDE] = "maintenance"
+    for number, one in enumerate(waiting):
+        found = places.place(one, waiting, [], contested=False)
+        assert found == Position(number, provisional=True)
+    # One of whom Kueue has not heard yet that she stands in no line.
+    (late,) = line(15)
+    assert places.place(late, [*waiting, late], [late.name], contested=False) == Position(2)
+
+
 @pytest.mark.parametrize(
     ("groups", "everyone", "expected"),
     [
@@ -391,7 +441,13 @@ def here(**changes: Any) -> words.Situation:
         (Cause.QUOTA, {"quota": None}, "queue_kept", "3 NVIDIA T4 are free, but belong to"),
         (Cause.QUOTA, {"quota": None, "free": 1}, "queue_kept", "1 NVIDIA T4 is free, but belongs"),
         (Cause.QUOTA, {"quota": None, "total": None, "free": None}, "queue_busy", "to become free"),
-        (Cause.QUOTA, {"held": 0, "total": 0, "free": 0}, "capacity_none", "no NVIDIA T4 here"),
+        (Cause.QUOTA, {"held": 0, "total": 0, "free": 0}, "capacity_none", "No node that has"),
+        (
+            Cause.QUOTA,
+            {"held": 0, "total": 0, "free": 0, "device": False},
+            "busy_room",
+            "or they are kept for free GPUs",
+        ),
         (Cause.QUOTA, {"offered": False}, "queue_no_flavor", "does not give out NVIDIA T4"),
         (Cause.LOCAL_QUEUE_MISSING, {"offered": False}, "queue_no_flavor", "does not give out"),
         (Cause.PLACEMENT, {"held": 1}, "queue_size", "No node has room for a session of this size"),
@@ -416,6 +472,7 @@ def here(**changes: Any) -> words.Situation:
         (Cause.CLUSTER_QUEUE_INACTIVE, {}, "queue_unready", "is not ready"),
         (Cause.DEACTIVATED, {}, "queue_set_aside", "set your request aside"),
         (Cause.CHECKS, {}, "queue_checks", "waits for a check"),
+        (Cause.BACKOFF, {}, "queue_backoff", "looked at again soon"),
         (Cause.ASIDE, {}, "queue_reserved", "beside what is kept for free GPUs"),
         (Cause("news"), {}, "queue_other", "The queue says: It rains."),
     ],
@@ -428,6 +485,12 @@ def test_why_one_waits_is_said_in_plain_words(
     assert sentence in found.sentence
     assert found.remedy
     assert code in (*queueing.QUEUE_CODES, *WAITING_CODES)
+
+
+def test_when_it_is_looked_at_again_is_said_by_the_clock_of_the_site() -> None:
+    why = Explanation(Cause.BACKOFF, "", again=datetime(2026, 11, 27, 10, 5, tzinfo=UTC))
+    found = words.waiting(why, here(timezone="Europe/Rome"))
+    assert found.sentence == "It is looked at again at 11:05:00."
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,18 @@ def test_who_is_admitted_waits_no_more_and_holds_until_it_is_gone() -> None:
     assert (roster.held(who), roster.apart) == (0, set())
 
 
+def test_who_waits_for_another_size_is_in_nobodys_way() -> None:
+    roster = Roster()
+    large, small = workload(grant(cpu=8.0), age=20), workload(grant(), age=10)
+    who = whose(small)
+    assert who is not None
+    for one in (large, small):
+        roster.note(one)
+    assert not roster.behind(who, small)
+    roster.note(workload(grant(), age=15))
+    assert roster.behind(who, small)
+
+
 def test_who_has_gone_back_in_line_is_known_by_the_first_ones_name() -> None:
     roster = Roster()
     before, after = grant(), grant()

@@ -164,7 +164,7 @@ async def test_a_watch_that_ends_in_order_goes_on_from_where_it_was(
 async def test_what_has_gone_while_the_server_was_away_is_told_when_it_is_back(
     server: Server, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "DOUBT", 0.3)
+    monkeypatch.setattr(module, "LATE", 0.3 - module.WATCH_SECONDS)
     server.objects = {"a": pod("a", 1), "b": pod("b", 1)}
     async with running(api) as (copy, changes):
         await until(lambda: server.watched)

@@ -335,7 +335,10 @@ def test_out_of_memory_says_how_much_there_was() -> None:
     found = said(pod_trouble(made))
     assert found.code == "out_of_memory"
     assert "8GiB" in found.sentence
-    assert exit_of(made) == Exited(-9, "out_of_memory")
+    end = exit_of(made)
+    assert end == Exited(-9, "out_of_memory")
+    assert end.message == f"{found.sentence} {found.remedy}"
+    assert "Choose a larger size" in end.message
 
 
 def test_of_a_pod_that_vanished_only_what_was_announced_is_said() -> None:
@@ -346,6 +349,7 @@ def test_of_a_pod_that_vanished_only_what_was_announced_is_said() -> None:
         {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"}
     ]
     assert vanished(left) == Exited(1, "node_lost")
+    assert vanished(left).message.endswith("What was not saved is lost.")
 
 
 def test_a_server_that_crashes_and_one_that_ends() -> None:
@@ -354,11 +358,17 @@ def test_a_server_that_crashes_and_one_that_ends() -> None:
     assert found.code == "server_crashed"
     assert "exit status 1" in found.sentence
     assert "ModuleNotFoundError" in found.details
-    assert exit_of(made) == Exited(1, "exited")
-    assert exit_of(pod(phase="Failed", state=terminated(137))) == Exited(-9, "killed")
+    end = exit_of(made)
+    assert end == Exited(1, "exited")
+    assert end.message.startswith("The notebook server ended with an error (exit status 1). Start")
+    killed = exit_of(pod(phase="Failed", state=terminated(137)))
+    assert killed == Exited(-9, "killed")
+    assert killed.message == ""
     ended = pod(phase="Succeeded", state=terminated(0, "Completed"))
     assert pod_trouble(ended) is None
-    assert exit_of(ended) == Exited(0, "exited")
+    over = exit_of(ended)
+    assert over == Exited(0, "exited")
+    assert over.message == ""
     loop = pod(
         state=waiting("CrashLoopBackOff", "back-off 10s"), last=terminated(2), name="init-data"
     )

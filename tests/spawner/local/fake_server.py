@@ -67,7 +67,7 @@ def main() -> None:
     if "FAKE_STUBBORN" in os.environ:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     else:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(int(os.environ.get("FAKE_CRASH", "0"))))
     for number in range(int(os.environ.get("FAKE_CHILDREN", "0"))):
         # A kernel detaches itself; a daemon forgets its environment and its parent too.
         env = None if number % 2 == 0 else {"PATH": os.environ["PATH"]}

@@ -473,6 +473,20 @@ async def test_of_an_end_that_was_asked_for_nothing_raw_is_kept(
     assert (ended.reason, ended.details) == (reason, "")
 
 
+async def test_of_a_server_that_crashed_later_it_is_said_what_to_do(
+    world: World, service: SessionService
+) -> None:
+    session = await service.start("alice", "", T4, launch(FAKE_CRASH="4"))
+    os.kill(int(facts(session)["pid"]), signal.SIGTERM)
+    await asyncio.wait_for(service.ended(session.id), 20)
+    ended = await last(world)
+    assert ended.reason == "exited"
+    assert ended.message.startswith(
+        "The notebook server ended with an error (exit status 4). Start again."
+    )
+    assert "fake server begins" in ended.details
+
+
 async def test_of_a_session_that_ended_in_order_nothing_raw_is_kept(
     world: World, service: SessionService
 ) -> None:

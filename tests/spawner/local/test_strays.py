@@ -13,7 +13,7 @@ from arcetri_spawner.backends.base import Session, Ticket, TicketState
 from arcetri_spawner.backends.leasequeue import LeaseQueue
 from arcetri_spawner.errors import BackendError
 from arcetri_spawner.policy.model import Grant
-from arcetri_spawner.waiting import Entry, reconciler, room
+from arcetri_spawner.waiting import Entry, line, reconciler
 from tests.spawner.local.test_service import until
 from tests.spawner.local.test_waiting import Hub, a_hub, hurry, text
 from tests.spawner.local.test_wanted import hub, instance, session_of
@@ -162,7 +162,7 @@ async def test_whose_turn_is_in_vain_keeps_the_place_and_is_tried_again_later(hu
     assert wait.trouble is not None
     assert wait.trouble.sentence.startswith(FULL)
     loop = asyncio.get_running_loop()
-    assert loop.time() + 5 < first.not_before <= loop.time() + room.AGAIN
+    assert loop.time() + 5 < first.not_before <= loop.time() + line.AGAIN
     # It is not tried before that, and then; each time the wait is longer.
     await asyncio.sleep(0.3)
     assert hub.starts == []
@@ -170,7 +170,7 @@ async def test_whose_turn_is_in_vain_keeps_the_place_and_is_tried_again_later(hu
     await until(lambda: hub.starts and hub.service.waiting.find("alice", "") not in (None, first))
     second = waits()
     assert second.grant.earlier == (*first.grant.earlier, first.id)
-    assert loop.time() + room.AGAIN < second.not_before <= loop.time() + 2 * room.AGAIN
+    assert loop.time() + line.AGAIN < second.not_before <= loop.time() + 2 * line.AGAIN
     full = False
     second.not_before = 0.0
     await until(lambda: hub.runs("alice"))

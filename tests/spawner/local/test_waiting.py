@@ -5,24 +5,34 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
+from arcetri_spawner import gate
 from arcetri_spawner.backends.base import Session, Ticket, TicketState
 from arcetri_spawner.backends.local import end_instance
-from arcetri_spawner.errors import ArcetriError, BackendError, Busy, Conflict, Denied
+from arcetri_spawner.errors import (
+    ArcetriError,
+    BackendError,
+    Busy,
+    Conflict,
+    Denied,
+    Kept,
+    StoreError,
+)
 from arcetri_spawner.estimates.model import ExpectedWait
 from arcetri_spawner.policy import queueing
 from arcetri_spawner.policy.model import Grant, Identity, Standing
 from arcetri_spawner.service import SessionService
-from arcetri_spawner.waiting import Entry, reconciler, room, unopened
+from arcetri_spawner.waiting import Entry, line, reconciler, room, unopened
 from tests.spawner.local.test_service import People, until
 from tests.spawner.local.world import World, catalog_text, launch
 from tests.support import builders
@@ -39,6 +49,8 @@ class Everybody(People):
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self.standing: dict[str, Standing] = {}
+        self.refused: set[str] = set()
+        """Whom it did not admit when it last answered."""
         self.silent: dict[str, asyncio.Event] = {}
         """Of whom it answers only when this is set."""
 
@@ -46,10 +58,12 @@ class Everybody(People):
         if username in self.silent:
             await self.silent[username].wait()
         known = await super().fresh(username, reuse=reuse)
-        return replace(known, standing=self.standing.get(username, Standing.ADMITTED))
+        standing = self.standing.get(username, Standing.ADMITTED)
+        return replace(known, standing=standing, was_admitted=username not in self.refused)
 
     async def known(self, username: str) -> Identity:
-        return await super().fresh(username)
+        known = await super().fresh(username)
+        return replace(known, was_admitted=username not in self.refused)
 
 
 class Hub:
@@ -70,13 +84,15 @@ class Hub:
         )
         self.starts: list[tuple[str, str]] = []
         self.opened: set[str] = set()
+        self.env: dict[str, str] = {}
+        """What sessions are started with."""
 
     async def ready(self) -> None:
         """At once."""
 
     async def start(self, username: str, server_name: str, choice: Mapping[str, str]) -> None:
         self.starts.append((username, server_name))
-        await self.service.start(username, server_name, dict(choice), launch())
+        await self.service.start(username, server_name, dict(choice), launch(**self.env))
 
     async def ask(self, name: str, raw: Mapping[str, str] = T4, server: str = "") -> Any:
         """Ask as a page does: who is admitted at once is started at once."""
@@ -108,9 +124,9 @@ def text(**simulated: int) -> str:
 
 
 @asynccontextmanager
-async def a_hub(folder: Path, instance: str, catalog: str) -> AsyncIterator[Hub]:
+async def a_hub(folder: Path, instance: str, catalog: str, **config: Any) -> AsyncIterator[Hub]:
     """One hub after another over the same folder."""
-    world = World(folder, catalog, instance_id=instance)
+    world = World(folder, catalog, instance_id=instance, **config)
     world.edit(catalog.replace("local: default", f"local: {world.interpreter}"))
     hub = Hub(world)
     work: list[asyncio.Task[None]] = []
@@ -136,6 +152,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name in (
         (reconciler, "SWEEP"),
         (reconciler, "RETRY"),
+        (line, "RETRY"),
         (room, "RETRY"),
         (unopened, "LOOK"),
     ):
@@ -168,6 +185,38 @@ async def test_the_next_starts_by_itself_when_the_first_ends(hub: Hub) -> None:
     await until(lambda: hub.runs("bob"))
     assert await hub.states() == {"bob": "running", "carla": "waiting"}
     assert hub.starts == [("bob", "")]
+
+
+async def test_no_start_is_too_late_for_a_wait_and_its_time_counts_from_the_turn(
+    tmp_path: Path,
+) -> None:
+    instance, limit = uuid4().hex, 4.0
+    try:
+        async with a_hub(tmp_path, instance, text(t4=1), start_timeout=limit) as hub:
+            await hub.ask("alice")
+            for name in ("bob", "carla"):
+                await hub.ask(name)
+            began = time.monotonic()
+            await asyncio.sleep(1.2 * limit)
+            # Nothing has begun that could be late, and nothing has failed.
+            assert await hub.states() == {"alice": "running", "bob": "waiting", "carla": "waiting"}
+            assert hub.starts == []
+
+            await hub.end("alice")
+            await until(lambda: hub.runs("bob"))
+
+            hub.env = {"FAKE_SILENT": "1"}
+            turn = time.monotonic()
+            assert turn - began > limit
+            await hub.end("bob")
+            await until(lambda: nobody(hub))
+            assert time.monotonic() - turn >= limit
+            code, message = await hub.last("carla")
+            assert code == "start_failed"
+            assert "did not answer within 4 seconds" in message
+            assert hub.starts == [("bob", ""), ("carla", "")]
+    finally:
+        end_instance(instance, grace=0.0)
 
 
 async def test_who_asks_again_is_where_they_were(hub: Hub) -> None:
@@ -387,6 +436,53 @@ async def test_an_alternative_that_is_refused_leaves_the_place(hub: Hub, refused
     assert (await hub.states())["carla"] == "waiting"
 
 
+@pytest.mark.parametrize("away", [False, True], ids=["", "and the queue is silent then"])
+async def test_what_the_queue_says_of_who_tries_an_alternative_costs_no_place(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, away: bool
+) -> None:
+    """In a queue apart, which knows nothing of exchanges, the old ticket stands all the while."""
+    await hub.ask("alice")
+    bob = await hub.ask("bob")
+    queue, store = hub.world.queue, hub.world.store
+    submit, finish = queue.submit, queue.finish
+    rows, finished = await store.live_requests(), list[UUID]()
+    silent = away
+
+    async def before() -> Any:
+        return rows
+
+    async def faster(grant: Grant) -> Ticket:
+        nonlocal silent
+        if grant.request_id != bob.id:
+            # Somebody was faster with the other one, and meanwhile it is this one's turn.
+            queue._news.tell(Ticket(bob.id, TicketState.ADMITTED))
+            await hub.end("alice")
+            await asyncio.sleep(0.1)
+            await hub.service.reconciler._resync()
+            with monkeypatch.context() as late:
+                late.setattr(store, "live_requests", before)
+                await hub.service.reconciler._resync()
+            assert hub.service.waiting.known(bob.id) is None
+            return Ticket(grant.request_id, TicketState.WAITING, reason=queueing.silent())
+        if silent:
+            silent = False
+            raise BackendError("Away.", code="queue_away")
+        return await submit(grant)
+
+    async def noted(ticket: Ticket) -> None:
+        finished.append(ticket.request_id)
+        await finish(ticket)
+
+    monkeypatch.setattr(queue, "submit", faster)
+    monkeypatch.setattr(queue, "finish", noted)
+    with pytest.raises(Busy, match="Your request keeps its place"):
+        await hub.service.waiting.move(bob, A100)
+
+    assert bob.id not in finished
+    await until(lambda: hub.runs("bob"))
+    assert hub.starts == [("bob", "")]
+
+
 async def test_what_could_only_wait_for_ever_is_refused(hub: Hub) -> None:
     with pytest.raises(Busy) as caught:
         await hub.ask("alice", {"flavor": "v70"})
@@ -434,6 +530,149 @@ async def test_who_is_kept_for_too_long_makes_room_for_the_next(hub: Hub) -> Non
     assert "IAM does not answer" in message
 
 
+async def test_who_asks_while_iam_is_silent_is_kept_and_started_when_it_answers(hub: Hub) -> None:
+    hub.people.standing["bob"] = Standing.UNKNOWN
+
+    bob, starts = await hub.service.ask("bob", "", T4)
+
+    assert (bob.stage, starts) == ("admitted", False)
+    assert bob.trouble is not None
+    assert bob.trouble.code == "identity_unknown"
+    assert bob.trouble.own == "It starts by itself as soon as IAM answers."
+    assert bob.hold_until == hub.now + timedelta(minutes=10)
+    assert (await hub.ask("carla")).stage == "waiting"
+    assert await hub.states() == {"bob": "admitted", "carla": "waiting"}
+    wait = await hub.service.waiting.tell(bob, await hub.people.fresh("bob"))
+    assert (wait.trouble, wait.alternatives) == (bob.trouble, ())
+    await asyncio.sleep(0.3)
+    assert hub.starts == []
+    hub.people.standing.clear()
+    await until(lambda: hub.runs("bob"))
+    assert hub.starts == [("bob", "")]
+    assert (await hub.states())["carla"] == "waiting"
+
+
+async def test_who_asked_while_iam_is_silent_is_kept_no_longer_than_hold(hub: Hub) -> None:
+    hub.people.standing["bob"] = Standing.UNKNOWN
+    await hub.ask("bob")
+    await hub.ask("carla")
+
+    hub.now += timedelta(minutes=10)
+
+    await until(lambda: hub.runs("carla"))
+    code, message = await hub.last("bob")
+    assert code == "hold_over"
+    assert "IAM does not answer" in message
+
+
+async def test_who_asks_while_iam_is_slow_is_kept_and_started_when_it_answers(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "_PATIENCE", 0.05)
+    answer = hub.people.silent["bob"] = asyncio.Event()
+
+    bob, starts = await hub.service.ask("bob", "", T4)
+
+    assert (bob.stage, bob.is_kept, starts) == ("admitted", True, False)
+    assert await hub.states() == {"bob": "admitted"}
+    answer.set()
+    await until(lambda: hub.runs("bob"))
+
+
+async def test_who_asks_for_what_is_busy_while_iam_is_silent_waits_in_line(hub: Hub) -> None:
+    await hub.ask("alice")
+    hub.people.standing["bob"] = Standing.UNKNOWN
+
+    bob = await hub.ask("bob")
+
+    assert (bob.stage, bob.trouble) == ("waiting", None)
+    hub.people.standing.clear()
+    await hub.end("alice")
+    await until(lambda: hub.runs("bob"))
+
+
+@pytest.mark.parametrize(
+    ("standing", "before", "choice", "code"),
+    [
+        # It says no: nobody is kept anything.
+        (Standing.NOT_ADMITTED, True, T4, "not_admitted"),
+        # It said no when it last said anything.
+        (Standing.UNKNOWN, False, T4, "identity_unknown"),
+        # Not of the groups it named last, and whether of others nobody knows.
+        (Standing.UNKNOWN, True, {"flavor": "h100"}, "identity_unknown"),
+        # What has nothing to do with groups.
+        (Standing.UNKNOWN, True, {**T4, "size": "huge"}, "size_unknown"),
+    ],
+)
+async def test_who_is_refused_though_iam_is_silent(
+    hub: Hub, standing: Standing, before: bool, choice: dict[str, str], code: str
+) -> None:
+    hub.people.standing["bob"] = standing
+    hub.people.refused = set() if before else {"bob"}
+
+    with pytest.raises(Denied) as caught:
+        await hub.ask("bob", choice)
+
+    assert caught.value.code == code
+    assert await hub.states() == {}
+    assert hub.service.waiting.entries() == []
+
+
+async def test_a_start_that_finds_iam_silent_keeps_the_request_that_was_admitted_at_once(
+    hub: Hub,
+) -> None:
+    bob, starts = await hub.service.ask("bob", "", T4)
+    assert starts
+    hub.people.standing["bob"] = Standing.UNKNOWN
+
+    with pytest.raises(Kept, match="It starts by itself as soon as IAM answers"):
+        await hub.service.start("bob", "", T4, launch())
+
+    assert bob.is_kept
+    assert await hub.states() == {"bob": "admitted"}
+    hub.people.standing.clear()
+    await until(lambda: hub.runs("bob"))
+    assert hub.starts == [("bob", "")]
+
+
+async def test_a_start_that_iam_refuses_ends_the_request_that_was_admitted_at_once(
+    hub: Hub,
+) -> None:
+    await hub.service.ask("bob", "", T4)
+    hub.people.standing["bob"] = Standing.NOT_ADMITTED
+
+    with pytest.raises(Denied):
+        await hub.service.start("bob", "", T4, launch())
+
+    assert await hub.states() == {}
+    assert (await hub.last("bob"))[0] == "not_admitted"
+
+
+async def test_who_is_kept_is_kept_by_the_next_hub_too(tmp_path: Path) -> None:
+    instance, catalog = uuid4().hex, text(t4=1, a100=1)
+    try:
+        async with a_hub(tmp_path, instance, catalog) as first:
+            first.people.standing["bob"] = Standing.UNKNOWN
+            await first.ask("bob")
+        async with a_hub(tmp_path, instance, catalog) as second:
+            await until(lambda: second.runs("bob"))
+            assert second.starts == [("bob", "")]
+    finally:
+        end_instance(instance, grace=0.0)
+
+
+async def test_an_alternative_is_not_taken_while_iam_is_silent(hub: Hub) -> None:
+    await hub.ask("alice")
+    bob = await hub.ask("bob")
+    hub.people.standing["bob"] = Standing.UNKNOWN
+
+    with pytest.raises(Denied, match="Your request keeps its place"):
+        await hub.service.waiting.move(bob, A100)
+
+    assert hub.service.waiting.find("bob", "") is bob
+    assert (await hub.states())["bob"] == "waiting"
+
+
 async def test_who_lost_the_group_meanwhile_is_refused_and_told(hub: Hub) -> None:
     await hub.ask("alice")
     await hub.ask("bob")
@@ -447,7 +686,10 @@ async def test_who_lost_the_group_meanwhile_is_refused_and_told(hub: Hub) -> Non
         return "bob" not in await hub.states()
 
     await until(ended)
-    assert (await hub.last("bob"))[0] == "flavor_not_granted"
+    account = (await hub.people.known("bob")).account_id
+    told = await world.store.last_ended(account, "")
+    assert told is not None
+    assert (told.reason, told.ran, told.had_turn) == ("flavor_not_granted", False, True)
     assert await world.store.leases() == {}
 
 
@@ -534,6 +776,40 @@ async def test_a_queue_that_cannot_be_asked_keeps_the_request_and_is_asked_again
     await until(lambda: hub.runs("alice"))
 
 
+@pytest.mark.parametrize("fault", [RuntimeError("ours"), ArcetriError("Away.", code="queue_away")])
+async def test_who_could_not_ask_for_what_another_catalog_says_asks_again(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    await hub.ask("alice")
+    bob, carla = await hub.ask("bob"), await hub.ask("carla")
+    submit = hub.world.queue.submit
+    asked: list[str] = []
+    fails = True
+
+    async def faulty(grant: Grant) -> Ticket:
+        asked.append(grant.username)
+        if fails and grant.username == "bob":
+            raise fault
+        return await submit(grant)
+
+    monkeypatch.setattr(hub.world.queue, "submit", faulty)
+    hub.world.edit(hub.world.profiles.read_text().replace("NVIDIA T4", "Tesla T4"))
+
+    # The fault of one keeps nobody else behind, and is tried again, also when it lasts.
+    await until(lambda: asked.count("bob") >= 3)
+    assert asked.count("carla") == 1
+    assert bob.behind
+    assert not carla.behind
+    fails = False
+    await until(lambda: not bob.behind)
+    told = len(asked)
+    await asyncio.sleep(0.3)
+    assert len(asked) == told
+    assert (bob.stage, bob.trouble) == ("waiting", None)
+    await hub.end("alice")
+    await until(lambda: hub.runs("bob"))
+
+
 async def test_a_ticket_without_a_request_is_taken_away(hub: Hub) -> None:
     world = hub.world
     grant = await world.grant("zoe")
@@ -544,6 +820,55 @@ async def test_a_ticket_without_a_request_is_taken_away(hub: Hub) -> None:
     await hub.service.reconciler._stray(Ticket(grant.request_id, TicketState.ADMITTED))
 
     assert await world.store.leases() == {}
+
+
+async def test_a_stray_ticket_that_came_while_the_database_was_away_is_found_again(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = hub.world
+    await hub.ask("alice")
+    bob = await hub.ask("bob")
+    before = await world.store.leases()
+    zoe = await world.grant("zoe", "a100")
+    looked = asyncio.Event()
+
+    async def away() -> Any:
+        looked.set()
+        raise StoreError("Away.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(world.store, "live_requests", away)
+        await world.queue.submit(zoe)
+        await asyncio.wait_for(looked.wait(), 10)
+        await world.store.mark(zoe.request_id, "ended", reason="behind its back")
+    assert len(await world.store.leases()) == 2
+
+    await hub.service.reconciler._resync()
+
+    assert await world.store.leases() == before
+    assert await hub.states() == {"alice": "running", "bob": "waiting"}
+    assert await world.queue.position(Ticket(bob.id, TicketState.WAITING)) is not None
+
+
+async def test_who_came_back_from_an_exchange_while_the_rows_were_read_is_kept(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await hub.ask("alice")
+    bob = await hub.ask("bob")
+    live = hub.world.store.live_requests
+    during = [row for row in await live() if row.id != bob.id]
+
+    async def rows() -> Any:
+        monkeypatch.setattr(hub.world.store, "live_requests", live)
+        return during
+
+    monkeypatch.setattr(hub.world.store, "live_requests", rows)
+    await hub.service.reconciler._resync()
+    assert hub.service.waiting.get(bob.id) is bob
+    # What has ended indeed goes.
+    await hub.world.store.mark(bob.id, "ended", reason="behind its back")
+    await hub.service.reconciler._resync()
+    assert hub.service.waiting.get(bob.id) is None
 
 
 async def test_a_ticket_that_vanishes_is_asked_for_again(hub: Hub) -> None:

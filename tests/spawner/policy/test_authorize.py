@@ -17,6 +17,7 @@ from arcetri_spawner.policy.model import (
     Identity,
     Inventory,
     LiveSession,
+    Reason,
     Standing,
 )
 from tests.support.builders import (
@@ -250,6 +251,12 @@ def test_an_environment_that_is_not_installed_here() -> None:
     assert _denied(who, have=have, flavor="cpu").code == "no_environment"
 
 
+def _why(who: Identity, have: Inventory, flavor: str) -> Reason:
+    reason = waiting_reason(catalog(), _decide(who, have=have, flavor=flavor), have, ())
+    assert reason is not None
+    return reason
+
+
 def _waits(who: Identity, have: Inventory, *sessions: LiveSession, flavor: str) -> str:
     granted = _decide(who, have=have, sessions=sessions, flavor=flavor)
     reason = waiting_reason(catalog(), granted, have, sessions)
@@ -269,6 +276,21 @@ def test_capacity_and_quota_make_one_wait() -> None:
     assert _waits(who, cramped, flavor="t4") == "busy_room"
     assert _waits(who, inventory({"t4": 0}), flavor="t4") == "capacity_none"
     assert _waits(who, inventory({}), flavor="t4") == "capacity_none"
+
+
+def test_on_a_cluster_what_is_missing_is_a_node() -> None:
+    who, none = identity(CMS), {"t4": 0, "cpu": 0}
+    here = _why(who, inventory(none), "t4")
+    assert here.sentence == "There is no NVIDIA T4 here now."
+    nodes = replace(inventory(none), nodes=True)
+    away = _why(who, nodes, "t4")
+    assert away.sentence == "No node that has NVIDIA T4 can start a session now."
+    assert "not cordoned, and labelled as flavors.t4.nodes" in away.remedy
+    assert "local.simulate" not in away.remedy
+    # What is kept for devices is given back when they are taken: one may wait for it.
+    full = _why(who, nodes, "cpu")
+    assert (full.code, full.refuses) == ("busy_room", False)
+    assert full.sentence.startswith("No node has room for No accelerator now: ")
     assert _waits(who, inventory(stale=True), flavor="t4") == "capacity_unknown"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -12,9 +13,11 @@ from aiohttp.test_utils import TestServer
 from kubernetes.aio import client
 
 from arcetri_accounting.contract import podmarks
-from arcetri_spawner.queues.doctor import Doctor, Finding
+from arcetri_spawner.queues.doctor import Doctor
+from arcetri_spawner.queues.findings import Finding
 from arcetri_spawner.queues.names import Names
 from tests.kueue_client.workloads import ADMISSION, ADMITTED, RESERVED
+from tests.spawner.queues.catalogs import catalog
 from tests.spawner.queues.test_unheld import SESSION, place, pod
 
 NAMES = Names("farm", "n")
@@ -25,10 +28,23 @@ LOCAL_QUEUE = {
 
 
 @asynccontextmanager
-async def doctor(**there: list[dict[str, Any]]) -> AsyncIterator[Doctor]:
-    """One that is answered with these objects, by what their collection is called."""
+async def doctor(
+    configuration: str | None = None, **there: list[dict[str, Any]]
+) -> AsyncIterator[Doctor]:
+    """One that is answered with these objects, by what their collection is called.
+
+    Args:
+        configuration: Kueue's own; without one it may not be read.
+        there: The objects.
+    """
 
     async def answer(request: web.Request) -> web.Response:
+        if request.path == "/api/v1/namespaces/kueue-system/configmaps/kueue-manager-config":
+            if configuration is None:
+                return web.json_response({"message": "configmaps is forbidden"}, status=403)
+            return web.json_response({"data": {"controller_manager_config.yaml": configuration}})
+        if request.path == "/api/v1/namespaces/n":
+            return web.json_response({"metadata": {"labels": {"of": "sessions"}}})
         if request.method == "POST":
             # A place asked for on trial, which is given.
             return web.json_response(await request.json())
@@ -78,3 +94,26 @@ async def test_a_session_without_a_workload_is_told_and_not_missed() -> None:
     async with doctor(localqueues=[LOCAL_QUEUE], pods=[other]) as asked:
         found = of(await asked.examine(None, str(SESSION)))
     assert found.code == "no_place"
+
+
+async def test_kueues_own_configuration_is_looked_at_where_it_may_be(tmp_path: Path) -> None:
+    made = catalog(tmp_path)
+    text = """
+        apiVersion: config.kueue.x-k8s.io/v1beta2
+        integrations: {frameworks: [batch/job, pod]}
+        managedJobsNamespaceSelector: {matchLabels: {of: sessions}}
+        waitForPodsReady: {timeout: 12m}
+    """
+    async with doctor(configuration=text) as asked:
+        found = {one.code: one for one in await asked.examine(made)}
+    assert {"pods_managed", "jobs_managed", "fair_sharing_idle", "ready_too_soon"} <= set(found)
+    assert found["pods_managed"].render().startswith("wrong: Kueue's configuration: It looks at")
+    async with doctor() as asked:
+        (said,) = [one for one in await asked.examine(made) if "configuration" in one.about]
+    assert (said.code, said.wrong) == ("configuration_unread", False)
+    assert said.sentence.startswith(
+        "Not looked at, since the ConfigMap kueue-manager-config of kueue-system cannot be read:"
+    )
+    assert "forbidden" in said.sentence
+    async with doctor(configuration="") as asked:
+        assert "configuration_unread" in {one.code for one in await asked.examine(made)}

@@ -108,6 +108,7 @@ class SessionsPage(LooksAgain, AdminHandler):
                 done=done,
                 refusal=refusal,
                 refused_id=refused_id,
+                findings=self.platform.catalogs.findings,
             )
         )
 

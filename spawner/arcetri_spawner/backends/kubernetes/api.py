@@ -8,28 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
 import aiohttp
 from kubernetes_asyncio.client import ApiClient, ApiException
 
+from arcetri_accounting.client.keepalive import KEEPALIVE
+
 Object = dict[str, Any]
 """An object of the API, as JSON."""
 
 REQUEST_SECONDS: Final = 15.0
 """For one answer; a list of thousands of pods takes a second or two."""
-WATCH_SECONDS: Final = 60
-"""After which a watch is begun anew: one whose other end is gone without a word ends by then."""
-LIVENESS: Final = {
-    socket.SO_KEEPALIVE: (socket.SOL_SOCKET, 1),
-    socket.TCP_KEEPIDLE: (socket.IPPROTO_TCP, 5),
-    socket.TCP_KEEPINTVL: (socket.IPPROTO_TCP, 3),
-    socket.TCP_KEEPCNT: (socket.IPPROTO_TCP, 3),
-}
-"""Options by which the kernel finds within 15 seconds that a watch's other end is gone without a
-word, as where a machine died or a network was cut."""
+LATE: Final = 5.0
+"""Seconds by which a watch's word may be late: beyond, its server hangs, or is gone."""
 _APPLY: Final = {"Content-Type": "application/apply-patch+yaml"}
 
 
@@ -121,12 +114,21 @@ class Api:
             raise
         return True
 
-    async def watch(self, path: str, version: str, **more: str) -> AsyncIterator[Object]:
-        """What happens to the objects of a collection after a version; ends after a minute.
+    async def watch(
+        self, path: str, version: str, *, seconds: int, **more: str
+    ) -> AsyncIterator[Object]:
+        """What happens to the objects of a collection after a version.
+
+        Args:
+            path: The collection.
+            version: After which.
+            seconds: When it ends, in order. That is a sign of life: nothing else can be told from
+                a server that hangs, since its kernel answers for it.
+            more: A selector of objects.
 
         Raises:
             Expired: The version is too old.
-            ApiAway: The connection broke.
+            ApiAway: The connection broke, or nothing came though it was time for the end.
             ApiRefused: The collection may not be watched.
         """
         query: dict[str, str | int] = {
@@ -134,21 +136,24 @@ class Api:
             "watch": "true",
             "resourceVersion": version,
             "allowWatchBookmarks": "true",
-            "timeoutSeconds": WATCH_SECONDS,
+            "timeoutSeconds": seconds,
         }
         timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=REQUEST_SECONDS, sock_read=WATCH_SECONDS + REQUEST_SECONDS
+            total=None, sock_connect=REQUEST_SECONDS, sock_read=seconds + LATE
         )
         try:
             async with await self._send("GET", path, query=query, timeout=timeout) as answer:
                 if answer.status >= 400:
                     await _refuse(answer)
                 _keep_alive(answer)
-                async for line in answer.content:
-                    event = _json(line)
-                    if event.get("type") == "ERROR":
-                        _refuse_event(event.get("object", {}))
-                    yield event
+                try:
+                    async for line in answer.content:
+                        event = _json(line)
+                        if event.get("type") == "ERROR":
+                            _refuse_event(event.get("object", {}))
+                        yield event
+                finally:
+                    _cut(answer)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise ApiAway(_words(error)) from error
 
@@ -206,8 +211,18 @@ def _keep_alive(answer: aiohttp.ClientResponse) -> None:
     transport = answer.connection.transport if answer.connection is not None else None
     sock = transport.get_extra_info("socket") if transport is not None else None
     if sock is not None:
-        for option, (level, value) in LIVENESS.items():
-            sock.setsockopt(level, option, value)
+        for option in KEEPALIVE:
+            sock.setsockopt(*option)
+
+
+def _cut(answer: aiohttp.ClientResponse) -> None:
+    """End the connection of an answer that was not read to its end.
+
+    Else it would be closed by TLS's own farewell, for which nobody waits when the process ends.
+    """
+    transport = answer.connection.transport if answer.connection is not None else None
+    if transport is not None:
+        transport.abort()
 
 
 async def _refuse(answer: aiohttp.ClientResponse) -> None:

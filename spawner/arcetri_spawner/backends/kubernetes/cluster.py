@@ -24,6 +24,9 @@ KEPT_EVENTS: Final = 100
 """What is told of one pod beyond this is repetition."""
 KEPT_LAST: Final = 1000
 """Pods that are gone of which it is still known how they were last."""
+TALES_SECONDS: Final = 60
+"""For which a watch of events lasts, so that they cost few requests; that they are news is nowhere
+asked."""
 TALES_PATIENCE: Final = 2.0
 """Seconds for which the first list of events is waited for: they explain, and decide nothing."""
 KEPT_TALES: Final = 5000
@@ -55,7 +58,9 @@ class Cluster:
         self._changed = changed
         self._pods = Mirror(api, PODS, self._pod)
         self._nodes = Mirror(api, NODES, self._node)
-        self._events = Mirror(api, f"/api/v1/namespaces/{namespace}/events", self._event)
+        self._events = Mirror(
+            api, f"/api/v1/namespaces/{namespace}/events", self._event, seconds=TALES_SECONDS
+        )
         self._namespace = namespace
         self._by_session: dict[UUID, Object] = {}
         self._by_node: dict[str, Object] = {}

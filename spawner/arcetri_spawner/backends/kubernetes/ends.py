@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from arcetri_spawner.backends import crashed
 from arcetri_spawner.backends.base import Exited
 from arcetri_spawner.backends.kubernetes.names import SCRATCH
 from arcetri_spawner.backends.kubernetes.podevents import PodEvent
@@ -79,13 +80,7 @@ def container_refused(message: str) -> Trouble:
 
 def server_crashed(code: object) -> Trouble:
     """The notebook server, or what prepares it, ended with an error."""
-    how = f" (exit status {code})" if isinstance(code, int) else ""
-    return Trouble(
-        f"The notebook server ended with an error{how}.",
-        code="server_crashed",
-        remedy="Start again. If it ends the same way, look for what the last lines of its log name,"
-        " often a package or a setting in your home folder.",
-    )
+    return Trouble(crashed.sentence(code), code="server_crashed", remedy=crashed.REMEDY)
 
 
 def node_away(node: str) -> Trouble:

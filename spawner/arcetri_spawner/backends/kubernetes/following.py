@@ -87,6 +87,7 @@ class Following:
         seen = False
         marked: float | None = None
         ended: Exited | None = None
+        left = False
         while True:
             moved = self._cluster.moved(live.id)
             pod = self._cluster.pod(live.id)
@@ -103,6 +104,7 @@ class Following:
             if pod is not None and silence.is_marked(pod):
                 marked = time.monotonic() if marked is None else marked
                 if self._is_left(pod, time.monotonic() - marked):
+                    left = ended is None
                     ended = ended or left_behind(pod, stopped=bool(live.reason))
                     break
             try:
@@ -114,6 +116,9 @@ class Following:
         last = self._cluster.last(known)
         found = ended or exit_of(last) or vanished(last)
         exited = replace(found, reason=live.reason or found.reason)
+        if live.reason and not left:
+            # Who asked for the end knows why; how the server took it is no news.
+            exited = replace(exited, message="")
         if not live.reason and (found.code or found.reason in REASONS):
             # Events expire, and the pod is gone: nobody could be asked later.
             exited = replace(exited, details=tale(last, self._cluster.told(last)))

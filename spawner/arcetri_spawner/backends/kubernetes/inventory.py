@@ -207,7 +207,7 @@ class Stock:
                 free=counted.free,
                 rooms={size: self.startable(name, size) for size in self._offering.sizes[name]},
             )
-        return Inventory(flavors=flavors, as_of=as_of, stale=stale, lends=lends)
+        return Inventory(flavors, as_of, stale, nodes=True, lends=lends)
 
     def startable(self, flavor: str, size: str) -> int:
         """How many more sessions of this flavour and size would start now, node by node.

@@ -1,8 +1,10 @@
 """A copy of one collection of the API server, kept true by watching it, for ever.
 
-What the copy says is news only while the watch stands. When it broke, the copy stays as it was and
-says so (``fresh``); when the server is back, everything is listed again, and what is not in the
-list any more has gone. Nothing is ever concluded from silence.
+What the copy says is news only while the server gives signs of life. A watch lasts some seconds,
+says how far it is before it ends, and is begun anew: so a server that hangs, or is cut off, is as
+silent as none ever is that is well. Then the copy stays as it was and says so (``fresh``); when the
+server is back, everything is listed again, and what is not in the list any more has gone. Nothing
+is ever concluded from silence.
 """
 
 from __future__ import annotations
@@ -16,7 +18,14 @@ from typing import Final
 import structlog
 
 from arcetri_accounting.contract import podmarks
-from arcetri_spawner.backends.kubernetes.api import Api, ApiAway, ApiRefused, Expired, Object
+from arcetri_spawner.backends.kubernetes.api import (
+    LATE,
+    Api,
+    ApiAway,
+    ApiRefused,
+    Expired,
+    Object,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -24,8 +33,9 @@ PAUSE: Final = 0.2
 """Seconds before the second try; each further pause is twice as long."""
 LONGEST_PAUSE: Final = 5.0
 """A server that is back is known about within this time."""
-DOUBT: Final = 15.0
-"""Seconds that a broken watch may take to stand again before the copy is no news any more."""
+WATCH_SECONDS: Final = 10
+"""After which a watch is begun anew, as those of stock KubeSpawner are. Two seconds before, the API
+server says how far it is (Kubernetes' ``cacheWatcher.nextBookmarkTime``)."""
 PAGE: Final = 500
 """Objects in one answer to a list."""
 
@@ -36,10 +46,19 @@ Changed = Callable[[Object | None, Object | None], None]
 class Mirror:
     """The objects at one path."""
 
-    def __init__(self, api: Api, path: str, changed: Changed, *, selector: str = "") -> None:
+    def __init__(
+        self,
+        api: Api,
+        path: str,
+        changed: Changed,
+        *,
+        selector: str = "",
+        seconds: int = WATCH_SECONDS,
+    ) -> None:
         """Copy what is at ``path`` (and has the labels of ``selector``), telling ``changed``.
 
         ``changed`` must not raise, and is called while the copy has the object as it is after.
+        A watch lasts for so many seconds, within which the server gives a sign of life.
         """
         self._api = api
         self._path = path
@@ -48,7 +67,8 @@ class Mirror:
         self._objects: dict[str, Object] = {}
         self._version = ""
         self._listed = asyncio.Event()
-        self._broken_at: float | None = None
+        self._seconds = seconds
+        self._heard_at = 0.0
         self._failures = 0
 
     def __iter__(self) -> Iterator[Object]:
@@ -63,7 +83,7 @@ class Mirror:
         """Whether what the copy says is what the server said within the last seconds."""
         if not self._listed.is_set():
             return False
-        return self._broken_at is None or time.monotonic() - self._broken_at < DOUBT
+        return time.monotonic() - self._heard_at < self._seconds + LATE
 
     async def listed(self) -> None:
         """Return once everything was listed for the first time."""
@@ -102,7 +122,8 @@ class Mirror:
         self._listed.set()
 
     async def _watch(self) -> None:
-        async for event in self._api.watch(self._path, self._version, **self._query):
+        watch = self._api.watch(self._path, self._version, seconds=self._seconds, **self._query)
+        async for event in watch:
             self._stands()
             item = event["object"]
             self._version = item["metadata"]["resourceVersion"]
@@ -128,11 +149,9 @@ class Mirror:
         if self._failures:
             log.info("the API server answers again", path=self._path, failures=self._failures)
         self._failures = 0
-        self._broken_at = None
+        self._heard_at = time.monotonic()
 
     async def _pause(self, error: Exception) -> None:
-        if self._broken_at is None:
-            self._broken_at = time.monotonic()
         if self._failures in (0, 10) or self._failures % 100 == 0:
             log.warning("cannot be watched; tried again", path=self._path, why=str(error)[:300])
         pause = min(PAUSE * 2.0 ** min(self._failures, 10), LONGEST_PAUSE)

@@ -72,8 +72,10 @@ def exit_of(pod: _JsonObject) -> Exited | None:
         # The runtime says 128 and the signal for a process that was killed.
         code = 128 - raw if 128 < raw < 160 else raw
     if found is not None and found.code in ends.REASONS:
-        return Exited(code, found.code)
-    return Exited(code, "exited" if code >= 0 else "killed")
+        return Exited(code, found.code, message=_told(found))
+    if code < 0:
+        return Exited(code, "killed")
+    return Exited(code, "exited", message=_told(found) if found is not None else "")
 
 
 def vanished(pod: _JsonObject) -> Exited:
@@ -82,7 +84,14 @@ def vanished(pod: _JsonObject) -> Exited:
     What the cluster was about to do with it is known from its last status; otherwise nothing is.
     """
     found = ends.of_pod(pod, ())
-    return Exited(1, found.code if found is not None and found.code in ends.REASONS else "lost")
+    if found is None or found.code not in ends.REASONS:
+        return Exited(1, "lost")
+    return Exited(1, found.code, message=_told(found))
+
+
+def _told(found: Trouble) -> str:
+    """What the user of an ended session is told: how it ended, and what to do."""
+    return f"{found.sentence} {found.remedy}".strip()
 
 
 def _failed_first(pod: _JsonObject) -> _JsonObject:

@@ -10,6 +10,7 @@ import structlog
 
 from arcetri_accounting.contract.journal import LeaseEnded
 from arcetri_spawner import killpoints
+from arcetri_spawner.backends import crashed
 from arcetri_spawner.backends.base import Exited
 from arcetri_spawner.backends.local import preparation, procs
 from arcetri_spawner.backends.local.config import LocalConfig
@@ -85,4 +86,7 @@ def _exit_of(live: Live, status: int | None) -> Exited:
         return Exited(code, live.reason)
     # The folder is cleared soon, and its log is kept for some while only.
     details = preparation.log_tail(live.folder) if code else ""
-    return Exited(code, "exited" if code >= 0 else "killed", details)
+    if code < 0:
+        return Exited(code, "killed", details)
+    message = f"{crashed.sentence(code)} {crashed.REMEDY}" if code else ""
+    return Exited(code, "exited", details, message)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from arcetri_spawner.backends.base import Position
-from arcetri_spawner.backends.kubernetes.kueue.asking import whose
+from arcetri_spawner.backends.kubernetes.kueue.asking import is_set_aside, whose
 from arcetri_spawner.catalog.models import Catalog
 from arcetri_spawner.policy.model import Grant
 from kueue_client import TicketState, TicketStatus, Workload
@@ -26,13 +26,19 @@ def place(
         mine: Its Workload.
         others: Every Workload of the platform's.
         line: The names of those that wait in its queue, in Kueue's order; None where Kueue does not
-            say. One that Kueue considers at this moment is not among them.
+            say. One that Kueue considers at this moment is not among them, nor one that stands in
+            no line while its flavour is under maintenance.
         contested: Whether what other groups do can change when it is this one's turn.
     """
     alike = [one for one in others if _waits_beside(one, mine)]
     order = {name: number for number, name in enumerate(line or ())}
     if mine.name in order:
-        before = sum(order.get(one.name, len(order)) < order[mine.name] for one in alike)
+        before = sum(
+            age(one) < age(mine)
+            if is_set_aside(one)
+            else order.get(one.name, len(order)) < order[mine.name]
+            for one in alike
+        )
         return Position(before, provisional=contested)
     return Position(sum(age(one) < age(mine) for one in alike), provisional=True)
 
@@ -85,7 +91,7 @@ def _waits_beside(one: Workload, mine: Workload) -> bool:
         and one.name != mine.name
         and one.spec.queue_name == mine.spec.queue_name
         and other.flavor == me.flavor
-        and TicketStatus.of(one).state is TicketState.WAITING
+        and (TicketStatus.of(one).state is TicketState.WAITING or is_set_aside(one))
     )
 
 

@@ -21,6 +21,7 @@ from arcetri_spawner.backends.kubernetes.kueue import places, telling
 from arcetri_spawner.backends.kubernetes.kueue.asking import (
     asked,
     handed_over,
+    is_set_aside,
     only_on,
     place_name,
     set_aside,
@@ -63,7 +64,7 @@ VERDICT: Final = 3.0
 RETRY: Final = 2.0
 """Seconds between two tries of what the cluster could not be told."""
 APART: Final = 1.0
-"""Seconds between two requests that are told after a silence, so that they stay in their order."""
+"""Seconds between two requests of a queue that are told after a silence, which keep their order."""
 
 
 class KueueQueue:
@@ -126,16 +127,28 @@ class KueueQueue:
             QueueFault: It will not take it.
         """
         here = await self._opened()
+        if self._comes_after_unsent(here, grant):
+            return self._later(grant)
         try:
             await self._place(here, grant)
         except PASSING as error:
             log.warning("a request is not in the queue yet", why=str(error))
-            self._unsent[grant.request_id] = grant
-            self._insist()
-            return Ticket(grant.request_id, TicketState.WAITING, reason=queueing.silent())
+            return self._later(grant)
         except KueueError as error:
             raise fault(error) from error
         return await self._first_word(grant.request_id)
+
+    def _comes_after_unsent(self, here: Watching, grant: Grant) -> bool:
+        """Whether Kueue has yet to be told of somebody before this one, who is not in line."""
+        first = next((one for one in self._unsent.values() if one.group == grant.group), None)
+        if first is None or first.request_id == grant.request_id:
+            return False
+        return place_name(grant) not in here.workloads.there
+
+    def _later(self, grant: Grant) -> Ticket:
+        self._unsent[grant.request_id] = grant
+        self._insist()
+        return Ticket(grant.request_id, TicketState.WAITING, reason=queueing.silent())
 
     async def _place(self, here: Watching, grant: Grant) -> None:
         """Have a Workload that asks for what was granted, and is this request's."""
@@ -245,7 +258,7 @@ class KueueQueue:
         if mine is None or (who := whose(mine)) is None:
             return self._unsent_place(here, ticket.request_id)
         now = here.told.get(ticket.request_id)
-        if now is None or now.state is not TicketState.WAITING:
+        if now is None or now.state is not TicketState.WAITING or _out_of_line(mine):
             return None
         line = await here.lines.order(mine.spec.queue_name)
         order = None if line is None else list(line)
@@ -306,7 +319,8 @@ class KueueQueue:
             known = here.workloads.there.get(here.roster.name_of(ticket.request_id))
             aside = known is not None and self._platform.maintains(known)
             if known is not None and aside:
-                # Kueue knows of no maintenance, and would admit it again at once.
+                # Kueue knows of no maintenance, and would admit it again at once, or who is next.
+                await here.line_up()
                 await self._change(here, known, set_aside(aside=True))
             released = await here.ticket(ticket.request_id).release(activate=not aside)
         except NotFound:
@@ -345,34 +359,39 @@ class KueueQueue:
             self._chores.start(self._say_again())
 
     async def _say_again(self) -> None:
-        """Tell Kueue what it could not be told, one after the other, until it all was."""
+        """Tell Kueue what it could not be told, until it all was."""
+        pause = RETRY
         try:
             while self._unsent or self._unready:
-                await asyncio.sleep(RETRY)
-                here = await self._opened()
+                await asyncio.sleep(pause)
+                here, pause = await self._opened(), RETRY
                 with contextlib.suppress(*PASSING):
-                    await self._send_all(here)
+                    await self._send_first(here)
+                    # Kueue tells ages by the second, and of one second by chance.
+                    pause = APART if self._unsent else RETRY
                 for request in list(self._unready):
                     await self._say_ready(here, request)
         finally:
             self._insisting = False
 
-    async def _send_all(self, here: Watching) -> None:
-        for request, grant in list(self._unsent.items()):
-            if request not in self._unsent:
-                continue
-            try:
-                await self._place(here, grant)
-                # Kueue tells ages by the second, and of one second by chance.
-                if len(self._unsent) > 1:
-                    await asyncio.sleep(APART)
-            except PASSING:
-                raise
-            except Exception as error:  # noqa: BLE001  # one bad request must not hold up the rest
-                log.error("a request is not in the queue", request=str(request), why=str(error))
-            if request not in self._unsent:
-                await here.ticket(request).leave()  # it was finished meanwhile
-            self._unsent.pop(request, None)
+    async def _send_first(self, here: Watching) -> None:
+        """Tell of the first of each group; between their queues there is no order."""
+        for grant in {one.group: one for one in reversed(self._unsent.values())}.values():
+            await self._send(here, grant)
+
+    async def _send(self, here: Watching, grant: Grant) -> None:
+        request = grant.request_id
+        if request not in self._unsent:
+            return
+        try:
+            await self._place(here, grant)
+        except PASSING:
+            raise
+        except Exception as error:  # noqa: BLE001  # one bad request must not hold up the rest
+            log.error("a request is not in the queue", request=str(request), why=str(error))
+        if request not in self._unsent:
+            await here.ticket(request).leave()  # it was finished meanwhile
+        self._unsent.pop(request, None)
 
     # The connection
 
@@ -392,6 +411,11 @@ class KueueQueue:
         if self._open is not None:
             await self._open.close()
             self._open = None
+
+
+def _out_of_line(workload: Workload) -> bool:
+    """Whether somebody has set it aside; what the platform itself sets aside keeps its place."""
+    return workload.spec.active is False and not is_set_aside(workload)
 
 
 def _unsaid(ticket: Ticket) -> bool:

@@ -6,7 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
 from arcetri_spawner.backends.kubernetes.kueue import places, telling
-from arcetri_spawner.backends.kubernetes.kueue.asking import Whose, nodes_of, ticket_name, whose
+from arcetri_spawner.backends.kubernetes.kueue.asking import (
+    Whose,
+    need_of,
+    nodes_of,
+    ticket_name,
+    whose,
+)
+from arcetri_spawner.backends.kubernetes.site import Need
 from kueue_client import TicketState, TicketStatus, Workload, is_aside
 
 Key = tuple[str, str]
@@ -19,6 +26,8 @@ class Roster:
     def __init__(self) -> None:
         self._held: dict[Key, int] = {}
         self._waiting: dict[Key, dict[str, places.Age]] = {}
+        self._needs: dict[str, Need] = {}
+        """What each of those that wait needs of a node, by its name."""
         self._names: dict[UUID, str] = {}
         """What the Workloads are called of those that have gone back in line."""
         self.apart: set[str] = set()
@@ -51,8 +60,10 @@ class Roster:
             waiting = self._waiting.setdefault(key, {})
             if by > 0:
                 waiting[one.name] = places.age(one)
+                self._needs[one.name] = need_of(one)
             else:
                 waiting.pop(one.name, None)
+                self._needs.pop(one.name, None)
         _keep(self.apart, one.name, here=by > 0 and state is not TicketState.WAITING)
         _keep(self.aside, one.name, here=by > 0 and is_aside(one))
         movable = by > 0 and (is_aside(one) or nodes_of(one) is not None)
@@ -67,9 +78,13 @@ class Roster:
         return self._held.get(_key(who), 0)
 
     def behind(self, who: Whose, one: Workload) -> bool:
-        """Whether others of a group wait for a flavour before a Workload."""
-        mine = places.age(one)
-        return any(age < mine for age in self._waiting.get(_key(who), {}).values())
+        """Whether others of a group wait for a flavour before a Workload, in its size.
+
+        Kueue passes those by that wait for a size of which no node has room.
+        """
+        mine, need = places.age(one), need_of(one)
+        before = self._waiting.get(_key(who), {})
+        return any(age < mine and self._needs[name] == need for name, age in before.items())
 
     def waiting(self) -> Sequence[tuple[Key, Mapping[str, places.Age]]]:
         """Who waits, by group and flavour: their ages by their names."""

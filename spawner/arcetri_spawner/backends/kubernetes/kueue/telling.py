@@ -84,9 +84,10 @@ def situation(
         inventory: What there is.
         held: How many of the group's requests hold the flavour.
         now: For its maintenance.
-        behind: Whether others of the group wait for the same before it.
+        behind: Whether others of the group wait for the same before it, in the same size.
     """
     entitled = catalog.granted_to(who.group, who.flavor)
+    flavor = catalog.flavors.get(who.flavor)
     has = None
     if inventory is not None and not inventory.stale:
         has = inventory.flavors.get(who.flavor)
@@ -100,9 +101,11 @@ def situation(
         held=held,
         total=has.total if has else None,
         free=has.free if has else None,
+        device=flavor is None or flavor.resource is not None,
         behind=behind,
         aside=aside(who, catalog),
         maintenance=maintenance_now(catalog, who.flavor, now),
+        timezone=catalog.site.timezone,
     )
 
 

@@ -279,7 +279,7 @@ class Watching:
             # At once: of a line that Kueue has no more, nobody stands in it.
             if not all(map(self.lines.has, unsaid)):
                 await self.lines.order(queue)
-        await self._line_up()
+        await self.line_up()
         self._look_again()
         await self._moves.offer([self.workloads.there[name] for name in self.roster.movable])
 
@@ -297,18 +297,31 @@ class Watching:
                 found.setdefault(one.spec.queue_name, []).append(one)
         return found
 
-    async def _line_up(self) -> None:
-        """Have stand in line again what was set aside for a maintenance that is over."""
-        for workload in list(self.workloads.there.values()):
-            if is_set_aside(workload) and not self._platform.maintains(workload):
-                try:
-                    found = await self.kueue.workloads.patch(
-                        workload.name, workload.namespace, change=set_aside(aside=False)
-                    )
-                except KueueError as error:
-                    log.warning("a request is not in line again yet", why=str(error))
-                else:
-                    self.workloads.newer(found)
+    async def line_up(self) -> None:
+        """Have stand in no line who waits for what is under maintenance now, and the others do."""
+        for workload in [*self._begun(), *self._over()]:
+            change = set_aside(aside=not is_set_aside(workload))
+            try:
+                found = await self.kueue.workloads.patch(
+                    workload.name, workload.namespace, change=change
+                )
+            except KueueError as error:
+                log.warning("a request is not in line, or aside, yet", why=str(error))
+            else:
+                self.workloads.newer(found)
+
+    def _begun(self) -> Iterator[Workload]:
+        """Those that wait for what is under maintenance: Kueue would admit them."""
+        for _, waiting in self.roster.waiting():
+            found = [self.workloads.there[name] for name in waiting]
+            if self._platform.maintains(found[0]):
+                yield from found
+
+    def _over(self) -> Iterator[Workload]:
+        """Those that were set aside for a maintenance that is over."""
+        for one in self.workloads.there.values():
+            if is_set_aside(one) and not self._platform.maintains(one):
+                yield one
 
     def _look_again(self) -> None:
         """See whether what is said of those that wait is still so; asks nobody.

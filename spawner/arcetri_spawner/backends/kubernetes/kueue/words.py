@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from zoneinfo import ZoneInfo
 
 from arcetri_spawner.groups import GroupPath
 from arcetri_spawner.policy import queueing, reasons
@@ -31,12 +32,16 @@ class Situation:
     """How much there is; None while nobody can say."""
     free: int | None
     """How much of it nobody holds; None while nobody can say."""
+    device: bool = True
+    """Whether the flavour has a device."""
     behind: bool = False
-    """Whether others of the group wait for the same before it."""
+    """Whether others of the group wait for the same before it, in the same size."""
     aside: Reason | None = None
     """Why it stands aside, where it does; None: for what is kept for free devices."""
     maintenance: Reason | None = None
     """That the flavour is under maintenance; None where it is not."""
+    timezone: str = "UTC"
+    """The site's, in which moments are told."""
 
     @property
     def beyond(self) -> bool:
@@ -62,7 +67,9 @@ def waiting(why: Explanation, here: Situation) -> Reason:
         case Cause.ASIDE:
             return here.aside or queueing.reserved(here.title)
         case Cause.BACKOFF:
-            return queueing.backoff(why.sentence.rpartition(" at ")[2].removesuffix(" UTC."))
+            return queueing.backoff(
+                why.again.astimezone(ZoneInfo(here.timezone)) if why.again else None
+            )
         case Cause.KUEUE_SILENT:
             return queueing.silent()
         case Cause.DEACTIVATED:
@@ -90,7 +97,7 @@ def _unsaid(here: Situation) -> Reason:
         return _all_of(here, here.quota)
     if not here.behind:
         return queueing.new(here.title)
-    if here.total and not here.free:
+    if here.device and here.total and not here.free:
         return reasons.busy_capacity(here.title, here.total, alternative=None)
     return queueing.behind(here.group, here.title)
 
@@ -113,10 +120,12 @@ def _taken(why: Explanation, here: Situation) -> Reason:
         return queueing.lent(here.title)
     if here.beyond and here.quota is not None:
         return _all_of(here, here.quota)
-    if here.total == 0:
-        return reasons.capacity_none(here.flavor, here.title, alternative=None)
+    if here.total == 0 and here.device:
+        return reasons.no_node(here.flavor, here.title, alternative=None)
     if why.cause is Cause.TOO_LARGE:
         return queueing.too_large(here.group, here.title)
+    if not here.device and here.free == 0:
+        return reasons.no_room(here.title, alternative=None)
     if here.total and not here.free:
         return reasons.busy_capacity(here.title, here.total, alternative=None)
     if why.cause is Cause.PLACEMENT:

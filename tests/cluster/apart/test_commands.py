@@ -22,7 +22,7 @@ from tests.support.platform import listening, until
 
 pytestmark = pytest.mark.cluster
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PAGE = f"kube-dns.kube-system.svc.{addresses.DOMAIN}:9153"
 """Something in every cluster that a browser can read."""
 
@@ -102,7 +102,7 @@ def test_a_cluster_is_started_beside_another_killed_and_cleared_up(
     record_property("make cluster-up", took[1])
     made = make("cluster-run", name, "CMD=kubectl create namespace of-a-person")
     assert made.stdout == "namespace/of-a-person created\n", made.stderr
-    assert not cluster.run(["kubectl", "get", "namespace", "of-a-person", "--ignore-not-found"])
+    assert not cluster.ask(["kubectl", "get", "namespace", "of-a-person", "--ignore-not-found"])
     again = make("cluster-up", name)
     assert again.returncode != 0
     assert f"make cluster-down NAME={name}" in again.stderr
@@ -120,7 +120,7 @@ def test_a_cluster_is_started_beside_another_killed_and_cleared_up(
     missing = make("cluster-down", name)
     assert missing.returncode != 0
     assert f"make cluster-up NAME={name}" in missing.stderr
-    assert cluster.kubectl("get", "nodes")["items"]
+    assert cluster.ask(["kubectl", "get", "nodes", "--output=name"])
 
 
 def test_a_cluster_that_still_starts_is_ended(name: str) -> None:
@@ -144,7 +144,8 @@ def test_commands_are_run_inside_as_they_are_typed(cluster: Cluster) -> None:
     assert quoted.stdout == "a  b|c'd|", quoted.stderr
     assert "v4." in quoted.stderr
     assert make("cluster-run", name, "CMD=exit 3").returncode != 0
-    node = make("cluster-shell", name, typed="kubectl get nodes --output=name\nexit\n")
+    patient = "until kubectl get nodes --output=name; do sleep 1; done\nexit\n"
+    node = make("cluster-shell", name, typed=patient)
     assert f"node/{addresses.NODE_NAME}" in node.stdout.split(), node.stderr
 
 
