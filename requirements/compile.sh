@@ -21,7 +21,7 @@ for name in science torch jax tensorflow; do
     # Built on minimal, they change nothing that it has.
     image "$name" --constraint ../images/minimal/requirements.txt "$@"
 done
-# What is installed first, as a layer that outlives a release: all that NVIDIA publishes.
+# What is installed first, as an image below that outlives a release: all that NVIDIA publishes.
 for name in torch jax tensorflow; do
-    awk '/^[a-z0-9]/ { nvidia = /^nvidia-/ } nvidia' "../images/$name/requirements.txt" > "../images/$name/cuda.txt"
+    awk '/^[a-z0-9]/ { nvidia = /^nvidia-/ } nvidia' "../images/$name/requirements.txt" > "../images/$name/cuda/requirements.txt"
 done

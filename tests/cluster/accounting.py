@@ -284,8 +284,11 @@ def begin(cluster: Cluster, folder: Path, sessions: str) -> Site:
         folder: For what they keep.
         sessions: The namespace where sessions run; made where it is not there.
     """
+    there = {one["metadata"]["name"] for one in cluster.kubectl("get", "namespaces")["items"]}
     for name in (AGENTS, HOME, sessions):
-        cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+        # To apply one again would take the labels from it that it has.
+        if name not in there:
+            cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     account = {"name": "arcetri-hub", "namespace": HOME}
     cluster.apply(
         *yaml.safe_load_all(RIGHTS.read_text(encoding="utf-8")),

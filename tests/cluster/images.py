@@ -181,7 +181,17 @@ def _environment(name: str) -> Image:
 
 
 SCIENCE = _environment("science")
-HEAVY = tuple(map(_environment, ("torch", "jax", "tensorflow")))
+
+
+def _with_cuda(name: str) -> Image:
+    """An environment on an image with NVIDIA's libraries alone, which is kept while they stay."""
+    cuda = Image(
+        f"{name}-cuda", PLATFORM / name / "cuda", base=MINIMAL, argument="MINIMAL"
+    )  # fmt: skip
+    return replace(_environment(name), base=cuda, argument="CUDA")
+
+
+HEAVY = tuple(map(_with_cuda, ("torch", "jax", "tensorflow")))
 """Environments of many gigabytes, which are built only for who asks (``make images``)."""
 ENVIRONMENTS = {image.name: image for image in (MINIMAL, SCIENCE, *HEAVY)}
 HUB_PACKAGES, HUB = _platform(

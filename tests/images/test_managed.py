@@ -77,15 +77,18 @@ def test_an_old_release_may_still_be_named(monkeypatch: pytest.MonkeyPatch) -> N
         assert wrong({"environments": {"torch": entry}})
 
 
-@pytest.mark.parametrize("name", ["torch", "jax", "tensorflow"])
-def test_what_is_installed_first_is_what_is_locked(name: str) -> None:
-    """The layer that outlives a release has NVIDIA's libraries, word for word, and all of them."""
-    folder = ROOT / "images" / name
+@pytest.mark.parametrize("image", images.HEAVY, ids=lambda image: image.name)
+def test_nvidias_libraries_are_an_image_of_their_own(image: images.Image) -> None:
+    """It has them word for word as they are locked, and all of them."""
+    cuda = image.base
+    assert cuda is not None
+    assert cuda.base is images.MINIMAL
     entries = re.findall(
-        r"^nvidia-.*\n(?:[ ].*\n)*", (folder / "requirements.txt").read_text(), re.MULTILINE
+        r"^nvidia-.*\n(?:[ ].*\n)*", (image.folder / "requirements.txt").read_text(), re.MULTILINE
     )
     assert len(entries) > 5
-    assert "".join(entries) == (folder / "cuda.txt").read_text(), "run requirements/compile.sh"
+    there = (cuda.folder / "requirements.txt").read_text()
+    assert "".join(entries) == there, "run requirements/compile.sh"
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)

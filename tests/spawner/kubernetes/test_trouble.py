@@ -394,6 +394,19 @@ def test_a_sidecar_that_ends_is_not_the_sessions_end() -> None:
     assert exit_of(made) is None
 
 
+@pytest.mark.parametrize(
+    "state",
+    [terminated(1), terminated(137, "OOMKilled"), waiting("ImagePullBackOff", "denied")],
+    ids=["failed", "out of memory", "never there"],
+)
+def test_of_a_notebook_that_ended_in_order_a_sidecar_says_nothing(state: dict[str, Any]) -> None:
+    made = pod(phase="Succeeded", state=terminated(0, "Completed"))
+    made["status"]["containerStatuses"].append({"name": "side", "image": "x", "state": state})
+    over = exit_of(made)
+    assert over == Exited(0, "exited")
+    assert over.message == ""
+
+
 def test_an_image_without_the_server() -> None:
     why = 'exec: "jupyterhub-singleuser": executable file not found in $PATH'
     for state in (terminated(128, "StartError", why), waiting("RunContainerError", why)):

@@ -64,13 +64,14 @@ def exit_of(pod: _JsonObject) -> Exited | None:
     terminated = (notebook.get("state") or {}).get("terminated")
     if terminated is None and status.get("phase") not in TERMINAL:
         return None
-    found = ends.of_pod(pod, ()) or _of_containers(pod, ())
     raw = (terminated or _failed_first(pod)).get("exitCode")
     if raw is None:
         code = 0 if status.get("phase") == "Succeeded" else -_SIGKILL
     else:
         # The runtime says 128 and the signal for a process that was killed.
         code = 128 - raw if 128 < raw < 160 else raw
+    # What becomes of other containers is nothing to a notebook that ended in order.
+    found = ends.of_pod(pod, ()) or (_of_containers(pod, ()) if code else None)
     if found is not None and found.code in ends.REASONS:
         return Exited(code, found.code, message=_told(found))
     if code < 0:
