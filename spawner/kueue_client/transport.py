@@ -169,7 +169,7 @@ class AsyncTransport:
                     raise from_answer(answer.status, await answer.read(), request.path)
                 if (transport := _transport(answer.response)) is not None:
                     found = transport.get_extra_info("socket")
-                    for option in KEEPALIVE:
+                    for option in KEEPALIVE if found is not None else ():
                         found.setsockopt(*option)
                 yield self._lines(answer.response)
             finally:

@@ -128,16 +128,16 @@ async def test_a_process_that_hangs_is_not_believed(
     server: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (mirror, api_module):
-        monkeypatch.setattr(module, "LATE", 1.0)
+        monkeypatch.setattr(module, "LATE", 6.0)
     async with copied(seconds=2) as copy:
         await until(lambda: copy.fresh)
-        # Several watches later it is as fresh, though nothing happens.
-        for _ in range(50):
+        # Several watches later it is as fresh, though nothing happens; machines may stall.
+        for _ in range(100):
             await asyncio.sleep(0.1)
             assert copy.fresh
         server.send_signal(signal.SIGSTOP)
         try:
-            await until(lambda: not copy.fresh, 10)
+            await until(lambda: not copy.fresh, 20)
         finally:
             server.send_signal(signal.SIGCONT)
         await until(lambda: copy.fresh)

@@ -7,8 +7,8 @@ import urllib.error
 import urllib.request
 
 CHECKS = json.loads(sys.argv[1])
-# Until the cluster's network knows a new pod, it may refuse what it will allow.
 DOUBTS = {}
+# Until the cluster's network knows a new pod, it may refuse what it will allow.
 DEADLINE = time.monotonic() + 30
 
 

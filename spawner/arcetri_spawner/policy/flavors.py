@@ -259,6 +259,8 @@ class FlavorCase:
             return (reasons.capacity_unknown(self.title, alternative),)
         have, nodes = self.have, inventory.nodes
         if nodes and self.entry and self.entry.resource is None:
+            if have is None or have.nowhere:
+                return (reasons.no_node_at_all(self.flavor, self.title, alternative),)
             return (reasons.no_room(self.title, alternative),)
         if have is None or have.total <= 0:
             none = reasons.no_node if nodes else reasons.capacity_none

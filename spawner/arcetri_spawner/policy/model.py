@@ -61,6 +61,9 @@ class FlavorInventory:
     rooms: Mapping[str, int] = field(default_factory=dict)
     """By size: for how many more sessions of it there is room, with their devices, cores, memory,
     and what else a session takes; empty where devices are all that counts."""
+    nowhere: bool = False
+    """Whether no node can start a session of it, whatever its room: there is none, or all are
+    cordoned, not ready or not labelled for it."""
 
     @property
     def startable(self) -> int:

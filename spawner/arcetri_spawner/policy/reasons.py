@@ -504,6 +504,22 @@ def no_node(flavor: str, title: str, alternative: str | None) -> Reason:
     )
 
 
+def no_node_at_all(flavor: str, title: str, alternative: str | None) -> Reason:
+    """The same of a flavour without a device."""
+    return _wait(
+        "capacity_none",
+        f'No node can start a session with "{shown(title)}" now.',
+        or_alternative(
+            "It can start once a node is back. An operator sees with kubectl get nodes"
+            " --show-labels whether those meant for it are ready, not cordoned, and labelled as"
+            f" flavors.{shown(flavor)}.nodes in profiles.yaml says, should it name labels",
+            alternative,
+        ),
+        "It can start once a node is back.",
+        endless=True,
+    )
+
+
 def busy_capacity(title: str, total: int, alternative: str | None) -> Reason:
     """All devices of the flavour are in use."""
     what = f"The only {shown(title)} is" if total == 1 else f"All {total} {shown(title)} are"
@@ -521,8 +537,8 @@ def busy_room(title: str, alternative: str | None) -> Reason:
         "busy_room",
         f"{shown(title)} is free, but where it is other work has taken the cores, the memory or"
         " what else a session needs.",
-        or_alternative("Try again when a session there ends", alternative),
-        "Try again when a session there ends.",
+        or_alternative(_IN_LINE, alternative),
+        f"{_IN_LINE}.",
     )
 
 
@@ -532,8 +548,8 @@ def no_room(title: str, alternative: str | None) -> Reason:
         "busy_room",
         f"No node has room for {shown(title)} now: other work has taken the cores or the memory,"
         " or they are kept for free GPUs and other devices.",
-        or_alternative("Try again when a session ends", alternative),
-        "Try again when a session ends.",
+        or_alternative(_IN_LINE, alternative),
+        f"{_IN_LINE}.",
     )
 
 

@@ -232,6 +232,33 @@ def test_a_node_in_trouble_counts_no_more_and_counts_again_afterwards(trouble: A
     assert count(kept, "t4") == (8, 8)
 
 
+def test_no_node_that_could_is_told_from_none_that_has_room() -> None:
+    def nowhere(kept: Stock, flavor: str = "cpu") -> bool:
+        return kept.inventory(NOW).flavors[flavor].nowhere
+
+    kept = stock()
+    assert nowhere(kept)
+    kept.put_node(node())
+    assert (nowhere(kept), nowhere(kept, "t4")) == (False, True)
+    kept.put_pod(pod("full", "n1", container(cpu="16")))
+    assert (count(kept, "cpu"), nowhere(kept)) == ((0, 0), False)
+    # All that a node has may be kept for its devices.
+    shared = {"labels": T4, "cpu": "8", "nvidia.com/gpu": "4"}
+    kept.put_node(node("n2", **shared))
+    kept.drop_node("n1")
+    assert (count(kept, "cpu"), nowhere(kept)) == ((0, 0), False)
+    kept.put_node(node("n2", cordoned=True, **shared))
+    assert nowhere(kept)
+    kept.put_node(node("n3", ready="False"))
+    assert nowhere(kept)
+    kept.put_node(node("n3"))
+    assert not nowhere(kept)
+    kept.drop_node("n3")
+    assert nowhere(kept)
+    labelled = stock(node(), site=site(nodeSelector={"pool": "users"}))
+    assert nowhere(labelled)
+
+
 def test_another_mig_layout_counts_at_once() -> None:
     kept = stock(gpu_node())
     kept.put_node(gpu_node(gpus=3, **{"nvidia.com/mig-1g.5gb": "7"}))

@@ -448,6 +448,12 @@ def here(**changes: Any) -> words.Situation:
             "busy_room",
             "or they are kept for free GPUs",
         ),
+        (
+            Cause.QUOTA,
+            {"held": 0, "total": 0, "free": 0, "device": False, "nowhere": True},
+            "capacity_none",
+            'No node can start a session with "NVIDIA T4" now',
+        ),
         (Cause.QUOTA, {"offered": False}, "queue_no_flavor", "does not give out NVIDIA T4"),
         (Cause.LOCAL_QUEUE_MISSING, {"offered": False}, "queue_no_flavor", "does not give out"),
         (Cause.PLACEMENT, {"held": 1}, "queue_size", "No node has room for a session of this size"),

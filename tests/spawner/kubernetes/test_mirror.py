@@ -182,6 +182,41 @@ async def test_what_has_gone_while_the_server_was_away_is_told_when_it_is_back(
         await until(lambda: copy.fresh)
 
 
+async def test_a_server_that_is_overloaded_for_a_moment_is_not_asked_for_everything(
+    server: Server, api: Api
+) -> None:
+    async with running(api) as (copy, changes):
+        await until(lambda: server.watched)
+        server.tell("ADDED", pod("a", 7))
+        await until(lambda: changes)
+        server.failing = 2
+        server.hang_up()
+        await until(lambda: len(server.watched) == 2)
+        assert server.failing == 0
+        assert server.watched == ["1", "7"]
+        assert server.lists == 1
+        server.tell("DELETED", pod("a", 8))
+        await until(lambda: len(changes) == 2)
+        assert copy.fresh
+
+
+async def test_a_copy_that_is_old_is_made_fresh_by_a_list_alone(
+    server: Server, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LATE", 0.3 - module.WATCH_SECONDS)
+    server.objects = {"a": pod("a", 1), "b": pod("b", 1)}
+    async with running(api) as (copy, changes):
+        await until(lambda: len(server.watched) == 1)
+        await until(lambda: not copy.fresh)
+        # Of two things that happened, one is told.
+        del server.objects["b"]
+        server.objects["a"] = pod("a", 9)
+        server.tell("MODIFIED", pod("a", 9))
+        await until(lambda: len(changes) == 4)
+        assert changes[2:] == [("b@1", None), ("a@1", "a@9")]
+        assert server.lists == 2
+
+
 async def test_a_version_that_is_too_old_means_a_new_list(server: Server, api: Api) -> None:
     server.objects = {"a": pod("a", 1)}
     server.gone = 1

@@ -289,8 +289,15 @@ def test_on_a_cluster_what_is_missing_is_a_node() -> None:
     assert "local.simulate" not in away.remedy
     # What is kept for devices is given back when they are taken: one may wait for it.
     full = _why(who, nodes, "cpu")
-    assert (full.code, full.refuses) == ("busy_room", False)
+    assert (full.code, full.refuses, full.endless) == ("busy_room", False, False)
     assert full.sentence.startswith("No node has room for No accelerator now: ")
+    assert full.own == "Ask for it all the same, and wait in line."
+    # No session's end brings back what is cordoned, not ready or not labelled.
+    for flavors in ({"cpu": FlavorInventory(0, 0, nowhere=True)}, {}):
+        gone = _why(who, replace(nodes, flavors=flavors), "cpu")
+        assert (gone.code, gone.refuses, gone.endless) == ("capacity_none", True, True)
+        assert gone.sentence == 'No node can start a session with "No accelerator" now.'
+        assert "not cordoned, and labelled as flavors.cpu.nodes" in gone.remedy
     assert _waits(who, inventory(stale=True), flavor="t4") == "capacity_unknown"
 
 

@@ -114,8 +114,11 @@ def test_none_promises_a_start_that_comes_by_itself(builder: Any) -> None:
         reasons.busy_quota,
         reasons.capacity_unknown,
         reasons.capacity_none,
+        reasons.no_node,
+        reasons.no_node_at_all,
         reasons.busy_capacity,
         reasons.busy_room,
+        reasons.no_room,
     ],
     ids=lambda builder: builder.__name__,
 )

@@ -206,6 +206,7 @@ class Stock:
                 total=counted.total,
                 free=counted.free,
                 rooms={size: self.startable(name, size) for size in self._offering.sizes[name]},
+                nowhere=not counted.nodes,
             )
         return Inventory(flavors, as_of, stale, nodes=True, lends=lends)
 
@@ -274,7 +275,7 @@ class Stock:
         resource = self._offering.flavors[flavor].resource
         placement = self._offering.placements[flavor]
         return {
-            name: Part(0, fitting(book, self._offering, resource, need))
+            name: Part(0, fitting(book, self._offering, resource, need), 1)
             for name, book in self._nodes.items()
             if book.facts is not None and book.facts.usable and goes(placement, book.facts)
         }

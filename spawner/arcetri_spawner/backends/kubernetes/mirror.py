@@ -4,7 +4,8 @@ What the copy says is news only while the server gives signs of life. A watch la
 says how far it is before it ends, and is begun anew: so a server that hangs, or is cut off, is as
 silent as none ever is that is well. Then the copy stays as it was and says so (``fresh``); when the
 server is back, everything is listed again, and what is not in the list any more has gone. Nothing
-is ever concluded from silence.
+is ever concluded from silence. Where the copy is fresh all the while, as after one begin that an
+overloaded server refuses, the next watch goes on from where the last one was.
 """
 
 from __future__ import annotations
@@ -124,6 +125,9 @@ class Mirror:
     async def _watch(self) -> None:
         watch = self._api.watch(self._path, self._version, seconds=self._seconds, **self._query)
         async for event in watch:
+            if not self.fresh:
+                # The first of what happened since, after which the rest may not come.
+                raise Expired
             self._stands()
             item = event["object"]
             self._version = item["metadata"]["resourceVersion"]
@@ -156,9 +160,11 @@ class Mirror:
             log.warning("cannot be watched; tried again", path=self._path, why=str(error)[:300])
         pause = min(PAUSE * 2.0 ** min(self._failures, 10), LONGEST_PAUSE)
         self._failures += 1
-        # Everything is listed again: what happened meanwhile may have been forgotten there.
-        self._version = ""
+        if isinstance(error, ApiRefused):
+            self._version = ""
         await asyncio.sleep(pause * (0.5 + random.random() / 2))  # noqa: S311 - no secret
+        if not self.fresh:
+            self._version = ""
 
 
 def _version(item: Object) -> object:

@@ -18,9 +18,11 @@ class Part:
 
     total: int
     free: int
+    nodes: int
+    """1 for a node where its sessions may run and start now."""
 
 
-_NOTHING = Part(0, 0)
+_NOTHING = Part(0, 0, 0)
 
 
 class Tally:
@@ -47,6 +49,7 @@ class Tally:
         self.changed: set[str] = set(nodes)
         self._total = 0
         self._free = 0
+        self._node_count = 0
 
     def sum(self, nodes: Mapping[str, NodeBook]) -> Part:
         """Return the sum as it is now; only nodes in ``changed`` are looked at."""
@@ -58,8 +61,9 @@ class Tally:
                 self.parts[name] = now
             self._total += now.total - before.total
             self._free += now.free - before.free
+            self._node_count += now.nodes - before.nodes
         self.changed.clear()
-        return Part(self._total, self._free)
+        return Part(self._total, self._free, self._node_count)
 
     def _part(self, book: NodeBook) -> Part:
         offering, facts = self._offering, book.facts
@@ -68,11 +72,11 @@ class Tally:
             return _NOTHING
         resource = offering.flavors[self._flavor].resource
         if resource is not None and not self._size:
-            return Part(facts.allocatable.get(resource, 0), book.left(resource))
+            return Part(facts.allocatable.get(resource, 0), book.left(resource), 1)
         sizes = offering.sizes[self._flavor]
         size = self._size or (sizes[0] if sizes else "")
         free = fitting(book, offering, resource, offering.needs[size]) if size else 0
-        return Part(free + book.sessions((self._flavor,)), free)
+        return Part(free + book.sessions((self._flavor,)), free, 1)
 
 
 def goes(placement: Placement, facts: NodeFacts) -> bool:

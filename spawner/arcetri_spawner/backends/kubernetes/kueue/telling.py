@@ -102,6 +102,7 @@ def situation(
         total=has.total if has else None,
         free=has.free if has else None,
         device=flavor is None or flavor.resource is not None,
+        nowhere=has is not None and has.nowhere,
         behind=behind,
         aside=aside(who, catalog),
         maintenance=maintenance_now(catalog, who.flavor, now),

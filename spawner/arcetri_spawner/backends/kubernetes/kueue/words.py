@@ -34,6 +34,8 @@ class Situation:
     """How much of it nobody holds; None while nobody can say."""
     device: bool = True
     """Whether the flavour has a device."""
+    nowhere: bool = False
+    """Whether no node where its sessions may run can start one."""
     behind: bool = False
     """Whether others of the group wait for the same before it, in the same size."""
     aside: Reason | None = None
@@ -122,6 +124,8 @@ def _taken(why: Explanation, here: Situation) -> Reason:
         return _all_of(here, here.quota)
     if here.total == 0 and here.device:
         return reasons.no_node(here.flavor, here.title, alternative=None)
+    if here.nowhere and not here.device:
+        return reasons.no_node_at_all(here.flavor, here.title, alternative=None)
     if why.cause is Cause.TOO_LARGE:
         return queueing.too_large(here.group, here.title)
     if not here.device and here.free == 0:
