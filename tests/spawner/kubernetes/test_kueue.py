@@ -563,6 +563,19 @@ def test_a_flavor_that_the_catalog_took_away_still_has_a_name() -> None:
     assert (around.title, around.offered, around.total) == ("t4", False, None)
 
 
+@pytest.mark.parametrize(
+    ("cordoned", "code"), [(True, "capacity_none"), (False, "busy_room")], ids=["none", "full"]
+)
+def test_no_node_that_could_is_told_from_none_that_has_room(cordoned: bool, code: str) -> None:
+    who = whose(workload(grant(flavor="cpu", group=EVERYONE)))
+    assert who is not None
+    there = stock(cluster_node(cordoned=cordoned, cpu="1")).inventory(NOW)
+    around = telling.situation(who, cluster_catalog(), there, 0, NOW)
+    assert (around.free, around.nowhere) == (0, cordoned)
+    said = Explanation(Cause.QUOTA, "insufficient quota")
+    assert words.waiting(said, around).code == code
+
+
 def test_what_goes_wrong_has_a_code_that_the_docs_list() -> None:
     errors = (Unreachable("x"), WebhookDown("x"), NotInstalled("x"), Forbidden("x"))
     codes = [fault(one).code for one in errors]

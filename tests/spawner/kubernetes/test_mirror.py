@@ -69,6 +69,12 @@ class Server:
         events: asyncio.Queue[Object | None] = asyncio.Queue()
         self._events.append(events)
         while (event := await events.get()) is not None:
+            if event["type"] == "CUT":
+                # In the middle of a line.
+                await answer.write(b'{"type": "ADDED", "obj')
+                assert request.transport is not None
+                request.transport.abort()
+                break
             await self.send(answer, event)
         return answer
 
@@ -197,6 +203,11 @@ async def test_a_server_that_is_overloaded_for_a_moment_is_not_asked_for_everyth
         assert server.lists == 1
         server.tell("DELETED", pod("a", 8))
         await until(lambda: len(changes) == 2)
+        server.tell("CUT", {})
+        await until(lambda: len(server.watched) == 3)
+        assert server.watched[2:] == ["8"]
+        assert server.lists == 1
+        assert len(changes) == 2
         assert copy.fresh
 
 
