@@ -291,6 +291,10 @@ class Reconciler:
         """Find requests that this room forgot or that ended behind its back, and stray tickets."""
         for request_id in self._holding().keys() - self._tickets:
             self._chores.start(self._hold_again(request_id))
+        for waits in self._room.entries():
+            if waits.stage == "waiting" and _unheard(waits.ticket):
+                # The queue may have refused it when it was told of it later: it is asked again.
+                waits.ticket = None
         before, tickets = [entry.id for entry in self._room.entries()], set(self._tickets)
         rows = {row.id: row for row in await self._store.live_requests()}
         for row in rows.values():
@@ -312,3 +316,9 @@ class Reconciler:
     async def close(self) -> None:
         """Give up what is under way; the next hub takes it up again."""
         await self._chores.close()
+
+
+def _unheard(ticket: Ticket | None) -> bool:
+    """Whether nobody knows that the queue has heard of a request."""
+    reason = ticket.reason if ticket is not None else None
+    return reason is not None and reason.code == "queue_silent"

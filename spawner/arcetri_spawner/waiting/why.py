@@ -106,6 +106,9 @@ def waits_for(
     if catalog.granted_to(grant.group, grant.flavor) is None:
         return (queueing.no_flavor(grant.group, grant.flavor_title or grant.flavor),)
     refused, waits = _policy(grant, offered)
+    if waits or said is not None:
+        # Who stands in line need not care yet whether their groups can be asked for now.
+        refused = [one for one in refused if one.code != "identity_unknown"]
     if said is not None and said.code in _QUEUE_KNOWS:
         return (said, *refused)
     return (*refused, *waits) or ((said,) if said is not None else ())
@@ -129,6 +132,8 @@ def remedy(reason: Reason) -> str:
     """What who waits already can do about a reason; that it starts by itself, where nothing."""
     if reason.endless:
         return reason.own or reason.remedy
+    if reason.code == "identity_unknown":
+        return _TRIED_AGAIN
     return queueing.WAIT if reason.code in _WAITING_DOES else reason.own
 
 

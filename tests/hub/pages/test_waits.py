@@ -14,11 +14,12 @@ from arcetri_spawner.backends.base import Position
 from arcetri_spawner.estimates.model import ExpectedWait
 from arcetri_spawner.groups import EVERYONE, GroupPath
 from arcetri_spawner.policy import offers, queueing, reasons
-from arcetri_spawner.policy.model import Reason, ReasonKind
+from arcetri_spawner.policy.model import Reason, ReasonKind, Standing
 from arcetri_spawner.policy.queueing import QUEUE_CODES
 from arcetri_spawner.policy.reasons import WAITING_CODES
+from arcetri_spawner.policy.sizes import in_size
 from arcetri_spawner.waiting import Wait
-from arcetri_spawner.waiting.why import UNTIL, Until
+from arcetri_spawner.waiting.why import UNTIL, Until, remedy, waits_for
 from tests.support.builders import CMS, NOW, catalog, grant, identity, inventory, live_session
 
 
@@ -104,6 +105,22 @@ def test_what_can_be_done_is_said_unless_it_is_to_wait() -> None:
     # A maintenance refuses who asks, and is over some day for who waits.
     later = reasons.maintenance("t4", "NVIDIA T4", NOW, "", None)
     assert told(later) == ([""], False)
+
+
+@pytest.mark.parametrize("said", [None, queueing.closed(CMS)])
+def test_who_is_in_line_waits_on_while_iam_is_silent(said: Reason | None) -> None:
+    of, who = catalog(), replace(identity(CMS), standing=Standing.UNKNOWN)
+    mine = grant(flavor="t4", group=CMS)
+    held = [live_session("t4", CMS, name="carla")]
+    full = inventory({"t4": (0, 2), "cpu": 4})
+    found = offers(of, who, full, held, NOW, ignoring=mine.request_id)
+    why = waits_for(mine, said, in_size(found, of, "small"), of)
+    assert [one.code for one in why] == ["queue_closed" if said else "busy_capacity"]
+    # Where nothing else is in the way, it is told what it waits for.
+    free = offers(of, who, inventory(), [], NOW, ignoring=mine.request_id)
+    (silent,) = waits_for(mine, None, in_size(free, of, "small"), of)
+    assert silent.code == "identity_unknown"
+    assert remedy(silent) == "It starts by itself as soon as IAM answers."
 
 
 def test_a_script_is_not_told_to_wait_in_line_either() -> None:

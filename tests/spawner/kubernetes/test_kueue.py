@@ -27,6 +27,7 @@ from arcetri_spawner.backends.kubernetes.kueue.asking import (
 from arcetri_spawner.backends.kubernetes.kueue.faults import fault
 from arcetri_spawner.backends.kubernetes.kueue.queue import KueueQueue
 from arcetri_spawner.backends.kubernetes.kueue.reserve import Reserve, Verdict
+from arcetri_spawner.backends.kubernetes.kueue.watching import Watching
 from arcetri_spawner.backends.kubernetes.offering import Offering
 from arcetri_spawner.backends.kubernetes.site import Need, Site
 from arcetri_spawner.backends.ticketnews import TicketNews
@@ -563,3 +564,14 @@ def test_what_goes_wrong_has_a_code_that_the_docs_list() -> None:
     assert codes == ["queue_away", "queue_away", "queue_missing", "queue_denied"]
     assert set(codes) <= set(failure_codes())
     assert fault(errors[0]).status == 503
+
+
+def test_after_a_maintenance_the_first_is_in_line_first_whatever_a_list_is_ordered_by() -> None:
+    waiting = [workload(grant(request_id=uuid4()), age=30 - number) for number in range(6)]
+    for one in waiting:
+        one.spec.active = False
+        one.metadata.annotations[ASIDE] = "maintenance"
+    listed = {one.name: one for one in sorted(waiting, key=lambda one: one.name)}
+    platform = SimpleNamespace(maintains=lambda _: False)
+    here: Any = SimpleNamespace(workloads=SimpleNamespace(there=listed), _platform=platform)
+    assert list(Watching._over(here)) == waiting

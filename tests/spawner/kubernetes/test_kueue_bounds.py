@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 from typing import Any
-from uuid import UUID
 
 import pytest
 
@@ -140,8 +139,17 @@ HELD: Any = SimpleNamespace(current=SimpleNamespace(catalog=OF))
 def test_of_what_could_not_be_told_nothing_is_free() -> None:
     queue = KueueQueue(NONE, NAMES, "farm", HELD, NONE)
     assert queue.bounds() == {}, "nobody has been asked for anything"
-    queue._unsent[UUID(int=1)] = grant()
+    one = grant()
+    queue._unsent[one.request_id] = one
+    queue._silent = True
     assert queue.bounds() == silent(OF)
+
+
+def test_while_kueue_is_told_of_a_backlog_other_groups_are_free() -> None:
+    queue = KueueQueue(NONE, NAMES, "farm", HELD, NONE)
+    one = grant(group=CMS)
+    queue._unsent[one.request_id] = one
+    assert set(queue.bounds()) == {key for key in silent(OF) if key[0] == CMS}
 
 
 class Asked:

@@ -969,3 +969,18 @@ async def test_a_move_of_what_waits_no_more_is_refused(hub: Hub) -> None:
 
     with pytest.raises((Conflict, Denied)):
         await hub.service.waiting.move(bob, A100)
+
+
+async def test_the_queue_is_asked_again_of_whom_it_may_never_have_heard(hub: Hub) -> None:
+    await hub.ask("alice")
+    await hub.ask("bob")
+    entry = hub.service.waiting.find("bob", "")
+    assert entry is not None
+    entry.ticket = Ticket(entry.id, TicketState.WAITING, reason=queueing.silent())
+    await hub.service.reconciler._resync()
+
+    async def heard() -> bool:
+        reason = entry.ticket.reason if entry.ticket else None
+        return reason is not None and reason.code == "busy_capacity"
+
+    await until(heard)

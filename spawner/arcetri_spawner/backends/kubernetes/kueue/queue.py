@@ -32,6 +32,7 @@ from arcetri_spawner.backends.kubernetes.kueue.faults import PASSING, fault, fla
 from arcetri_spawner.backends.kubernetes.kueue.platform import Platform
 from arcetri_spawner.backends.kubernetes.kueue.watching import Watching
 from arcetri_spawner.chores import Chores
+from arcetri_spawner.groups import GroupPath
 from arcetri_spawner.policy import queueing
 from arcetri_spawner.policy.model import Grant, Inventory
 from kueue_client import (
@@ -102,6 +103,8 @@ class KueueQueue:
         self._opening = asyncio.Lock()
         self._unsent: dict[UUID, Grant] = {}
         """Requests that Kueue could not be told of yet, in their order."""
+        self._silent = False
+        """Whether Kueue gave no answer when it was told of a request last."""
         self._unready: dict[UUID, Ticket] = {}
         self._chores = Chores()
         self._insisting = False
@@ -112,10 +115,19 @@ class KueueQueue:
         return True
 
     def bounds(self) -> Bounds:
-        """Where queues admit less than the catalog grants; nothing while Kueue does not answer."""
-        if self._unsent:
-            return silent(self._platform.catalog)
-        return self._open.bounds() if self._open is not None else {}
+        """Where queues admit less than the catalog grants; nothing while Kueue does not answer.
+
+        Where it does again, those groups alone still wait for its word of whom it has yet to be
+        told.
+        """
+        catalog = self._platform.catalog
+        if self._unsent and self._silent:
+            return silent(catalog)
+        found = self._open.bounds() if self._open is not None else {}
+        if not self._unsent:
+            return found
+        behind = {GroupPath(one.group) for one in self._unsent.values()}
+        return {**found, **{key: no for key, no in silent(catalog).items() if key[0] in behind}}
 
     async def submit(self, grant: Grant) -> Ticket:
         """Take a place, or return the one already taken.
@@ -133,9 +145,11 @@ class KueueQueue:
             await self._place(here, grant)
         except PASSING as error:
             log.warning("a request is not in the queue yet", why=str(error))
+            self._silent = True
             return self._later(grant)
         except KueueError as error:
             raise fault(error) from error
+        self._silent = False
         return await self._first_word(grant.request_id)
 
     def _comes_after_unsent(self, here: Watching, grant: Grant) -> bool:
@@ -365,8 +379,11 @@ class KueueQueue:
             while self._unsent or self._unready:
                 await asyncio.sleep(pause)
                 here, pause = await self._opened(), RETRY
-                with contextlib.suppress(*PASSING):
+                try:
                     await self._send_first(here)
+                except PASSING:
+                    self._silent = True
+                else:
                     # Kueue tells ages by the second, and of one second by chance.
                     pause = APART if self._unsent else RETRY
                 for request in list(self._unready):
@@ -385,6 +402,7 @@ class KueueQueue:
             return
         try:
             await self._place(here, grant)
+            self._silent = False
         except PASSING:
             raise
         except Exception as error:  # noqa: BLE001  # one bad request must not hold up the rest

@@ -18,7 +18,7 @@ from uuid import UUID
 import structlog
 
 from arcetri_spawner.backends.base import Ticket, TicketState
-from arcetri_spawner.backends.kubernetes.kueue import bounds, telling
+from arcetri_spawner.backends.kubernetes.kueue import bounds, places, telling
 from arcetri_spawner.backends.kubernetes.kueue.asking import (
     Whose,
     is_set_aside,
@@ -26,6 +26,7 @@ from arcetri_spawner.backends.kubernetes.kueue.asking import (
     set_aside,
     whose,
 )
+from arcetri_spawner.backends.kubernetes.kueue.faults import PASSING
 from arcetri_spawner.backends.kubernetes.kueue.following import Following
 from arcetri_spawner.backends.kubernetes.kueue.lines import Lines
 from arcetri_spawner.backends.kubernetes.kueue.moving import Moves
@@ -298,15 +299,22 @@ class Watching:
         return found
 
     async def line_up(self) -> None:
-        """Have stand in no line who waits for what is under maintenance now, and the others do."""
+        """Have stand in no line who waits for what is under maintenance now, and the others do.
+
+        Where Kueue gives no answer the rest is left to the next look: who is next must not be
+        overtaken by who is told of.
+        """
         for workload in [*self._begun(), *self._over()]:
             change = set_aside(aside=not is_set_aside(workload))
             try:
                 found = await self.kueue.workloads.patch(
                     workload.name, workload.namespace, change=change
                 )
+            except PASSING as error:
+                log.warning("requests are not in line, or aside, yet", why=str(error))
+                return
             except KueueError as error:
-                log.warning("a request is not in line, or aside, yet", why=str(error))
+                log.warning("a request is not in line, or aside", why=str(error))
             else:
                 self.workloads.newer(found)
 
@@ -318,8 +326,11 @@ class Watching:
                 yield from found
 
     def _over(self) -> Iterator[Workload]:
-        """Those that were set aside for a maintenance that is over."""
-        for one in self.workloads.there.values():
+        """Those that were set aside for a maintenance that is over, in the order of asking.
+
+        Kueue admits the first that it is told of.
+        """
+        for one in sorted(self.workloads.there.values(), key=places.age):
             if is_set_aside(one) and not self._platform.maintains(one):
                 yield one
 
