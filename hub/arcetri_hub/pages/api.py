@@ -22,11 +22,13 @@ from arcetri_hub.pages.servers import (
     cancel_start,
     forget_failed,
     is_active,
+    is_choice_of,
     leave,
     stop_unattended,
+    waits_for_another,
 )
 from arcetri_hub.pages.waits import wait_json
-from arcetri_spawner.errors import ArcetriError
+from arcetri_spawner.errors import ArcetriError, Busy
 from arcetri_spawner.policy import parse_options, reasons
 from arcetri_spawner.policy.names import shown
 
@@ -127,13 +129,13 @@ class ServerApi(
         service = self.platform.service
         try:
             if asked := service.waiting.find(user.name, server_name):
-                await self._queued(asked)
+                await self._again(asked, options)
                 return
             if server_name:
                 await self._check_named_server_request(user, server_name, server_name)
             asked, starts = await service.ask(user.name, server_name, options)
             if not starts:
-                await self._queued(asked)
+                await self._again(asked, options)
                 return
             await self._begin(asked)
         except ArcetriError as error:
@@ -141,6 +143,17 @@ class ServerApi(
         finally:
             if new:
                 await forget_failed(self.db, user, server_name)
+
+    async def _again(self, waits: Entry, options: dict[str, Any]) -> None:
+        """Answer who asks for what waits already; another choice is exchanged if it starts now."""
+        if is_choice_of(parse_options(options), waits.grant):
+            await self._queued(waits)
+            return
+        try:
+            asked = await self.platform.service.waiting.move(waits, options)
+        except Busy as error:
+            raise waits_for_another(waits.grant) from error
+        await self._begin(asked)
 
     async def _begin(self, asked: Entry) -> None:
         """Start what was admitted at once; what is kept for the platform to start is queued."""

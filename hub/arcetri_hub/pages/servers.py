@@ -11,13 +11,14 @@ from collections.abc import AsyncIterator
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from arcetri_spawner.errors import ArcetriError
+from arcetri_spawner.errors import ArcetriError, Busy
 from arcetri_spawner.policy import OPTION_KEYS
 from arcetri_spawner.policy.names import shown
 
 if TYPE_CHECKING:
     from jupyterhub.user import User
 
+    from arcetri_spawner.policy.model import Grant, Options
     from arcetri_spawner.service import SessionService
     from arcetri_spawner.waiting import Entry, WaitingRoom
 
@@ -73,6 +74,23 @@ def choice_of(spawner: Any | None) -> dict[str, str]:
     """What was last asked for, so that it can be asked for again."""
     options = (getattr(spawner, "user_options", None) or {}) if spawner else {}
     return {k: v for k in OPTION_KEYS if isinstance(v := options.get(k), str)}
+
+
+def is_choice_of(options: Options, grant: Grant) -> bool:
+    """Whether a choice, as far as it goes, is what was granted."""
+    granted = (grant.group, grant.flavor, grant.environment, grant.size)
+    chosen = (options.group, options.flavor, options.environment, options.size)
+    return all(mine in (None, theirs) for mine, theirs in zip(chosen, granted, strict=True))
+
+
+def waits_for_another(grant: Grant) -> Busy:
+    """Return what refuses another choice for a server that waits, which would wait as well."""
+    return Busy(
+        f"This server waits in line for {grant.flavor_title or grant.flavor} and keeps its place:"
+        " what you ask for now would not start at once.",
+        code="waits_for_another",
+        remedy="Start one of its request's `instead`, or leave the queue and ask again.",
+    )
 
 
 async def cancel_start(service: SessionService, user: User, server_name: str, who: Any) -> bool:

@@ -14,7 +14,7 @@ from arcetri_hub.pages.raw import may_read_details
 from arcetri_hub.pages.refusals import Refusal, Refused, refusal_of
 from arcetri_hub.pages.servers import begun_by_asker, is_active, is_ready, spawner_of
 from arcetri_hub.pages.waits import wait_json, wait_page
-from arcetri_hub.pages.wording import ENDS, away_json, ended
+from arcetri_hub.pages.wording import ENDS, away_json, by_its_user, ended
 from arcetri_spawner.errors import ArcetriError
 
 if TYPE_CHECKING:
@@ -169,7 +169,11 @@ class RequestNow(JsonErrors, PlatformHandler):
             answer |= {"session": session, "away": away_json(service.away_of(found.id))}
         if found.state == "ended":
             message = found.message or ENDS.get(found.reason, "")
-            answer |= {"code": found.reason, "message": message}
+            answer |= {
+                "code": found.reason,
+                "message": message,
+                "by_its_user": by_its_user(found.reason, found.message),
+            }
             if await may_read_details(self, user_name):
                 answer["details"] = found.details
             again = service.follower(found.id)

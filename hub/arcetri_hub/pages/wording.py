@@ -13,6 +13,8 @@ from arcetri_spawner.errors import Busy
 from arcetri_spawner.live import LiveRow
 from arcetri_spawner.policy.reasons import ALL_CODES
 from arcetri_spawner.store import records
+from arcetri_spawner.store.waiting import MOVED
+from arcetri_spawner.waiting.room import LEFT
 
 CANCELLED: Final = "cancelled"
 """The end of a start that was undone while it ran; see ``SessionService.cancelling``."""
@@ -128,6 +130,16 @@ def ended(
         return None
     when = amounts.moment(at, timezone, now)
     return Ended(code, sentence, when, details=details if raw else "")
+
+
+def by_its_user(code: str, message: str) -> bool:
+    """Whether who had asked ended it before there was a session, so that it is no news to them.
+
+    Args:
+        code: How the request ended.
+        message: What was written of it; where somebody else ended it so, it says who.
+    """
+    return code in (LEFT, MOVED, CANCELLED) and not message
 
 
 def newest_end(

@@ -1,10 +1,12 @@
-// Looks at this page again and again, and shows what has changed in the parts marked data-live.
+// Looks at this page again and again, and shows what has changed in the parts marked data-live,
+// until the page says that what it tells of is over.
 // Without it the page is complete, and as old as it was when it was loaded.
 "use strict";
 
 (() => {
   const INTERVAL = 10000;
   const contact = window.arcetriContact;
+  let over = false;
 
   // The token in a form's address differs each time and says nothing new.
   const told = (part) => part.innerHTML.replace(/_xsrf=[^"&]*/g, "");
@@ -33,8 +35,8 @@
   const whose = (page) => page.querySelector("#login_widget span")?.textContent;
 
   async function look() {
-    const text = await contact.askForPage(window.location.pathname);
-    if (text === null) {
+    const text = over ? null : await contact.askForPage(window.location.pathname);
+    if (text === null || over) {
       return;
     }
     const page = new DOMParser().parseFromString(text, "text/html");
@@ -58,4 +60,8 @@
   document.documentElement.classList.add("js");
   const looks = contact.every(INTERVAL, Infinity, look);
   document.addEventListener("arcetri:look", looks.now);
+  document.addEventListener("arcetri:over", () => {
+    over = true;
+    looks.stop();
+  });
 })();

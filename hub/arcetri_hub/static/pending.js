@@ -1,5 +1,6 @@
-// Follows JupyterHub's progress events, and opens the session when it answers. Where they break off
-// the page is loaded again once the platform answers: a start goes on without it.
+// Follows JupyterHub's progress events, and opens the session when it answers and somebody is there
+// to see it. Where they break off the page is loaded again once the platform answers: a start goes
+// on without it.
 "use strict";
 
 (() => {
@@ -11,7 +12,8 @@
   const notice = window.arcetriNotice(page.dataset.request);
   const INTERVAL = 8000;
   const HIDDEN = 30000;
-  const source = new EventSource(page.dataset.progress);
+  let source;
+  let ready = false;
 
   function details(event) {
     if (!event.html_message) {
@@ -39,28 +41,52 @@
     window.location.reload();
   }
 
-  source.addEventListener("message", (received) => {
+  // A session counts as opened by who loads it, so a page that nobody sees does not.
+  function open() {
+    if (ready && !document.hidden) {
+      again();
+    }
+  }
+
+  function announce() {
+    ready = true;
+    source.close();
+    looks.stop();
+    document.title = `Ready: ${page.dataset.title}`;
+    notice.say("Your notebook is ready", `${page.dataset.title} has started. Open it soon.`);
+    open();
+  }
+
+  function receive(received) {
     const event = JSON.parse(received.data);
     if (event.progress !== undefined) {
       bar.value = Math.max(bar.value, event.progress);
       bar.textContent = `${event.progress} %`;
     }
     if (event.ready) {
-      notice.say("Your notebook is ready", `${page.dataset.title} has started.`);
+      announce();
     } else if (event.failed) {
       notice.say("Your notebook was not started", `${page.dataset.title}: ${event.message}`);
-    }
-    if (event.ready || event.failed) {
       again();
-      return;
-    }
-    if (event.message) {
+    } else if (event.message) {
       if (message.textContent !== event.message) {
         message.textContent = event.message;
       }
       note(event.message, details(event));
     }
-  });
+  }
+
+  function follow() {
+    source = new EventSource(page.dataset.progress);
+    source.addEventListener("message", receive);
+    source.addEventListener("error", () => {
+      // Unseen, the next look is soon enough.
+      if (source.readyState === EventSource.CLOSED && !document.hidden) {
+        window.setTimeout(looks.now, 2000);
+      }
+    });
+  }
+
   // The answer to the form is where this leads; looking again would come between.
   document.getElementById("cancel").form.addEventListener("submit", () => {
     source.close();
@@ -70,16 +96,18 @@
   // A hub that hangs ends no stream of events, so it is asked besides.
   async function look() {
     const answer = await contact.askForPage(page.dataset.home);
-    if (answer !== null && source.readyState === EventSource.CLOSED) {
+    if (answer === null || ready || source.readyState !== EventSource.CLOSED) {
+      return;
+    }
+    if (document.hidden) {
+      follow();
+    } else {
       looks.stop();
       again();
     }
   }
 
-  source.addEventListener("error", () => {
-    if (source.readyState === EventSource.CLOSED) {
-      window.setTimeout(looks.now, 2000);
-    }
-  });
+  document.addEventListener("visibilitychange", open);
   const looks = contact.every(INTERVAL, HIDDEN, look);
+  follow();
 })();

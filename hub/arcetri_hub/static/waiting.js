@@ -10,7 +10,6 @@
   const notice = window.arcetriNotice(page.dataset.request);
   const INTERVAL = 4000;
   const HIDDEN = 10000;
-  const BY_ITS_USER = ["left", "moved", "cancelled"];
   let told = "";
   let ready = "";
   let over = false;
@@ -31,6 +30,7 @@
 
   // Who is not there finds the sentence when they come; another page might have no news of it then.
   function end(message) {
+    document.dispatchEvent(new Event("arcetri:over"));
     document.title = `Not started: ${page.dataset.title}`;
     document.getElementById("place").textContent = "Your request has ended";
     page.querySelector(".lead").textContent = message;
@@ -56,7 +56,7 @@
         announce();
       }
       open();
-    } else if (now.state === "ended" && document.hidden && !now.again && !BY_ITS_USER.includes(now.code)) {
+    } else if (now.state === "ended" && document.hidden && !now.again && !now.by_its_user) {
       over = true;
       looks.stop();
       end(now.message || "It ended before there was a notebook.");

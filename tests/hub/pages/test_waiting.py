@@ -121,6 +121,46 @@ def test_what_is_refused_of_an_exchange_keeps_the_place(busy: Platform) -> None:
     until(lambda: state(platform, "bruno") == [], "it has ended")
 
 
+def test_another_choice_by_rest_is_exchanged_or_refused(busy: Platform) -> None:
+    platform = busy
+    where, choice = "/users/bruno/server", {"flavor": "t4", "group": "/arcetri/cms"}
+    with platform.api("bruno") as bruno:
+        asked = bruno.post(where, json=choice).json()
+        for same in (choice, {"flavor": "t4"}, {"user_options": choice}, None):
+            again = bruno.post(where, json=same)
+            assert (again.status_code, again.json()["request"]) == (202, asked["request"])
+        for other, status, code in (
+            ({"flavor": "t4", "group": "/arcetri/virgo"}, 409, "waits_for_another"),
+            ({"flavor": "h100"}, 403, "flavor_not_granted"),
+            ({"size": "nothing"}, 403, "flavor_required"),
+        ):
+            refused = bruno.post(where, json=other)
+            assert (refused.status_code, refused.json()["code"]) == (status, code)
+            still = bruno.get(f"/arcetri/requests/{asked['request']}").json()
+            assert (still["state"], still["place"]) == ("queued", 1)
+
+        free = next(one for one in still["instead"] if one["flavor"] == "v70")
+        assert bruno.post(where, json=free).status_code in (201, 202)
+        until(lambda: state(platform, "bruno") == ["running"], "it runs")
+        rows = "select flavor from arcetri_request where username = 'bruno' and state = 'running'"
+        assert platform.rows(rows) == [("v70",)]
+        now = bruno.get(f"/arcetri/requests/{asked['request']}").json()
+        assert (now["code"], now["by_its_user"]) == ("moved", True)
+        bruno.delete(where)
+    until(lambda: state(platform, "bruno") == [], "it has ended")
+
+
+def test_who_ended_it_is_told_apart(busy: Platform) -> None:
+    where, choice = "/users/bruno/server", {"flavor": "t4", "group": "/arcetri/cms"}
+    for who, own in (("bruno", True), ("dario", False)):
+        with busy.api("bruno") as bruno, busy.api(who) as somebody:
+            asked = bruno.post(where, json=choice).json()
+            assert somebody.delete(where).status_code == 204
+            now = bruno.get(f"/arcetri/requests/{asked['request']}").json()
+            assert (now["code"], now["by_its_user"]) == ("left", own)
+            assert ("taken out of the queue by" in now["message"]) is not own
+
+
 def test_somebody_elses_wait_is_no_concern_of_yours(busy: Platform) -> None:
     platform = busy
     with platform.login("bruno") as bruno, platform.login("fabio") as fabio:

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -53,6 +54,12 @@ WITNESSED = """
   };
 """
 """The same for a tab that comes and goes, and through several pages."""
+LOOK = """async () => {
+  document.dispatchEvent(new Event("arcetri:look"));
+  for (let i = 0; i < 3; i++) await (await fetch("/hub/home")).text();
+}"""
+"""What looks again does so, and has had the time of three answers."""
+KEPT = re.compile(r"\b20\smin")
 TOLD = "You will be told when it is ready, or will not be, as long as this page stays open."
 BROKEN = """#!/bin/sh
 case "$*" in *singleuser*)
@@ -62,6 +69,13 @@ esac
 exec {python} "$@"
 """
 """An interpreter that ends as a session starts, as soon as it is told to."""
+SLOW = """#!/bin/sh
+case "$*" in *singleuser*)
+  for _ in $(seq 240); do [ -e {folder}/go ] && break; sleep 0.5; done;;
+esac
+exec {python} "$@"
+"""
+"""An interpreter whose session answers when it is told to."""
 PAST = 40
 """Sessions of two hours that the ledger knows of."""
 
@@ -77,11 +91,17 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 
 def keep_for(folder: Path, hold: str) -> None:
     """Write the catalog with this ``hold``."""
-    broken = folder / "python"
-    if not broken.exists():
-        broken.write_text(BROKEN.format(python=shutil.which("python3"), folder=folder))
-        broken.chmod(0o755)
-    more = f"  broken: {{title: Broken, local: {broken}}}\n\nvolumes:\n"
+    more = ""
+    for name, text, python in (
+        ("broken", BROKEN, shutil.which("python3")),
+        ("slow", SLOW, sys.executable),
+    ):
+        interpreter = folder / name
+        if not interpreter.exists():
+            interpreter.write_text(text.format(python=python, folder=folder))
+            interpreter.chmod(0o755)
+        more += f"  {name}: {{title: {name.title()}, local: {interpreter}}}\n"
+    more += "\nvolumes:\n"
     text = one_t4(hold).replace("\nvolumes:\n", more)
     (folder / "new.yaml").write_text(text, encoding="utf-8")
     (folder / "new.yaml").replace(folder / "profiles.yaml")
@@ -190,8 +210,13 @@ def test_what_is_expected_who_never_comes_and_a_notification(
 
 
 @pytest.fixture
-def in_line(platform: Platform, chromium: Browser) -> Iterator[Page]:
-    """Bruno waits for a T4 that alice has, for an environment that cannot start, and wants news."""
+def in_line(
+    platform: Platform, chromium: Browser, request: pytest.FixtureRequest
+) -> Iterator[Page]:
+    """Bruno waits for a T4 that alice has, and wants news.
+
+    For an environment that cannot start, unless another one is named.
+    """
     free(platform, "alice", "bruno")
     keep_for(platform.state.parent, "10m")
     platform.start_session("alice", flavor="t4")
@@ -201,7 +226,8 @@ def in_line(platform: Platform, chromium: Browser) -> Iterator[Page]:
     page.add_init_script(WITNESSED)
     log_in(page, "bruno", platform.password("bruno"))
     with platform.api("bruno") as api:
-        choice = {"flavor": "t4", "group": "/arcetri/cms", "environment": "broken"}
+        environment = getattr(request, "param", "broken")
+        choice = {"flavor": "t4", "group": "/arcetri/cms", "environment": environment}
         assert api.post("/users/bruno/server", json=choice).json()["state"] == "queued"
     page.goto("/hub/waiting/bruno")
     page.get_by_role("button", name="Tell me when it is ready").click()
@@ -234,29 +260,41 @@ def notes(page: Page) -> list[list[str]]:
     return found
 
 
+@pytest.mark.parametrize("message", ["The T4 is needed.", ""], ids=["", "as a user's server"])
 def test_who_is_taken_out_of_the_queue_is_told_where_they_are(
-    platform: Platform, in_line: Page, pictures: Path
+    platform: Platform, in_line: Page, pictures: Path, message: str
 ) -> None:
     go_away(in_line)
     [(request,)] = platform.rows(
         "select id from arcetri_request where username = 'bruno' and state != 'ended'"
     )
     with platform.api("dario") as admin:
-        said = {"message": "The T4 is needed."}
-        gone = admin.request("DELETE", f"/arcetri/sessions/{UUID(request)}", json=said)
+        if message:
+            said = {"message": message}
+            gone = admin.request("DELETE", f"/arcetri/sessions/{UUID(request)}", json=said)
+        else:
+            message = "Your request was taken out of the queue by "
+            gone = admin.delete("/users/bruno/server")
         assert gone.status_code == 204
 
     until(lambda: notes(in_line), "he is told")
     [(title, body)] = notes(in_line)
     assert title == "Your notebook was not started"
     assert body.startswith("NVIDIA T4: ")
-    assert "The T4 is needed." in body
+    assert message in body
     assert in_line.title().startswith("Not started: NVIDIA T4")
     # He reads it when he comes, however late, and goes on from there.
     in_line.evaluate("sessionStorage.setItem('away', 'no')")
     in_line.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     place(in_line, "Your request has ended")
-    expect(in_line.locator(".lead")).to_contain_text("The T4 is needed.")
+    # What he asks for elsewhere is no news of this one.
+    with platform.api("bruno") as api:
+        asked = {"flavor": "t4", "group": "/arcetri/cms"}
+        assert api.post("/users/bruno/server", json=asked).json()["state"] == "queued"
+    in_line.evaluate(LOOK)
+    place(in_line, "Your request has ended")
+    expect(in_line.locator(".lead")).to_contain_text(message)
+    free(platform, "bruno")
     for gone_too in ("Leave the queue", "Keep waiting"):
         expect(in_line.get_by_text(gone_too)).to_be_hidden()
     found = Axe().run(in_line).response["violations"]
@@ -264,6 +302,38 @@ def test_who_is_taken_out_of_the_queue_is_told_where_they_are(
     in_line.screenshot(path=pictures / "waiting-ended.png", full_page=True)
     in_line.get_by_role("link", name="Choose and start").click()
     in_line.wait_for_url("**/hub/spawn/bruno")
+
+
+@pytest.mark.parametrize("in_line", ["slow"], indirect=True)
+def test_what_is_ready_while_nobody_looks_is_kept_until_they_do(
+    platform: Platform, in_line: Page
+) -> None:
+    folder = platform.state.parent
+    (folder / "go").unlink(missing_ok=True)
+    # Until when it is kept is the catalog's of the moment.
+    keep_for(folder, "20m")
+    expect(in_line.locator("#wait-hold")).to_contain_text(KEPT, timeout=PATIENCE)
+    expect(in_line.locator("#contact")).to_have_attribute("data-kept", KEPT)
+    with platform.api("alice") as alice:
+        alice.delete("/users/alice/server")
+    in_line.wait_for_url("**/hub/spawn-pending/**")
+    in_line.wait_for_selector("#pending")
+    go_away(in_line)
+    (folder / "go").touch()
+
+    until(lambda: notes(in_line), "he is told")
+    [(title, body)] = notes(in_line)
+    assert title == "Your notebook is ready"
+    assert body == "NVIDIA T4 has started. Open it soon."
+    in_line.evaluate(LOOK)
+    expect(in_line).to_have_title("Ready: NVIDIA T4")
+    assert "/hub/spawn-pending/" in in_line.url
+    held = "select state, hold_until is null from arcetri_request where username = 'bruno'"
+    assert platform.rows(f"{held} and state != 'ended'") == [("running", 0)]
+    in_line.evaluate("sessionStorage.setItem('away', 'no')")
+    in_line.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    in_line.wait_for_url("**/user/bruno/**")
+    until(lambda: platform.rows(f"{held} and state != 'ended'") == [("running", 1)], "it is his")
 
 
 @pytest.mark.parametrize("looks_on", [False, True], ids=["away", "goes while it starts"])
