@@ -229,7 +229,7 @@ def test_a_node_lost_under_a_session_ends_it_and_who_comes_next_is_told(
             (name,) = set(_held(kueue)) - {ticket.name}
             cluster.run(["kubectl", "delete", "node", FAR])
             assert ended(site, session) == "node_lost"
-            assert "lost with its node" in page(site)
+            assert "and the session with it" in page(site)
             until(lambda: list(_held(kueue)) == [name], "the place is free", 30)
             # What it ran on is gone, so that it is nobody's turn; who waits keeps their place.
             profiles = site.state.with_name("profiles.yaml")

@@ -52,7 +52,7 @@ def build_reaper(
         interval: Seconds between two looks.
     """
     reaper = Reaper(
-        JupyterHubView(app, running, ends, demands.of, read_clocks),
+        JupyterHubView(app, running, ends, demands.of, demands.foreseen, read_clocks),
         SessionClient(),
         end,
         read_clocks,

@@ -51,6 +51,8 @@ class Target:
     """JupyterHub's own last_activity: what its proxy and the server itself reported."""
     wanted: Wanted | None = None
     """Why what it holds is wanted back now; None where it is not."""
+    foreseen: datetime | None = None
+    """When it is known that it will be; None where it is not known."""
     attended: bool = True
     """Whether JupyterHub has a server for it, or it ends: without one nobody can come to it, and
     JupyterHub has taken away the token that it would show."""
@@ -58,6 +60,7 @@ class Target:
 
 Running = Callable[[], Mapping[UUID, tuple[Grant, Session]]]
 WantedBack = Callable[[Grant], Wanted | None]
+Foreseen = Callable[[Grant], datetime | None]
 
 
 class JupyterHubView:
@@ -69,12 +72,14 @@ class JupyterHubView:
         running: Running,
         ends: Callable[[UUID], bool],
         wanted: WantedBack,
+        foreseen: Foreseen,
         clock: Callable[[], Moment],
     ) -> None:
         self._app = app
         self._running = running
         self._ends = ends
         self._wanted = wanted
+        self._foreseen = foreseen
         self._clock = clock
         self._tokens: dict[UUID, tuple[str, float]] = {}
 
@@ -93,6 +98,7 @@ class JupyterHubView:
                 limits=Limits(grant.idle, grant.lifetime, grant.grace),
                 hub_stamp=servers.get((grant.username, grant.server_name)),
                 wanted=self._wanted(grant),
+                foreseen=self._foreseen(grant),
                 attended=(grant.username, grant.server_name) in servers or self._ends(session_id),
             )
             for session_id, (grant, session) in running.items()

@@ -81,6 +81,8 @@ class _Known:
     limits: Limits
     memory: Memory
     notices: tuple[Notice, ...] = ()
+    foreseen: datetime | None = None
+    """When what it holds will be wanted back, where that is known."""
     failures: int = 0
     """Asks in a row that were not answered."""
     ask_after: float = 0.0
@@ -169,6 +171,8 @@ class Reaper:
             for known in self._known.values()
             if (seconds := next_change(known.memory, now, known.limits)) is not None
         ]
+        foreseen = (known.foreseen for known in self._known.values() if known.foreseen)
+        coming += [(at - now.wall).total_seconds() for at in foreseen if at > now.wall]
         return max(min([self._interval, *coming]), min(SHORTEST_PAUSE, self._interval))
 
     async def close(self) -> None:
@@ -191,6 +195,7 @@ class Reaper:
                 )
                 self._usernames[target.session_id] = target.username
             known.memory = note_hub(known.memory, now, target.hub_stamp)
+            known.foreseen = target.foreseen
         # The asker bounds how many are asked at the same time.
         await asyncio.gather(*(self._look_at(target) for target in targets))
 

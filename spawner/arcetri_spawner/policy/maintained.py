@@ -21,6 +21,15 @@ def maintenance_now(catalog: Catalog, flavor: str, now: datetime) -> Reason | No
     return queueing.maintenance(found.title, until, found.maintenance.message)
 
 
+def maintenance_announced(catalog: Catalog, flavor: str, grace: timedelta) -> datetime | None:
+    """When a maintenance's beginning is announced to what runs; None where none has one."""
+    found = catalog.flavors.get(flavor)
+    if found is None or found.maintenance is None:
+        return None
+    begin = maintenance_begin(catalog, found.maintenance)
+    return None if begin is None else begin - grace
+
+
 def maintenance_ends(
     catalog: Catalog, flavor: str, now: datetime, grace: timedelta
 ) -> Reason | None:
@@ -33,7 +42,8 @@ def maintenance_ends(
         return None
     begin = maintenance_begin(catalog, found.maintenance)
     end = maintenance_end(catalog, found.maintenance)
-    if begin is None or now < begin - grace:
+    announced = maintenance_announced(catalog, flavor, grace)
+    if begin is None or announced is None or now < announced:
         return None
     if end is not None and (end <= begin or end <= now):
         return None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from arcetri_spawner.backends.base import Ticket, TicketState
-from arcetri_spawner.policy import maintenance_ends, queueing
+from arcetri_spawner.policy import maintenance_announced, maintenance_ends, queueing
 from arcetri_spawner.policy.model import Grant, Reason
 
 if TYPE_CHECKING:
@@ -136,6 +136,10 @@ class Demands:
     def wished(self, request_id: UUID) -> bool | None:
         """As the store has a wish: False where a request is not to go back in line."""
         return False if request_id in self._leaves else None
+
+    def foreseen(self, grant: Grant) -> datetime | None:
+        """When what a session holds will be wanted back, or was; None where nobody can say."""
+        return maintenance_announced(self._catalog(), grant.flavor, grant.grace)
 
     def of(self, grant: Grant) -> Wanted | None:
         """Why what a session holds is wanted back now; None where it is not."""

@@ -160,6 +160,18 @@ async def test_what_is_wanted_back_is_announced_and_ended_though_it_computes() -
     assert world.asked == []
 
 
+async def test_what_is_known_to_be_wanted_back_later_is_looked_at_just_then() -> None:
+    world = World("alice")
+    alice = world.sessions["alice"]
+    await world.look_after(0)
+    assert world.reaper._pause() == 30
+    world.sessions["alice"] = replace(alice, foreseen=NOON + timedelta(seconds=10))
+    await world.look_after(0)
+    assert world.reaper._pause() == 10
+    await world.look_after(1)
+    assert world.reaper._pause() == 30
+
+
 async def test_who_is_woken_looks_at_once() -> None:
     world = World("alice")
     reaper = Reaper(world, world, world.end, lambda: world.now, interval=600)

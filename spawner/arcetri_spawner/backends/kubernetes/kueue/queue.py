@@ -229,8 +229,19 @@ class KueueQueue:
         who = whose(found)
         if who is None or who.request == grant.request_id:
             return
-        await ticket.release()
+        await self._give_back(here, ticket, found)
         here.workloads.newer(await self._change(here, found, handed_over(grant.request_id)))
+
+    async def _give_back(
+        self, here: Watching, ticket: AsyncTicket, known: Workload | None
+    ) -> TicketStatus:
+        """Give back what a Workload holds, and have it wait again; aside during a maintenance."""
+        aside = known is not None and self._platform.maintains(known)
+        if known is not None and aside:
+            # Kueue knows of no maintenance, and would admit it again at once, or who is next.
+            await here.line_up()
+            await self._change(here, known, set_aside(aside=True))
+        return await ticket.release(activate=not aside)
 
     async def _change(
         self, here: Watching, found: Workload, change: Mapping[str, object]
@@ -331,12 +342,7 @@ class KueueQueue:
         self._unready.pop(ticket.request_id, None)
         try:
             known = here.workloads.there.get(here.roster.name_of(ticket.request_id))
-            aside = known is not None and self._platform.maintains(known)
-            if known is not None and aside:
-                # Kueue knows of no maintenance, and would admit it again at once, or who is next.
-                await here.line_up()
-                await self._change(here, known, set_aside(aside=True))
-            released = await here.ticket(ticket.request_id).release(activate=not aside)
+            released = await self._give_back(here, here.ticket(ticket.request_id), known)
         except NotFound:
             return  # whoever follows the tickets is told that it is gone
         except KueueError as error:

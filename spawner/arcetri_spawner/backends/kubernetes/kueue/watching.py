@@ -51,6 +51,9 @@ from kueue_client import (
 )
 from kueue_client.why import QUIET_SECONDS
 
+REQUEUED_SECONDS: Final = 3.0
+"""For how long it is waited for Kueue to put one in line again; a tenth of one is usual."""
+REQUEUED_LOOK: Final = 0.05
 log = structlog.get_logger(__name__)
 
 HEARD: Final = 0.2
@@ -317,6 +320,18 @@ class Watching:
                 log.warning("a request is not in line, or aside", why=str(error))
             else:
                 self.workloads.newer(found)
+                if found.spec.active is not False:
+                    await self._requeued(found.name)
+
+    async def _requeued(self, name: str) -> None:
+        """Return when Kueue has put one in line again that it had evicted, or does not soon.
+
+        It does so in a step of its own, and would admit meanwhile whoever only waited.
+        """
+        for _ in range(round(REQUEUED_SECONDS / REQUEUED_LOOK)):
+            if not _is_out(self.workloads.there.get(name)):
+                return
+            await asyncio.sleep(REQUEUED_LOOK)
 
     def _begun(self) -> Iterator[Workload]:
         """Those that wait for what is under maintenance: Kueue would admit them."""
@@ -389,3 +404,9 @@ def _gate(one: LocalQueue | ClusterQueue | None) -> tuple[object, ...] | None:
         return None
     active = one.active
     return one.spec.stop_policy, (active.holds, active.reason) if active else None
+
+
+def _is_out(workload: Workload | None) -> bool:
+    """Whether Kueue has evicted a Workload, and not put it in line again yet."""
+    requeued = workload.condition(ConditionType.REQUEUED) if workload is not None else None
+    return requeued is not None and not requeued.holds
