@@ -124,6 +124,7 @@ def ours(
             options={"flavor": flavor, "environment": "python", "size": "small"},
             state=made.state,
         )
+        near.told()
 
 
 def _sync(cluster: Cluster, folder: Path, entry: dict[str, Any], queues: str) -> None:

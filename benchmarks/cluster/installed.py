@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,8 @@ class Beside:
 
     provisioner: ProvisionerSettings | None = None
     usage: UsageSettings | None = None
+    told: Callable[[], None] = lambda: None
+    """Returns once the ledger was told of a session; to be called while the hub still runs."""
 
 
 @contextlib.contextmanager
@@ -30,8 +32,9 @@ def beside(cluster: Cluster, folder: Path, namespace: str) -> Iterator[Beside]:
         folder: For what they keep.
         namespace: Where sessions run; ``site.namespace`` has made it.
 
-    Raises:
-        RuntimeError: The ledger was told of no session, so what was measured is something else.
+    Yields:
+        What a hub is told of them. That the ledger hears of sessions is for ``told`` to see:
+        without it, what was measured is something else.
     """
     folder.mkdir()
     claims = {"shared": site.homes(cluster, namespace)}
@@ -47,8 +50,11 @@ def beside(cluster: Cluster, folder: Path, namespace: str) -> Iterator[Beside]:
             witness_token_file=tokens / "ledger" / "token",
             spool=folder / "witness.sqlite",
         )
-        yield Beside(provisioner, usage)
-        if not ledger.rows("select session from usage_witness limit 1"):
-            raise RuntimeError(f"the ledger was told of no session:\n{ledger.log('ledger')}")
+
+        def told() -> None:
+            count = "select session from usage_witness limit 1"
+            ledger.until(lambda: ledger.rows(count), "the ledger is told of a session")
+
+        yield Beside(provisioner, usage, told)
     finally:
         ledger.end()
