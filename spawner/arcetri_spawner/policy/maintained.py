@@ -40,11 +40,10 @@ def maintenance_ends(
     found = catalog.flavors.get(flavor)
     if found is None or found.maintenance is None:
         return None
-    begin = maintenance_begin(catalog, found.maintenance)
-    end = maintenance_end(catalog, found.maintenance)
     announced = maintenance_announced(catalog, flavor, grace)
-    if begin is None or announced is None or now < announced:
+    end = maintenance_end(catalog, found.maintenance)
+    if announced is None or now < announced:
         return None
-    if end is not None and (end <= begin or end <= now):
+    if end is not None and (end <= announced + grace or end <= now):
         return None
     return queueing.maintained(found.title, end, found.maintenance.message)

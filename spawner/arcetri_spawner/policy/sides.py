@@ -11,7 +11,7 @@ from dataclasses import replace
 from arcetri_spawner.catalog.models import Catalog
 from arcetri_spawner.groups import GroupPath
 from arcetri_spawner.policy.model import Offer, Offers
-from arcetri_spawner.policy.sizes import most_alike
+from arcetri_spawner.policy.sizes import with_alternatives
 
 
 def charged_to(offers: Offers, catalog: Catalog, group: str) -> Offers:
@@ -26,16 +26,7 @@ def charged_to(offers: Offers, catalog: Catalog, group: str) -> Offers:
     found = [offer_charged_to(offer, group) for offer in offers.offers]
     if all(one is offer for one, offer in zip(found, offers.offers, strict=True)):
         return offers
-    able = [offer.flavor for offer in found if offer.startable]
-    return replace(
-        offers,
-        offers=tuple(
-            offer
-            if offer.startable
-            else replace(offer, alternative=most_alike(catalog.flavors, offer.flavor, able))
-            for offer in found
-        ),
-    )
+    return with_alternatives(offers, catalog, found)
 
 
 def offer_charged_to(offer: Offer, group: str) -> Offer:

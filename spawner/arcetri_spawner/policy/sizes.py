@@ -6,7 +6,7 @@ than may be left beside a free device, so what is called free follows the size.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from arcetri_spawner.catalog.models import Catalog, Flavor
@@ -26,6 +26,17 @@ def in_size(offers: Offers, catalog: Catalog, size: str) -> Offers:
     if not any(offer.rooms for offer in offers.offers):
         return offers
     found = [offer_in_size(offer, catalog, goes_with(offer, size)) for offer in offers.offers]
+    return with_alternatives(offers, catalog, found)
+
+
+def with_alternatives(offers: Offers, catalog: Catalog, found: Sequence[Offer]) -> Offers:
+    """Return the offers as they were found to be, each with what would start in its stead.
+
+    Args:
+        offers: Whose they are.
+        catalog: Its flavours.
+        found: Each offer, in the same order.
+    """
     able = [offer.flavor for offer in found if offer.startable]
     return replace(
         offers,

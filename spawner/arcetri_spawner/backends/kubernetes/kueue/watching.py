@@ -51,10 +51,11 @@ from kueue_client import (
 )
 from kueue_client.why import QUIET_SECONDS
 
+log = structlog.get_logger(__name__)
+
 REQUEUED_SECONDS: Final = 3.0
 """For how long it is waited for Kueue to put one in line again; a tenth of one is usual."""
 REQUEUED_LOOK: Final = 0.05
-log = structlog.get_logger(__name__)
 
 HEARD: Final = 0.2
 """Seconds in which changes of what there is are one."""
@@ -335,19 +336,19 @@ class Watching:
 
     def _begun(self) -> Iterator[Workload]:
         """Those that wait for what is under maintenance: Kueue would admit them."""
+        there = self.workloads.there
         for _, waiting in self.roster.waiting():
-            found = [self.workloads.there[name] for name in waiting]
-            if self._platform.maintains(found[0]):
-                yield from found
+            if self._platform.maintains(there[next(iter(waiting))]):
+                yield from (there[name] for name in waiting)
 
     def _over(self) -> Iterator[Workload]:
         """Those that were set aside for a maintenance that is over, in the order of asking.
 
         Kueue admits the first that it is told of.
         """
-        for one in sorted(self.workloads.there.values(), key=places.age):
-            if is_set_aside(one) and not self._platform.maintains(one):
-                yield one
+        aside = filter(is_set_aside, self.workloads.there.values())
+        over = (one for one in aside if not self._platform.maintains(one))
+        yield from sorted(over, key=places.age)
 
     def _look_again(self) -> None:
         """See whether what is said of those that wait is still so; asks nobody.
